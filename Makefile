@@ -1,0 +1,45 @@
+# What CI runs is what you run: `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+.DEFAULT_GOAL := help
+.PHONY: help install demo report test lint fmt lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+install: .venv/installed ## Make .venv and install mnistjobs into it
+
+demo: .venv/installed ## Run the quickstart study: real digits, no download, under a minute
+	$(BIN)/mnistjobs submit data/grids/quickstart.yaml
+
+report: .venv/installed ## Run the full study on MNIST: 40 trials of 100 epochs
+	$(BIN)/mnistjobs submit data/grids/report.yaml
+
+test: .venv/installed-dev ## Run the whole test suite
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev ## Check format, style, types and layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: .venv/installed-dev ## Format the code and sort its imports
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: .venv/installed-dev ## Write constraints.txt from what is installed in .venv
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt
+
+clean: ## Remove .venv and caches; results stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,135 @@
+"""Run tasks on Ray: an instance started here for one command, or an existing cluster."""
+
+import os
+import socket
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from cluster.port import (
+    ClusterError,
+    Done,
+    Event,
+    Failed,
+    Failure,
+    Item,
+    Map,
+    Progress,
+    Result,
+    Shared,
+    Task,
+    Value,
+)
+
+_ADDRESSES = "HOST:PORT of a running cluster, auto for the one on this machine, or none to start one"
+_PROBE_TIMEOUT_S = 5.0
+
+
+@contextmanager
+def ray_map(*, address: str | None = None, workers: int | None = None, cpus_per_task: int = 1) -> Iterator[Map]:
+    """Connect to Ray and give a map that keeps at most `workers` tasks in flight.
+
+    Without an address (given, or in RAY_ADDRESS) Ray is started here and stopped at the end, with token
+    authentication and without a dashboard. `workers` defaults to what the CPUs allow.
+    Raises ClusterError where the cluster cannot be reached or has no place for a task.
+    """
+    _connect(address or os.environ.get("RAY_ADDRESS") or "local", workers, cpus_per_task)
+    try:
+        yield _bounded_map(workers or _places(cpus_per_task), cpus_per_task)
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str, workers: int | None, cpus_per_task: int) -> None:
+    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
+    if address == "local":
+        options |= {"include_dashboard": False, "num_cpus": workers and workers * cpus_per_task}
+    elif address != "auto":
+        _check_reachable(address)
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
+        raise ClusterError(f"Ray at {address!r}: {error}; allowed: {_ADDRESSES}") from error
+
+
+def _check_reachable(address: str) -> None:
+    """Raise ClusterError unless a server listens there: ray.init would try for ten minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        raise ClusterError(f"Ray address {address!r}: not HOST:PORT; allowed: {_ADDRESSES}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"Ray at {address!r}: nothing answers ({error}); allowed: {_ADDRESSES}") from error
+
+
+def _places(cpus_per_task: int) -> int:
+    """Count the tasks that the cluster's nodes have CPUs for at once."""
+    cpus = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    places = sum(int(count // cpus_per_task) for count in cpus)
+    if not places:
+        raise ClusterError(
+            f"resources.cpus_per_trial {cpus_per_task}: no node has as many; allowed: up to {int(max(cpus, default=0))}"
+        )
+    return places
+
+
+@dataclass(frozen=True)
+class _Returned:
+    """Mark a task's result among the values that it yields."""
+
+    result: Any
+
+
+def _apply(task: Task[Any, Any, Any, Any], item: Any, shared: Any) -> Generator[Any, None, None]:  # noqa: ANN401
+    try:
+        result = yield from task(item, shared)
+    except Exception as error:
+        yield Failure.from_exception(error)  # text travels where an exception may not unpickle
+    else:
+        yield _Returned(result)
+
+
+def _bounded_map(workers: int, cpus_per_task: int) -> Map:
+    # Ray caps OMP_NUM_THREADS at num_cpus. Retrying is the caller's to decide: a task here runs once.
+    remote = ray.remote(num_cpus=cpus_per_task, max_retries=0)(_apply)
+
+    def map_on_ray(
+        task: Task[Item, Shared, Value, Result], items: Iterable[Item], shared: Shared
+    ) -> Iterator[Event[Item, Value, Result]]:
+        # Stored once; a task on any node reads it from there, arrays without a copy.
+        shared_ref = ray.put(shared)
+        waiting = iter(items)
+        running = {remote.remote(task, item, shared_ref): item for item in islice(waiting, workers)}
+        try:
+            while running:
+                (ready, *_), _ = ray.wait(list(running), num_returns=1)
+                event = _next_event(ready, running[ready])
+                if not isinstance(event, Progress):
+                    del running[ready]
+                    running |= {remote.remote(task, item, shared_ref): item for item in islice(waiting, 1)}
+                yield event
+        finally:
+            for abandoned in running:
+                ray.cancel(abandoned, force=True)
+
+    return map_on_ray
+
+
+def _next_event(stream: Any, item: Item) -> Event[Item, Any, Any]:  # noqa: ANN401
+    try:
+        value = ray.get(next(stream))
+    except RayError as error:
+        first_line = str(error).strip().splitlines()[0]
+        value = Failure("crashed", f"{type(error).__name__}: {first_line}", "")
+    match value:
+        case _Returned(result):
+            return Done(item, result)
+        case Failure():
+            return Failed(item, value)
+    return Progress(item, value)

@@ -1,0 +1,106 @@
+"""The Python API: the verbs of the command line, with tables for answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from cluster.in_process import map_in_process
+from cluster.port import Map
+from jobs.grid import Grid, load_grid
+from jobs.results import summarize_job
+from jobs.store import Job, find_job, open_store, read_jobs, read_parts
+from jobs.submit import PackEvent, Plan, close_job, make_plan, open_job, run_job
+from jobs.tables import confusion_table, metrics_table, trials_table
+from mnist_core.datasets import load_dataset
+
+if TYPE_CHECKING:
+    from jobs.report import Report
+
+StorePath = str | Path
+
+
+def plan_grid(grid: str | Path, store: StorePath = "results") -> Plan:
+    """Say what a grid file asks for and what of it is stored; nothing runs and nothing is written.
+
+    Raises InputError where the grid is at fault, StoreError where the store cannot be read.
+    """
+    return make_plan(load_grid(Path(grid)), open_store(Path(store)))
+
+
+def submit_grid(
+    grid: str | Path | Plan,
+    store: StorePath = "results",
+    *,
+    address: str | None = None,
+    workers: int | None = None,
+    in_process: bool = False,
+    observe: Callable[[PackEvent], None] = lambda event: None,
+) -> Job:
+    """Train what a grid file (or the plan made of one) asks for and the store lacks; return the job as it ended.
+
+    Runs on the Ray cluster at `address` or RAY_ADDRESS, else on a Ray started here; at most `workers` trials at once.
+    Raises InputError, StoreError, mnist_core's DataError and cluster's ClusterError, before anything is written.
+    """
+    plan = grid if isinstance(grid, Plan) else plan_grid(grid, store)
+    opened = open_store(Path(store))
+    if not plan.new:
+        return close_job(open_job(plan, opened), opened, "finished")
+    dataset = load_dataset(plan.grid.dataset_source())
+    with _place(plan.grid, address, workers, in_process) as run_map:
+        return run_job(open_job(plan, opened), plan, dataset, opened, run_map, observe)
+
+
+@contextmanager
+def _place(grid: Grid, address: str | None, workers: int | None, in_process: bool) -> Iterator[Map]:
+    if in_process:
+        yield map_in_process
+        return
+    from cluster.on_ray import ray_map  # half a second to import: only where trials run on Ray
+
+    with ray_map(address=address, workers=workers, cpus_per_task=grid.resources.cpus_per_trial) as run_map:
+        yield run_map
+
+
+def list_jobs(store: StorePath = "results") -> list[Job]:
+    """Return the job.json of every job, oldest first."""
+    return read_jobs(open_store(Path(store)))
+
+
+def report_job(store: StorePath, job: str) -> Report:
+    """Write the tables, pictures and page of a job (its id, or a name's latest job) from the store alone."""
+    from jobs.report import write_report  # draws, and matplotlib takes a second to import
+
+    opened = open_store(Path(store))
+    return write_report(opened, find_job(opened, job))
+
+
+def read_summary(store: StorePath, job: str) -> pa.Table:
+    """Return one row per configuration over what the store holds now (columns: jobs.summary.SUMMARY)."""
+    opened = open_store(Path(store))
+    found = find_job(opened, job)
+    return summarize_job(found, read_parts(opened, found["trial_ids"]))
+
+
+def read_trials(store: StorePath, job: str) -> pa.Table:
+    """Return one row per stored trial (columns: jobs.schemas.TRIALS)."""
+    return trials_table(_job_rows(store, job))
+
+
+def read_metrics(store: StorePath, job: str) -> pa.Table:
+    """Return one row per stored trial and epoch (columns: jobs.schemas.METRICS)."""
+    return metrics_table(_job_rows(store, job))
+
+
+def read_confusion(store: StorePath, job: str) -> pa.Table:
+    """Return one row per finished trial, actual and predicted digit (columns: jobs.schemas.CONFUSION)."""
+    return confusion_table(_job_rows(store, job))
+
+
+def _job_rows(store: StorePath, job: str) -> pa.Table:
+    opened = open_store(Path(store))
+    return read_parts(opened, find_job(opened, job)["trial_ids"]).table

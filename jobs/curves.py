@@ -1,0 +1,217 @@
+"""Accuracy as curves: against the epoch (training curves) and against the subset size (learning curve)."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.ticker import MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from jobs.drawing import COLOURS, GREY, MARKERS, house_style, new_figure, to_svg
+
+Floats = NDArray[np.float64]
+
+# A close-up of the late epochs stands below them where the curves rise early, then fill only the panel's top.
+_FEWEST_EPOCHS = 10
+_CLEAR, _LATE = 0.2, 0.3  # shares of the epochs: curves must be high from here on; the close-up starts here
+_TOP = 0.7  # share of the panel's height above which they must be
+_BOTTOM, _HEIGHT = 0.08, 0.5  # of the close-up, as shares of the panel's height
+
+_LEGEND_COLUMNS = 40  # characters of a label before it goes on in a new line
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The curves of one configuration: (seeds, epochs), percent, NaN where a seed has no such epoch."""
+
+    name: str
+    train: Floats
+    validation: Floats
+
+
+@dataclass(frozen=True)
+class Line:
+    """The learning curve of one model and schedule, in percent; low and high are NaN where n is below 2."""
+
+    name: str
+    group: int  # lines of one group share colour and marker
+    adaptive_lr: bool
+    subset_sizes: tuple[int, ...]
+    mean: Floats
+    low: Floats
+    high: Floats
+    n: tuple[int, ...]
+
+
+def range_text(values: Sequence[int]) -> str:
+    """Write the smallest and the largest value, as 4–5, or one value where they are the same."""
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low}–{high}"
+
+
+@house_style()
+def training_curves(title: str, panels: Sequence[Panel]) -> str:
+    """Draw train and validation accuracy against the epoch as SVG, panels on one y axis."""
+    footnote = "Lines: mean over n seeds. Bands: smallest to largest seed. A seed counts until it diverges."
+    figure = new_figure(9.6 if len(panels) > 1 else 5.6, 4.4, title, footnote)
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    panels = _of_equal_length(panels)
+    curves = [curve for panel in panels for curve in (panel.train, panel.validation)]
+    limits = _limits(curves)
+    close_up = _close_up(curves, limits)
+    for ax, panel in zip(axes, panels, strict=True):
+        _draw_panel(ax, panel)
+        ax.set(title=panel.name, xlabel="epoch", ylim=limits)
+        ax.tick_params(labelleft=True)
+        if close_up is not None:
+            _draw_close_up(ax, panel, close_up)
+    axes[0].set_ylabel("accuracy (%)")
+    return to_svg(figure, title)
+
+
+def _of_equal_length(panels: Sequence[Panel]) -> list[Panel]:
+    longest = max(panel.train.shape[1] for panel in panels)
+    return [Panel(p.name, _lengthened(p.train, longest), _lengthened(p.validation, longest)) for p in panels]
+
+
+def _lengthened(curve: Floats, epochs: int) -> Floats:
+    return np.pad(curve, ((0, 0), (0, epochs - curve.shape[1])), constant_values=np.nan)
+
+
+def _limits(curves: Sequence[Floats]) -> tuple[float, float]:
+    values = np.concatenate([curve.ravel() for curve in curves])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 100.0
+    low, high = float(values.min()), float(values.max())
+    pad = max(0.05 * (high - low), 0.25)
+    return max(low - pad, -1.0), min(high + pad, 100 + pad / 4)
+
+
+def _from(curves: Sequence[Floats], share: float) -> list[Floats]:
+    return [curve[:, int(share * curve.shape[1]) :] for curve in curves]
+
+
+def _close_up(curves: Sequence[Floats], limits: tuple[float, float]) -> tuple[float, float] | None:
+    """Give the limits of the close-up's accuracy axis, or None where there is no need or no room for one."""
+    low, high = limits
+    if curves[0].shape[1] < _FEWEST_EPOCHS:
+        return None
+    lowest = min((float(np.nanmin(c)) for c in _from(curves, _CLEAR) if np.isfinite(c).any()), default=low)
+    return _limits(_from(curves, _LATE)) if lowest > low + _TOP * (high - low) else None
+
+
+def _draw_close_up(ax: Axes, panel: Panel, limits: tuple[float, float]) -> None:
+    epochs = panel.train.shape[1]
+    first, (start, end) = int(_LATE * epochs) + 1, ax.get_xlim()
+    left, right = ((epoch - start) / (end - start) for epoch in (first, epochs))
+    inset = ax.inset_axes((left, _BOTTOM, right - left, _HEIGHT), xlim=(first, epochs), ylim=limits)
+    _draw_curves(inset, panel)
+    inset.set_title("the framed part, enlarged", fontsize=7, color=GREY, pad=3)
+    inset.tick_params(labelsize=7)
+    frame = ax.indicate_inset_zoom(inset, edgecolor=GREY)
+    # The close-up stands right below its frame: lines between the two would only cross the curves.
+    for connector in frame.connectors or ():
+        connector.set_visible(False)
+
+
+def _draw_panel(ax: Axes, panel: Panel) -> None:
+    epochs = panel.train.shape[1]
+    _draw_curves(ax, panel)
+    ax.set_xticks(_epoch_ticks(epochs))
+    pad = max(0.02 * epochs, 0.3)
+    ax.set_xlim(1 - pad, epochs + pad)
+    if ax.lines:
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+    else:
+        ax.text(
+            0.5,
+            0.5,
+            "every seed diverged in its first epoch",
+            transform=ax.transAxes,
+            ha="center",
+            color=GREY,
+        )
+
+
+def _epoch_ticks(epochs: int) -> list[int]:
+    steps = MaxNLocator(nbins=6, integer=True, min_n_ticks=1).tick_values(1, max(epochs, 2))
+    half = (steps[1] - steps[0]) / 2
+    return [1, *(int(step) for step in steps if 1 + half <= step <= epochs)]
+
+
+def _draw_curves(ax: Axes, panel: Panel) -> None:
+    curves = (("train", panel.train, "-"), ("validation", panel.validation, "--"))
+    for (name, curve, style), colour, marker in zip(curves, COLOURS, MARKERS, strict=False):
+        n = np.isfinite(curve).sum(axis=0)
+        epochs = np.flatnonzero(n) + 1
+        if not epochs.size:
+            continue
+        seen = curve[:, epochs - 1]
+        low, high = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
+        ax.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+        ax.plot(
+            epochs,
+            np.nanmean(seen, axis=0),
+            label=f"{name} (n = {range_text(n[epochs - 1].tolist())})",
+            color=colour,
+            linestyle=style,
+            linewidth=1.4,
+            marker=marker,
+            markersize=4,
+            markerfacecolor="white",
+            markevery=max(1, len(epochs) // 10),
+        )
+
+
+@house_style()
+def learning_curve(title: str, lines: Sequence[Line]) -> str:
+    """Draw test accuracy against subset size as SVG, the 95 % interval of the mean as error bars."""
+    footnote = "Points: mean over n seeds. Bars: 95 % t-interval of the mean. Points of one size stand side by side."
+    labels = [textwrap.fill(f"{line.name} (n = {range_text(line.n)})", _LEGEND_COLUMNS) for line in lines]
+    height = 0.6 + 0.19 * sum(label.count("\n") + 1 for label in labels)  # inches, for the legend
+    figure = new_figure(8.4, max(4.8, height), title, footnote)
+    ax = figure.subplots()
+    sizes = sorted({size for line in lines for size in line.subset_sizes})
+    step = _dodge_step(sizes, len(lines))
+    for index, (line, label) in enumerate(zip(lines, labels, strict=True)):
+        _draw_line(ax, line, label, step ** (index - (len(lines) - 1) / 2))
+    ax.set(xlabel="subset size (training images, log scale)", ylabel="test accuracy (%)")
+    _set_size_axis(ax, sizes)
+    figure.legend(loc="outside right upper", title="model, learning rate", alignment="left")
+    return to_svg(figure, title)
+
+
+def _dodge_step(sizes: Sequence[int], lines: int) -> float:
+    """Give the factor between neighbouring points of one size: small against the nearest two sizes."""
+    nearest = float(np.diff(np.log(sizes)).min(initial=np.log(sizes[-1] / sizes[0]) or 1.0))
+    return float(np.exp(min(0.022, 0.4 / lines) * nearest))
+
+
+def _draw_line(ax: Axes, line: Line, label: str, dodge: float) -> ErrorbarContainer:
+    colour, marker = COLOURS[line.group % len(COLOURS)], MARKERS[line.group % len(MARKERS)]
+    bars = np.nan_to_num(np.stack([line.mean - line.low, line.high - line.mean]))  # (2, sizes)
+    return ax.errorbar(
+        np.array(line.subset_sizes) * dodge,
+        line.mean,
+        yerr=bars,
+        label=label,
+        color=colour,
+        linestyle="-" if line.adaptive_lr else "--",
+        marker=marker,
+        markerfacecolor=colour if line.adaptive_lr else "white",
+        capsize=3,
+    )
+
+
+def _set_size_axis(ax: Axes, sizes: Sequence[int]) -> None:
+    margin = max((sizes[-1] / sizes[0]) ** 0.06, 1.1)
+    ax.set_xscale("log")
+    ax.set_xlim(sizes[0] / margin, sizes[-1] * margin)
+    ax.xaxis.set_minor_locator(NullLocator())
+    crowded = len(sizes) > 6
+    labels = [f"{size:,}" for size in sizes]
+    ax.set_xticks(sizes, labels, rotation=45 if crowded else 0, ha="right" if crowded else "center")

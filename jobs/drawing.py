@@ -1,0 +1,65 @@
+"""How every picture looks: fonts, colours told apart without colour vision, SVG that is always the same."""
+
+import io
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib.style
+from matplotlib.figure import Figure
+
+from jobs.inert import make_inert
+
+# Okabe and Ito's colours, without the two that are faint on white (https://jfly.uni-koeln.de/color/).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+GREY = "#595959"
+
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": "medium",
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.w_pad": 0.08,
+    "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
+    "font.size": 9,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text: small files, and it can be searched
+    "svg.hashsalt": "mnistjobs",
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Set matplotlib up for a picture, whatever the user's own configuration says."""
+    with matplotlib.style.context(["default", _STYLE]):
+        yield
+
+
+def new_figure(width: float, height: float, title: str, footnote: str) -> Figure:
+    """Make an empty figure of this size in inches, a title above it and a footnote below."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    columns = int(width * 9)  # characters of the title's size that fit
+    figure.suptitle(_wrap(title, columns), x=0.01, ha="left", fontsize=11, fontweight="bold")
+    figure.supxlabel(_wrap(footnote, int(columns * 1.6)), x=0.01, ha="left", fontsize=8, color=GREY)
+    return figure
+
+
+def _wrap(text: str, columns: int) -> str:
+    return textwrap.fill(make_inert(text), columns)
+
+
+def to_svg(figure: Figure, title: str) -> str:
+    """Write the figure as SVG; equal figures give equal bytes."""
+    file = io.StringIO()
+    metadata = {"Date": None, "Creator": None, "Title": make_inert(title)}
+    figure.savefig(file, format="svg", metadata=metadata)
+    text = file.getvalue()
+    # What comes before the root refers to a document type elsewhere, which no reader should fetch.
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + text[text.index("<svg ") :]

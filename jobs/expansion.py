@@ -1,0 +1,162 @@
+"""From axes to trials: the cross product, exclusion, inclusion and overrides; knows neither YAML nor datasets."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from itertools import product
+from typing import Any
+
+from jobs.gridfile import KeyPath, shown
+from mnist_core.trial import Trial, unused_settings
+
+MAX_TRIALS = 1_000_000
+DEFAULTS = {setting.name: setting.default for setting in fields(Trial) if setting.default is not MISSING}
+# The seeds of one configuration stand together.
+ORDER = (*(setting.name for setting in fields(Trial) if setting.name != "seed"), "seed")
+
+Settings = Mapping[str, Any]  # setting -> value, such as {"model": "cnn", "seed": 0}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with the trials a grid asks for, and the key path it stands at."""
+
+    path: KeyPath
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Hold what a grid asks for as plain, valid values."""
+
+    axes: Mapping[str, Sequence[Any]]
+    train: Settings = field(default_factory=dict)
+    exclude: Sequence[Settings] = ()
+    include: Sequence[Settings] = ()
+    overrides: Sequence[tuple[Settings, Settings]] = ()  # (when, set)
+
+
+def expand(recipe: Recipe) -> tuple[list[Trial], list[Problem]]:
+    """Make the trials of a recipe, and list everything that is wrong with them.
+
+    The order is that of the axes model, subset_size, adaptive_lr, then the training settings as Trial lists them,
+    then seed, the last one running fastest; included trials follow. Settings are matched as the grid writes them,
+    also where a model does not use them; an override sees what the overrides before it have set.
+    """
+    lengths = [len(values) for values in recipe.axes.values()]
+    if math.prod(lengths) > MAX_TRIALS:
+        count = f"{' x '.join(map(str, lengths))} = {math.prod(lengths)} trials"
+        return [], [Problem(("grid",), f"{count}; allowed up to {MAX_TRIALS}")]
+    touched: set[KeyPath] = set()
+    trials = [Trial(**_overridden(point, recipe, touched)) for _, point in _points(recipe, touched)]
+    return trials, [*_rule_problems(recipe, touched, bool(trials)), *_duplicate_problems(recipe, trials)]
+
+
+def _points(recipe: Recipe, touched: set[KeyPath]) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+    """Yield the settings of every trial before overrides, and where they come from; note which exclusions matched."""
+    base = {**DEFAULTS, **recipe.train}
+    names = _axis_names(recipe)
+    exclusions = _index(recipe.exclude)
+    for values in product(*(recipe.axes[name] for name in names)):
+        point = base | dict(zip(names, values, strict=True))
+        hits = [
+            number
+            for keys, numbers in exclusions.items()
+            for number in numbers.get(tuple([point[key] for key in keys]), ())
+        ]
+        touched.update(("exclude", number) for number in hits)
+        if not hits:
+            yield ("grid",), point
+    for number, settings in enumerate(recipe.include):
+        yield ("include", number), {**base, **settings}
+
+
+def _axis_names(recipe: Recipe) -> list[str]:
+    return [name for name in ORDER if name in recipe.axes]
+
+
+def _index(rules: Sequence[Settings]) -> dict[tuple[str, ...], dict[tuple[Any, ...], list[int]]]:
+    """Look rules up by the keys and values they give, so that thousands of them cost each trial no more than a few."""
+    index: dict[tuple[str, ...], dict[tuple[Any, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
+    for number, rule in enumerate(rules):
+        keys = tuple(sorted(rule))
+        index[keys][tuple(rule[key] for key in keys)].append(number)
+    return index
+
+
+def _overridden(point: dict[str, Any], recipe: Recipe, touched: set[KeyPath]) -> dict[str, Any]:
+    """Apply the overrides that match; note them, and every change that the trial makes use of."""
+    for number, (when, changes) in enumerate(recipe.overrides):
+        if when.items() <= point.items():
+            point.update(changes)
+            used = changes.keys() - unused_settings(point["model"], point["adaptive_lr"])
+            touched.add(("overrides", number, "when"))
+            touched.update(("overrides", number, "set", key) for key in used)
+    return point
+
+
+def _rule_problems(recipe: Recipe, touched: set[KeyPath], any_left: bool) -> Iterator[Problem]:
+    for number, rule in enumerate(recipe.exclude):
+        if ("exclude", number) not in touched:
+            yield Problem(("exclude", number), f"{_flow(rule)} matches no trial; remove it or correct it")
+    if not any_left:
+        yield Problem(("exclude",), "no trial is left; exclude fewer of them")
+        return
+    for number, (when, changes) in enumerate(recipe.overrides):
+        path: KeyPath = ("overrides", number, "when")
+        if path not in touched:
+            yield Problem(path, f"{_flow(when)} matches no trial; remove it or correct it")
+            continue
+        for key in changes:
+            path = ("overrides", number, "set", key)
+            if path not in touched:
+                reason = f"not used where {_flow(_where_unused(key))}, as in every trial matched here"
+                yield Problem(path, f"{key} {shown(changes[key])}: {reason}; remove it")
+
+
+def _duplicate_problems(recipe: Recipe, trials: Sequence[Trial]) -> list[Problem]:
+    if len(set(trials)) == len(trials):
+        return []
+    names = _axis_names(recipe)
+    first: dict[Trial, tuple[KeyPath, tuple[Any, ...]]] = {}
+    counts: Counter[KeyPath] = Counter()
+    reasons: dict[KeyPath, str] = {}
+    for path, point in _points(recipe, set()):
+        values = tuple(point[name] for name in names)
+        trial = Trial(**_overridden(point, recipe, set()))
+        earlier_path, earlier_values = first.setdefault(trial, (path, values))
+        if earlier_values is not values:
+            pairs = zip(names, values, earlier_values, strict=True)
+            differing = {name: mine for name, mine, other in pairs if mine != other}
+            place, reason = _duplicate(trial, path, earlier_path, differing)
+            counts[place] += 1
+            reasons.setdefault(place, reason)
+    return [
+        Problem(path, f"{counts[path]} duplicate trial{'s'[: counts[path] > 1]}: {reason}")
+        for path, reason in reasons.items()
+    ]
+
+
+def _duplicate(trial: Trial, path: KeyPath, earlier: KeyPath, differing: Settings) -> tuple[KeyPath, str]:
+    """Say where a duplicate stands, and why it is one; `differing` are the axis values that tell the two apart."""
+    if path[0] == "include":
+        origin = "the grid" if earlier[0] == "grid" else f"include[{earlier[1]}]"
+        return path, f"{origin} has it already; remove one of them"
+    unused = [name for name in differing if name in unused_settings(trial.model, trial.adaptive_lr)]
+    if not unused:
+        return ("grid", next(iter(differing))), "an override makes them equal; exclude all but one of them"
+    name = unused[0]
+    condition = _where_unused(name)
+    example = f"exclude: [{_flow({**condition, name: differing[name]})}]"
+    return ("grid", name), f"{name} is not used where {_flow(condition)}; keep one value of it there, by {example}"
+
+
+def _where_unused(setting: str) -> dict[str, Any]:
+    return {"adaptive_lr": False} if setting == "lr_decay" else {"model": "cnn"}
+
+
+def _flow(settings: Settings) -> str:
+    """Write settings as YAML does on one line."""
+    pairs = (f"{key}: {value if isinstance(value, str) else shown(value)}" for key, value in settings.items())
+    return f"{{{', '.join(pairs)}}}"

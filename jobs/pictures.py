@@ -1,0 +1,233 @@
+"""The report's pictures: which configurations are drawn, from which rows, under which names."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from jobs.curves import Line, Panel, learning_curve, training_curves
+from jobs.inert import make_inert
+from jobs.matrices import confusion_picture, weight_sheet
+from jobs.summary import CONFIGURATION, configuration_key, setting_text, varying_settings
+
+MAX_CONFIGURATIONS = 24  # of one kind of picture: more than that, nobody looks at
+DIGITS = 10
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of the report, ready to be written under its file name."""
+
+    file_name: str
+    title: str
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One row of the summary, the stored trials behind it in the order of their seeds, and its names."""
+
+    row: Row
+    trial_ids: tuple[str, ...]
+    others: tuple[tuple[str, str], ...]  # varying settings beyond model, subset_size and adaptive_lr: name, text
+
+    @property
+    def schedule(self) -> str:
+        return "adaptive" if self.row["adaptive_lr"] else "fixed"
+
+    @property
+    def size(self) -> int:
+        return int(self.row["subset_size"])
+
+    def title(self, *words: str) -> str:
+        """Name the configuration for a person, with these words after its model."""
+        others = (f"{name.replace('_', ' ')} {text}" for name, text in self.others)
+        return make_inert(", ".join([setting_text(self.row["model"]), *words, *others]))
+
+    def file_name(self, kind: str, *words: str) -> str:
+        """Name the configuration's picture, with these words after its model and size."""
+        others = (f"{name}={text}" for name, text in self.others)
+        stem = "-".join([kind, str(self.row["model"]), str(self.size), *words, *others])
+        return re.sub(r"[^A-Za-z0-9._=-]", "_", stem) + ".svg"
+
+
+def draw_pictures(
+    summary: pa.Table,
+    trials: pa.Table,
+    metrics: pa.Table,
+    confusion: pa.Table,
+    weights: Mapping[str, NDArray[np.float32]],
+) -> list[Picture]:
+    """Draw every picture of the report, kind by kind, in the order of the summary.
+
+    The tables have the schemas SUMMARY, TRIALS, METRICS and CONFUSION; `weights` gives W1, shape
+    (hidden, 784), by trial_id. What has no data is not drawn. Of each kind at most MAX_CONFIGURATIONS are
+    drawn, and the kind's last caption says how many are not.
+    """
+    configurations = _configurations(summary, trials)
+    return [
+        *_training_pictures(configurations, metrics),
+        *_learning_pictures(configurations),
+        *_confusion_pictures(configurations, confusion),
+        *_weight_pictures(configurations, trials, weights),
+    ]
+
+
+def _configurations(summary: pa.Table, trials: pa.Table) -> list[Configuration]:
+    names = [field.name for field in CONFIGURATION]
+    stored: dict[tuple[Any, ...], list[str]] = {}
+    for row in trials.select(["trial_id", "seed", *names]).sort_by("seed").to_pylist():
+        stored.setdefault(configuration_key(row), []).append(row["trial_id"])
+    others = varying_settings(summary)[3:]
+    rows: list[Row] = summary.to_pylist()
+    return [
+        Configuration(
+            row,
+            tuple(stored.get(configuration_key(row), ())),
+            tuple((name, str(row[name])) for name in others if row[name] is not None),
+        )
+        for row in rows
+    ]
+
+
+def _say_what_is_left_out(pictures: list[Picture], found: int) -> list[Picture]:
+    if found <= MAX_CONFIGURATIONS or not pictures:
+        return pictures
+    last = pictures[-1]
+    caption = f"{last.caption} {found - MAX_CONFIGURATIONS} further ones are not drawn."
+    return [*pictures[:-1], replace(last, caption=caption)]
+
+
+def _grouped(configurations: Iterable[Configuration], settings: tuple[str, ...]) -> list[list[Configuration]]:
+    groups: dict[tuple[Any, ...], list[Configuration]] = {}
+    for configuration in configurations:
+        key = (*(configuration.row[name] for name in settings), configuration.others)
+        groups.setdefault(key, []).append(configuration)
+    return list(groups.values())
+
+
+def _rows_of(table: pa.Table, trial_ids: Sequence[str]) -> pa.Table:
+    return table.filter(pc.is_in(table["trial_id"], pa.array(trial_ids, pa.string())))
+
+
+def _training_pictures(configurations: Sequence[Configuration], metrics: pa.Table) -> list[Picture]:
+    stored = set(metrics["trial_id"].unique().to_pylist())
+    drawable = [one for one in configurations if stored.intersection(one.trial_ids)]
+    groups = _grouped(drawable, ("model", "subset_size"))
+    pictures = [_training_picture(group, metrics) for group in groups[:MAX_CONFIGURATIONS]]
+    return _say_what_is_left_out(pictures, len(groups))
+
+
+def _training_picture(group: Sequence[Configuration], metrics: pa.Table) -> Picture:
+    ordered = sorted(group, key=lambda one: one.schedule, reverse=True)  # fixed, then adaptive
+    title = f"Training curves: {ordered[0].title(f'{ordered[0].size:,} images')}"
+    caption = (
+        "Accuracy on the training subset and on the validation set after every epoch, with "
+        f"{' and with '.join(_with_article(one.schedule) for one in ordered)} learning rate: "
+        "mean over n seeds, and the band from the smallest to the largest seed."
+    )
+    svg = training_curves(title, [_panel(one, metrics) for one in ordered])
+    return Picture(ordered[0].file_name("curves"), title, caption, svg)
+
+
+def _with_article(schedule: str) -> str:
+    return "an adaptive" if schedule == "adaptive" else "a fixed"
+
+
+def _panel(configuration: Configuration, metrics: pa.Table) -> Panel:
+    rows = _rows_of(metrics, configuration.trial_ids)
+    ids = rows["trial_id"].to_pylist()
+    seed = np.array([configuration.trial_ids.index(trial_id) for trial_id in ids])
+    epoch = rows["epoch"].to_numpy()
+    # The accuracy of a network whose loss is no longer a number says nothing.
+    finite = np.isfinite(rows["train_loss"].to_numpy()) & np.isfinite(rows["validation_loss"].to_numpy())
+    curves = np.full((2, len(configuration.trial_ids), int(epoch.max())), np.nan)
+    for curve, name in zip(curves, ("train_accuracy", "validation_accuracy"), strict=True):
+        curve[seed, epoch - 1] = np.where(finite, 100 * rows[name].to_numpy(), np.nan)
+    return Panel(f"{configuration.schedule} learning rate", *curves)
+
+
+def _learning_pictures(configurations: Sequence[Configuration]) -> list[Picture]:
+    measured = [one for one in configurations if one.row["n"]]
+    if not measured:
+        return []
+    groups = _grouped(measured, ("model",))
+    parts = [(number, part) for number, group in enumerate(groups) for part in _by_schedule(group)]
+    lines = [_line(number, part) for number, part in parts[:MAX_CONFIGURATIONS]]
+    title = "Learning curve: test accuracy against subset size"
+    caption = (
+        "Accuracy on the test set after the last epoch against the number of training images: "
+        "mean over n seeds, and its 95 % t-interval."
+    )
+    picture = Picture("learning-curve.svg", title, caption, learning_curve(title, lines))
+    return _say_what_is_left_out([picture], len(parts))
+
+
+def _by_schedule(group: Sequence[Configuration]) -> list[list[Configuration]]:
+    return [part for kind in ("fixed", "adaptive") if (part := [one for one in group if one.schedule == kind])]
+
+
+def _line(group: int, part: Sequence[Configuration]) -> Line:
+    ordered = sorted(part, key=lambda one: one.size)
+    mean, low, high = (
+        100 * np.array([one.row[f"test_accuracy_{name}"] for one in ordered], dtype=np.float64)
+        for name in ("mean", "low", "high")
+    )
+    return Line(
+        name=ordered[0].title(ordered[0].schedule),
+        group=group,
+        adaptive_lr=ordered[0].row["adaptive_lr"],
+        subset_sizes=tuple(one.size for one in ordered),
+        mean=mean,
+        low=low,
+        high=high,
+        n=tuple(one.row["n"] for one in ordered),
+    )
+
+
+def _confusion_pictures(configurations: Sequence[Configuration], confusion: pa.Table) -> list[Picture]:
+    stored = set(confusion["trial_id"].unique().to_pylist())
+    drawable = [one for one in configurations if stored.intersection(one.trial_ids)]
+    pictures = [_confusion_picture(one, confusion) for one in drawable[:MAX_CONFIGURATIONS]]
+    return _say_what_is_left_out(pictures, len(drawable))
+
+
+def _confusion_picture(configuration: Configuration, confusion: pa.Table) -> Picture:
+    rows = _rows_of(confusion, configuration.trial_ids)
+    n = len(rows["trial_id"].unique())
+    counts = np.zeros((DIGITS, DIGITS), dtype=np.int64)  # (actual, predicted)
+    np.add.at(counts, (rows["actual"].to_numpy(), rows["predicted"].to_numpy()), rows["count"].to_numpy())
+    words = (f"{configuration.size:,} images", f"{configuration.schedule} learning rate")
+    title = f"Confusion matrix: {configuration.title(*words)}"
+    counted = f"n = {n} seed{'s'[: n > 1]}: {counts.sum():,} predictions"
+    caption = f"Percent of each actual digit's test images over {counted}, {np.trace(counts):,} of them right."
+    svg = confusion_picture(counts, title, f"Row percent over {counted}.")
+    return Picture(configuration.file_name("confusion", configuration.schedule), title, caption, svg)
+
+
+def _weight_pictures(
+    configurations: Sequence[Configuration], trials: pa.Table, weights: Mapping[str, NDArray[np.float32]]
+) -> list[Picture]:
+    seeds = dict(zip(trials["trial_id"].to_pylist(), trials["seed"].to_pylist(), strict=True))
+    found = [(one, trial_id) for one in configurations for trial_id in one.trial_ids if trial_id in weights]
+    pictures = [_weight_picture(one, seeds[trial], weights[trial]) for one, trial in found[:MAX_CONFIGURATIONS]]
+    return _say_what_is_left_out(pictures, len(found))
+
+
+def _weight_picture(configuration: Configuration, seed: int, weight: NDArray[np.float32]) -> Picture:
+    words = (f"{configuration.size:,} images", f"{configuration.schedule} learning rate", f"seed {seed}")
+    title = f"W1: {configuration.title(*words)}"
+    caption = (
+        f"The {len(weight)} rows of W1 as 28x28 pictures, from left to right and top to bottom: "
+        "the weights between the image's pixels and one hidden unit each."
+    )
+    file_name = configuration.file_name("w1", configuration.schedule)
+    return Picture(file_name, title, caption, weight_sheet(weight, title))

@@ -1,0 +1,44 @@
+"""The three flat tables out of parts, as pure functions: trials, metrics and confusion."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.schemas import CONFUSION, EPOCH, METRICS, SETTINGS, TRIALS
+
+_DIGITS = 10
+
+
+def trials_table(parts: pa.Table) -> pa.Table:
+    """Flatten parts (schema PART) into one row per trial, in the order of the parts' rows."""
+    settings = {field.name: pc.struct_field(parts["settings"], field.name) for field in SETTINGS}
+    columns = {name: settings[name] if name in settings else parts[name] for name in TRIALS.names}
+    return pa.table(columns).cast(TRIALS)
+
+
+def metrics_table(parts: pa.Table) -> pa.Table:
+    """Flatten parts into one row per trial and epoch."""
+    parent, records = _explode(parts["epochs"])
+    epochs = {field.name: pc.struct_field(records, field.name) for field in EPOCH}
+    trials = trials_table(parts)
+    columns = {name: epochs[name] if name in epochs else trials[name].take(parent) for name in METRICS.names}
+    return pa.table(columns).cast(METRICS)
+
+
+def confusion_table(parts: pa.Table) -> pa.Table:
+    """Flatten parts into one row per trial, actual and predicted digit; diverged trials have none."""
+    parent, counts = _explode(parts["confusion"])
+    cell = np.arange(len(counts)) % _DIGITS**2
+    columns = {
+        "trial_id": parts["trial_id"].take(parent),
+        "actual": pa.array(cell // _DIGITS),
+        "predicted": pa.array(cell % _DIGITS),
+        "count": counts,
+    }
+    return pa.table(columns).cast(CONFUSION)
+
+
+def _explode(lists: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
+    """Flatten a column of lists: return the row that each element comes from, and the elements."""
+    combined = lists.combine_chunks()
+    return pc.list_parent_indices(combined), pc.list_flatten(combined)

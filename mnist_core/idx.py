@@ -1,0 +1,107 @@
+"""Read IDX files of 28x28 images and of labels, gzipped or not, without trusting them.
+
+Letters in shapes: N images or labels, D = 784 pixels. The format: http://yann.lecun.com/exdb/mnist/
+"""
+
+import gzip
+import hashlib
+import math
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from io import BufferedIOBase
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mnist_core.errors import DataError
+
+UInt8Array = npt.NDArray[np.uint8]
+
+SIDE = 28  # pixels
+_UBYTE = 0x08
+_MAX_LABEL = 9
+_MAX_COUNT = 1_000_000  # bounds the memory that a forged header can ask for
+
+
+def read_idx(path: Path) -> UInt8Array:
+    """Read one file as a read-only array: images as (N, D), labels as (N,).
+
+    Raises DataError where the file is missing, damaged or something else.
+    """
+    return read_idx_and_digest(path)[0]
+
+
+def read_idx_and_digest(path: Path) -> tuple[UInt8Array, str]:
+    """Read one file as read_idx does, and hash its decompressed bytes (sha256, hexadecimal)."""
+    with _open_content(path) as content:
+        magic = content.read(4)
+        sizes = content.read(4 * _dimensions(path, magic))
+        shape = _shape(path, magic, sizes)
+        expected = math.prod(shape)
+        # One byte more than announced finds a file that is too long, and makes gzip reach and check its CRC.
+        body = content.read(expected + 1)
+    if len(body) != expected:
+        problem = f"is truncated after {len(body):,} of" if len(body) < expected else "goes on after"
+        raise DataError(f"{path}: {problem} the {expected:,} bytes that its header announces; replace it")
+    array = np.frombuffer(body, np.uint8).reshape(shape)
+    if array.ndim == 1:
+        _check_labels(path, array)
+    digest = hashlib.sha256(magic + sizes)
+    digest.update(body)
+    return array, digest.hexdigest()
+
+
+@contextmanager
+def _open_content(path: Path) -> Iterator[BufferedIOBase]:
+    """Open a file for its content, gunzipped where it is gzip; raise DataError for any failure to read it."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise DataError(f"{path}: is not a regular file; an IDX file is wanted here")
+    try:
+        with path.open("rb") as file:
+            # By content, not by suffix: browsers and servers unpack files and leave their names.
+            is_gzip = file.peek(2)[:2] == b"\x1f\x8b"
+            with gzip.GzipFile(fileobj=file) if is_gzip else nullcontext(file) as content:
+                yield content
+    except EOFError:
+        raise DataError(f"{path}: the gzip data ends too early, the file is truncated; replace it") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: the gzip data is damaged ({error}); replace it") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _dimensions(path: Path, magic: bytes) -> int:
+    """Tell from the first four bytes how many dimensions the array has: 3 for images, 1 for labels."""
+    if magic.lstrip().startswith(b"<"):
+        raise DataError(f"{path}: is a web page, probably a failed download; replace it with the IDX file")
+    if len(magic) < 4 or magic[:2] != b"\0\0":
+        found = f"begins with the bytes {magic.hex(' ')}" if magic else "is empty"
+        raise DataError(f"{path}: {found}; IDX images begin with 00 00 08 03, labels with 00 00 08 01")
+    if magic[2] != _UBYTE:
+        raise DataError(f"{path}: has element type 0x{magic[2]:02x}; only 0x08 (unsigned byte) is allowed")
+    if magic[3] not in (1, 3):
+        raise DataError(f"{path}: has {magic[3]} dimensions; images have 3, labels have 1")
+    return magic[3]
+
+
+def _shape(path: Path, magic: bytes, sizes: bytes) -> tuple[int, ...]:
+    """Tell from the header what shape the array has: (N, D) or (N,)."""
+    if len(sizes) != 4 * magic[3]:
+        raise DataError(f"{path}: is truncated within its header; replace it")
+    count, *sides = struct.unpack(f">{magic[3]}I", sizes)
+    if sides not in ([], [SIDE, SIDE]):
+        raise DataError(f"{path}: has images of {sides[0]}x{sides[1]} pixels; only {SIDE}x{SIDE} is allowed")
+    if count > _MAX_COUNT:
+        raise DataError(f"{path}: announces {count:,} elements; at most {_MAX_COUNT:,} are allowed")
+    return (count, SIDE * SIDE) if sides else (count,)
+
+
+def _check_labels(path: Path, labels: UInt8Array) -> None:
+    above = np.flatnonzero(labels > _MAX_LABEL)
+    if above.size:
+        value, index = labels[above[0]], above[0]
+        raise DataError(f"{path}: has label {value} at index {index}; labels are 0 to {_MAX_LABEL}")

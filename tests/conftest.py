@@ -1,0 +1,50 @@
+"""Fixtures that several test files share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from idx_files import write_idx_folder
+
+from cluster.in_process import map_in_process
+from cluster.port import Map
+from mnist_core.datasets import Dataset, load_dataset
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """A folder of four IDX files: 60 training, 6 validation and 10 test images."""
+    folder = tmp_path_factory.mktemp("tiny")
+    write_idx_folder(folder, train_count=72, test_count=20)
+    return load_dataset(folder)
+
+
+@pytest.fixture(scope="session")
+def ray_of_two() -> Iterator[Map]:
+    """One local Ray with two workers for the whole test run: it takes seconds to start."""
+    from cluster.on_ray import ray_map
+
+    os.environ.pop("RAY_ADDRESS", None)
+    with ray_map(workers=2) as run_map:
+        yield run_map
+
+
+@pytest.fixture(params=["in process", pytest.param("on Ray", marks=pytest.mark.ray)])
+def any_map(request: pytest.FixtureRequest) -> Map:
+    if request.param == "in process":
+        return map_in_process
+    run_map: Map = request.getfixturevalue("ray_of_two")
+    return run_map
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the developer's store and cluster out of the tests."""
+    monkeypatch.delenv("MNISTJOBS_STORE", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)

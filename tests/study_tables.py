@@ -1,0 +1,82 @@
+"""Small tables of trials, metrics and confusion matrices, as the store would give them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.schemas import CONFUSION, METRICS, SETTINGS, TRIALS
+from mnist_core.trial import Trial
+
+REQUESTED = pa.schema([pa.field("trial_id", pa.string()), *SETTINGS])
+
+
+Setting = str | int | float | bool | None
+
+
+def settings(seed: int, **changed: Setting) -> dict[str, Any]:
+    """Give the settings of an MLP trial with a fixed learning rate, but for what is changed."""
+    mlp = Trial(model="mlp", subset_size=2000, adaptive_lr=False, seed=seed, epochs=3)
+    return {**asdict(mlp), **changed}
+
+
+def trial_row(trial_id: str, test_accuracy: float | None, of: dict[str, Any]) -> dict[str, Any]:
+    """Give the row of a finished trial, or of a diverged one where there is no test accuracy."""
+    diverged = test_accuracy is None
+    of_dataset = {"dataset": "mnist", "dataset_fingerprint": "ab"}
+    losses = dict.fromkeys(("test_loss", "train_loss", "validation_loss"), 0.1)
+    accuracies = {"train_accuracy": 0.99, "validation_accuracy": 0.93}
+    of_run = {"epochs_run": 3, "seconds": 1.0, "device": "cpu", "host": "here", "attempt": 1}
+    versions = dict.fromkeys(("mnistjobs_version", "python_version", "numpy_version", "torch_version"), "1")
+    return {
+        **of,
+        **of_dataset,
+        **losses,
+        **(dict.fromkeys(accuracies, math.nan) if diverged else accuracies),
+        **of_run,
+        **versions,
+        "trial_id": trial_id,
+        "status": "diverged" if diverged else "finished",
+        "test_accuracy": test_accuracy,
+        "finished_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+
+
+def study(*accuracies: float | None, name: str = "trial", **changed: Setting) -> tuple[pa.Table, pa.Table]:
+    """Give the trials and what was asked for, one seed for each accuracy; None is a diverged trial."""
+    asked = [settings(seed, **changed) for seed in range(len(accuracies))]
+    ids = [f"{name}-{seed}" for seed in range(len(accuracies))]
+    rows = [trial_row(*three) for three in zip(ids, accuracies, asked, strict=True)]
+    requested = [{"trial_id": trial_id, **one} for trial_id, one in zip(ids, asked, strict=True)]
+    return pa.Table.from_pylist(rows, TRIALS), pa.Table.from_pylist(requested, REQUESTED)
+
+
+def metrics_of(trials: pa.Table, accuracies: Sequence[float]) -> pa.Table:
+    """Give each trial one epoch for each accuracy; a diverged trial's last loss is not a number."""
+    names = ("trial_id", "model", "subset_size", "adaptive_lr", "seed")
+    rows = []
+    for trial in trials.to_pylist():
+        epochs = accuracies[:-1] if trial["status"] == "diverged" else accuracies
+        for epoch, accuracy in enumerate(epochs, start=1):
+            lost = trial["status"] == "diverged" and epoch == len(epochs)
+            train = {"train_loss": math.nan if lost else 0.1, "train_accuracy": accuracy}
+            validation = {"validation_loss": 0.1, "validation_accuracy": accuracy - 0.02}
+            of_epoch = {"epoch": epoch, "learning_rate": 0.001, "seconds": 1.0}
+            rows.append({**{name: trial[name] for name in names}, **of_epoch, **train, **validation})
+    return pa.Table.from_pylist(rows, METRICS)
+
+
+def confusion_of(trials: pa.Table, right: int = 97, wrong: int = 3) -> pa.Table:
+    """Give each finished trial a confusion matrix in which every digit is sometimes taken for the next."""
+    finished = [trial["trial_id"] for trial in trials.to_pylist() if trial["status"] == "finished"]
+    counts = {(digit, digit): right for digit in range(10)} | {(digit, (digit + 1) % 10): wrong for digit in range(10)}
+    cells = [(actual, predicted) for actual in range(10) for predicted in range(10)]
+    rows = [
+        {"trial_id": trial_id, "actual": cell[0], "predicted": cell[1], "count": counts.get(cell, 0)}
+        for trial_id in finished
+        for cell in cells
+    ]
+    return pa.Table.from_pylist(rows, CONFUSION)

@@ -1,0 +1,100 @@
+"""The CNN: the report's shapes, and the report's order of operations written out once more."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mnist_core.cnn import CNN, build_network, torch_threads
+from mnist_core.trial import Trial
+
+LAYOUT_TOLERANCE = 1e-5  # float32, other order of sums
+
+
+def small_trial(**settings: object) -> Trial:
+    return Trial(model="cnn", subset_size=64, adaptive_lr=False, seed=0, **settings)  # type: ignore[arg-type]
+
+
+def batch(size: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(4)
+    return rng.random((size, 784), dtype=np.float32), rng.integers(0, 10, size)
+
+
+class ReportNetwork(nn.Module):
+    """The network as the report tells it, in the manner of the tutorial that it names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
+        self.fc1, self.fc2, self.fc3 = nn.Linear(16 * 4 * 4, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.view(-1, 1, 28, 28)
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2, 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2, 2)
+        x = x.view(-1, 16 * 4 * 4)
+        return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x)))))  # type: ignore[no-any-return]
+
+
+def test_the_layers_have_the_reports_shapes() -> None:
+    shapes = {name: tuple(value.shape) for name, value in build_network().named_parameters()}
+    assert shapes == {
+        "conv1.weight": (6, 1, 5, 5),
+        "conv1.bias": (6,),
+        "conv2.weight": (16, 6, 5, 5),
+        "conv2.bias": (16,),
+        "fc1.weight": (120, 256),
+        "fc1.bias": (120,),
+        "fc2.weight": (84, 120),
+        "fc2.bias": (84,),
+        "fc3.weight": (10, 84),
+        "fc3.bias": (10,),
+    }
+
+
+@pytest.mark.parametrize("size", [1, 64])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_training_equals_the_report_s_network_under_torch_sgd(size: int, momentum: float) -> None:
+    cnn = CNN.from_trial(small_trial(momentum=momentum), np.random.default_rng(0))
+    reference = ReportNetwork()
+    reference.load_state_dict({name: torch.tensor(value) for name, value in cnn.weights().items()})
+    optimizer = torch.optim.SGD(reference.parameters(), lr=0.001, momentum=momentum)
+    images, labels = batch(size)
+    for _ in range(5):
+        cnn.step(images, labels, 0.001)
+        optimizer.zero_grad()
+        F.cross_entropy(reference(torch.tensor(images)), torch.tensor(labels), reduction="sum").backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    for name, value in reference.named_parameters():
+        np.testing.assert_allclose(cnn.weights()[name], value.detach().numpy(), atol=LAYOUT_TOLERANCE)
+    np.testing.assert_allclose(
+        cnn.logits(images), reference(torch.tensor(images)).detach().numpy(), atol=10 * LAYOUT_TOLERANCE
+    )
+
+
+def test_the_initial_weights_are_torch_s_defaults_and_come_from_the_generator_alone() -> None:
+    torch.manual_seed(99)
+    before = torch.random.get_rng_state()
+    first = CNN.from_trial(small_trial(), np.random.default_rng(5)).weights()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(7)
+    second = CNN.from_trial(small_trial(), np.random.default_rng(5)).weights()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    bound = 1 / np.sqrt(256)  # kaiming_uniform with a = sqrt(5): 1 / sqrt(fan_in)
+    assert 0.99 * bound < np.abs(first["fc1.weight"]).max() <= bound
+
+
+def test_weights_are_copies_in_plain_order() -> None:
+    cnn = CNN.from_trial(small_trial(), np.random.default_rng(5))
+    weights = cnn.weights()
+    assert all(value.flags.c_contiguous for value in weights.values())
+    cnn.step(*batch(8), 0.1)
+    assert not np.array_equal(weights["conv1.weight"], cnn.weights()["conv1.weight"])
+
+
+def test_the_cap_on_torch_s_threads_is_taken_back() -> None:
+    before = torch.get_num_threads()
+    with torch_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before

@@ -1,0 +1,187 @@
+"""Reads the pictures back as XML: their texts, that they are always the same, and odd inputs."""
+
+import re
+from collections.abc import Sequence
+from xml.etree import ElementTree
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from study_tables import confusion_of, metrics_of, study
+
+from jobs.curves import Floats, Line, Panel, learning_curve, training_curves
+from jobs.matrices import MAX_UNITS, confusion_picture, weight_sheet
+from jobs.pictures import MAX_CONFIGURATIONS, Picture, draw_pictures
+from jobs.schemas import CONFUSION, METRICS, TRIALS
+from jobs.summary import SUMMARY, summarize
+
+SVG = "{http://www.w3.org/2000/svg}"
+RISING = (0.2, 0.6, 0.8, 0.9)
+ADAPTIVE = {"adaptive_lr": True, "lr_decay": 0.97}
+
+
+def texts(svg: str) -> list[str]:
+    root = ElementTree.fromstring(svg)
+    return ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
+
+
+def both_schedules() -> tuple[pa.Table, pa.Table]:
+    tables = [study(0.90, 0.92, 0.94), study(0.91, None, 0.95, name="adaptive", **ADAPTIVE)]
+    trials, requested = (pa.concat_tables(part) for part in zip(*tables, strict=True))
+    return trials, requested
+
+
+def draw(trials: pa.Table, requested: pa.Table, accuracies: Sequence[float] = RISING) -> dict[str, Picture]:
+    rng = np.random.default_rng(0)
+    weights = {"trial-0": rng.normal(0, 0.1, (64, 784)).astype(np.float32)}
+    summary = summarize(trials, requested)
+    metrics, confusion = metrics_of(trials, accuracies), confusion_of(trials)
+    pictures = draw_pictures(summary, trials, metrics, confusion, weights)
+    return {picture.file_name: picture for picture in pictures}
+
+
+def test_every_kind_of_picture_has_its_file_name() -> None:
+    assert list(draw(*both_schedules())) == [
+        "curves-mlp-2000.svg",
+        "learning-curve.svg",
+        "confusion-mlp-2000-fixed.svg",
+        "confusion-mlp-2000-adaptive.svg",
+        "w1-mlp-2000-fixed.svg",
+    ]
+
+
+def test_a_further_varying_setting_is_part_of_the_file_names() -> None:
+    tables = [study(0.9), study(0.9, name="narrow", hidden_units=32)]
+    trials, requested = (pa.concat_tables(part) for part in zip(*tables, strict=True))
+    names = list(draw(trials, requested))
+    assert names[1] == "curves-mlp-2000-hidden_units=32.svg"
+    assert names[-2] == "confusion-mlp-2000-fixed-hidden_units=32.svg"
+
+
+def test_file_names_hold_allowed_characters_only() -> None:
+    names = draw(*study(0.9, model="../x y\x1b<")).keys()
+    assert all(re.fullmatch(r"[A-Za-z0-9._=-]+", name) for name in names)
+
+
+def test_training_curves_name_their_axes_and_say_n() -> None:
+    found = texts(draw(*both_schedules())["curves-mlp-2000.svg"].svg)
+    assert {"epoch", "accuracy (%)", "fixed learning rate", "adaptive learning rate"} <= set(found)
+    assert {"train (n = 3)", "validation (n = 3)", "train (n = 2–3)"} <= set(found)
+
+
+def test_the_epoch_of_divergence_is_not_drawn() -> None:
+    svg = draw(*study(None))["curves-mlp-2000.svg"].svg
+    assert texts(svg).count("train (n = 1)") == 1
+    assert "4" not in texts(svg)
+
+
+def test_a_configuration_that_diverged_at_once_gives_an_empty_panel() -> None:
+    found = texts(draw(*study(None), accuracies=(0.1, 0.1))["curves-mlp-2000.svg"].svg)
+    assert "every seed diverged in its first epoch" in found
+    assert not any(text.startswith("train (") for text in found)
+
+
+def test_curves_that_rise_early_get_a_close_up() -> None:
+    early: Floats = 100 - 80 * np.exp(-np.arange(40.0))[None]
+    slow: Floats = np.linspace(10.0, 100.0, 40)[None]
+    panels = [Panel("fixed learning rate", curve, curve) for curve in (early, slow)]
+    enlarged = "the framed part, enlarged"
+    assert [enlarged in texts(training_curves("t", [panel])) for panel in panels] == [True, False]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 12])
+def test_panels_of_different_lengths_share_their_axes(epochs: int) -> None:
+    long: Floats = 100 - 80 * np.exp(-np.arange(40.0))[None]
+    panels = [Panel("fixed learning rate", long[:, :epochs], long[:, :epochs]), Panel("adaptive", long, long)]
+    found = texts(training_curves("t", panels))
+    assert found.count("the framed part, enlarged") == 2
+    assert found.count("train (n = 1)") == 2
+
+
+def test_the_learning_curve_names_its_axes_the_sizes_and_n() -> None:
+    found = texts(draw(*both_schedules())["learning-curve.svg"].svg)
+    assert {"subset size (training images, log scale)", "test accuracy (%)", "2,000"} <= set(found)
+    assert {"MLP, fixed (n = 3)", "MLP, adaptive (n = 2)"} <= set(found)
+
+
+@pytest.mark.parametrize("sizes", [(1,), (1, 2), (2000, 50_000), (10, 20, 50, 100, 200, 500, 1000, 50_000)])
+def test_the_learning_curve_has_a_tick_at_every_size(sizes: tuple[int, ...]) -> None:
+    mean, nothing = np.linspace(50, 90, len(sizes)), np.full(len(sizes), np.nan)
+    line = Line("MLP, fixed", 0, False, sizes, mean, nothing, nothing, (1,) * len(sizes))
+    assert {f"{size:,}" for size in sizes} <= set(texts(learning_curve("t", [line])))
+
+
+def test_many_lines_with_long_names_leave_room_for_the_learning_curve() -> None:
+    name = "MLP, fixed" + ", one more setting 0.001" * 7
+    nothing = np.full(1, np.nan)
+    lines = [Line(name, group, False, (2000,), np.full(1, 90.0), nothing, nothing, (1,)) for group in range(24)]
+    assert "test accuracy (%)" in texts(learning_curve("t", lines))
+
+
+def test_a_confusion_matrix_shows_row_percent_summed_over_seeds() -> None:
+    picture = draw(*both_schedules())["confusion-mlp-2000-fixed.svg"]
+    found = texts(picture.svg)
+    assert (found.count("97.00"), found.count("3.00"), found.count("0.00")) == (10, 10, 80)
+    assert found.count("300") == 10
+    assert {"predicted digit", "actual digit", "Row percent over n = 3 seeds: 3,000 predictions."} <= set(found)
+    assert picture.caption.endswith("n = 3 seeds: 3,000 predictions, 2,910 of them right.")
+
+
+def test_a_digit_without_images_has_an_empty_row() -> None:
+    counts = np.diag([0] + [5] * 9)
+    found = texts(confusion_picture(counts, "t", "f"))
+    assert (found.count("100.00"), found.count("0.00")) == (9, 81)
+
+
+@pytest.mark.parametrize("hidden", [1, 8, 11, 64, MAX_UNITS + 1])
+def test_a_weight_sheet_of_any_width_is_drawn(hidden: int) -> None:
+    weight = np.random.default_rng(0).normal(0, 0.1, (hidden, 784)).astype(np.float32)
+    assert "weight" in texts(weight_sheet(weight, "W1"))
+
+
+def test_weights_of_zero_are_drawn() -> None:
+    assert "weight" in texts(weight_sheet(np.zeros((8, 784), np.float32), "W1"))
+
+
+@pytest.mark.parametrize("title", ["<script>alert(1)</script> & co", "$x^2$ \\frac", "\x1b[31mred", "‮x", "y" * 300])
+def test_a_hostile_title_is_inert(title: str) -> None:
+    svg = weight_sheet(np.zeros((8, 784), np.float32), title)
+    root = ElementTree.fromstring(svg)
+    assert not list(root.iter(f"{SVG}script"))
+    assert "\x1b" not in svg
+    assert "‮" not in svg
+
+
+def test_dollar_signs_are_no_formula() -> None:
+    assert "$x^2$" in texts(weight_sheet(np.zeros((8, 784), np.float32), "$x^2$"))
+
+
+def test_equal_tables_give_equal_pictures_whatever_the_order_of_their_rows() -> None:
+    trials, requested = both_schedules()
+    backwards = trials.take(list(reversed(range(len(trials)))))
+    assert draw(backwards, requested) == draw(trials, requested)
+
+
+def test_no_picture_refers_to_anything_elsewhere() -> None:
+    for picture in draw(*both_schedules()).values():
+        assert "<!DOCTYPE" not in picture.svg
+        assert not re.search(r'(?:href|src)="(?!#|data:)', picture.svg)
+
+
+def test_one_seed_and_one_epoch_are_enough() -> None:
+    found = texts(draw(*study(0.9), accuracies=(0.5,))["curves-mlp-2000.svg"].svg)
+    assert "train (n = 1)" in found
+
+
+def test_without_data_nothing_is_drawn() -> None:
+    empty = (SUMMARY.empty_table(), TRIALS.empty_table(), METRICS.empty_table(), CONFUSION.empty_table())
+    assert draw_pictures(*empty, {}) == []
+
+
+def test_of_many_configurations_the_first_are_drawn_and_the_rest_counted() -> None:
+    tables = [study(0.9, name=f"{units}", hidden_units=units) for units in range(1, MAX_CONFIGURATIONS + 3)]
+    trials, requested = (pa.concat_tables(part) for part in zip(*tables, strict=True))
+    summary = summarize(trials, requested)
+    pictures = draw_pictures(summary, trials, metrics_of(trials, [0.5]), CONFUSION.empty_table(), {})
+    assert len(pictures) == MAX_CONFIGURATIONS + 1
+    assert all(picture.caption.endswith("2 further ones are not drawn.") for picture in pictures[-2:])

@@ -1,0 +1,127 @@
+"""The training loop: what it reports, how it shuffles, and that a trial's numbers are its own."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from mnist_core.datasets import Dataset
+from mnist_core.mlp import MLP
+from mnist_core.training import EpochRecord, Images, TrialResult, evaluate, generator, subset_index, train
+from mnist_core.trial import Trial
+
+
+def small_trial(**settings: object) -> Trial:
+    defaults = {"model": "mlp", "subset_size": 40, "adaptive_lr": False, "seed": 0, "epochs": 3, "batch_size": 16}
+    return Trial(**{**defaults, **settings})  # type: ignore[arg-type]
+
+
+def results(trials: list[Trial], dataset: Dataset) -> list[TrialResult]:
+    found = [record for record in train(trials, dataset) if isinstance(record, TrialResult)]
+    return sorted(found, key=lambda result: trials.index(result.trial))
+
+
+def numbers(record: EpochRecord) -> tuple[float, ...]:
+    """Everything of a record but the wall clock."""
+    return (record.learning_rate, record.train_loss, record.train_accuracy, record.validation_loss, record.epoch)
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_every_epoch_is_recorded_and_the_test_set_is_evaluated_once_at_the_end(model: str, tiny: Dataset) -> None:
+    records = list(train([small_trial(model=model)], tiny))
+    assert [type(record) for record in records] == [EpochRecord] * 3 + [TrialResult]
+    result = records[-1]
+    assert isinstance(result, TrialResult)
+    assert result.confusion is not None
+    assert [record.epoch for record in result.epochs] == [1, 2, 3]
+    assert_array_equal(result.confusion.sum(axis=1), np.bincount(tiny.test.labels, minlength=10))
+    assert result.test_accuracy == np.trace(result.confusion) / len(tiny.test.labels)
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_the_first_epoch_of_fixed_and_adaptive_rate_is_equal_to_the_bit(model: str, digits: Dataset) -> None:
+    trials = [small_trial(model=model, subset_size=300, adaptive_lr=adaptive) for adaptive in (False, True)]
+    fixed, adaptive = (results([trial], digits)[0].epochs for trial in trials)
+    assert numbers(fixed[0]) == numbers(adaptive[0])
+    assert numbers(fixed[1]) != numbers(adaptive[1])
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_both_models_learn_the_digits(model: str, digits: Dataset) -> None:
+    trial = small_trial(model=model, subset_size=1200, epochs=30, batch_size=32, learning_rate=0.002)
+    (result,) = results([trial], digits)
+    assert result.test_accuracy is not None
+    assert result.test_accuracy > 0.93  # three seeds gave 0.96 to 0.99
+    assert result.epochs[-1].train_loss < result.epochs[0].train_loss
+
+
+def test_the_adaptive_rate_is_multiplied_at_the_end_of_every_epoch(tiny: Dataset) -> None:
+    (result,) = results([small_trial(adaptive_lr=True, learning_rate=0.5, lr_decay=0.5)], tiny)
+    assert [record.learning_rate for record in result.epochs] == [0.5, 0.25, 0.125]
+
+
+def test_a_smaller_subset_lies_inside_a_larger_one_and_another_seed_gives_another() -> None:
+    small, large = subset_index(50_000, 2_000, seed=3), subset_index(50_000, 50_000, seed=3)
+    assert_array_equal(small, large[:2_000])
+    assert_array_equal(np.sort(large), np.arange(50_000))
+    assert not np.array_equal(small, subset_index(50_000, 2_000, seed=4))
+
+
+def test_the_streams_of_a_seed_are_independent_of_each_other() -> None:
+    draws = [generator(0, purpose).random() for purpose in ("subset", "weights", "shuffle")]
+    assert len(set(draws)) == 3
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_a_trial_s_numbers_do_not_depend_on_the_trials_beside_it(model: str, tiny: Dataset) -> None:
+    trials = [small_trial(model=model, seed=seed, learning_rate=rate) for seed, rate in [(0, 0.01), (1, 1e30), (2, 0.1)]]
+    together = results(trials, tiny)
+    for trial, beside in zip(trials, together, strict=True):
+        (alone,) = results([trial], tiny)
+        assert alone.status == beside.status
+        for name, weight in alone.weights.items():
+            assert_array_equal(weight, beside.weights[name])
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_a_trial_whose_loss_becomes_infinite_stops_there_as_diverged(model: str, tiny: Dataset) -> None:
+    (result,) = results([small_trial(model=model, learning_rate=1e38)], tiny)
+    assert result.status == "diverged"
+    assert len(result.epochs) == 1
+    assert not math.isfinite(result.epochs[-1].train_loss)
+    assert result.test_loss is result.test_accuracy is result.confusion is None
+
+
+def test_the_last_short_batch_is_used_too(tiny: Dataset) -> None:
+    whole, short = (results([small_trial(batch_size=size, epochs=1)], tiny)[0] for size in (40, 39))
+    assert not np.array_equal(whole.weights["W1"], short.weights["W1"])
+    index, order = subset_index(60, 40, 0), generator(0, "shuffle").permutation(40)
+    data = Images.from_split(tiny.train, index)
+    mlp = MLP.from_trial(small_trial(), generator(0, "weights"))
+    for batch in (order[:39], order[39:]):
+        mlp.step(data.images[batch], data.labels[batch], 0.001)
+    assert_array_equal(mlp.weights()["W1"], short.weights["W1"])
+
+
+def test_a_pack_of_two_shapes_or_a_subset_larger_than_the_dataset_is_refused(tiny: Dataset) -> None:
+    with pytest.raises(ValueError, match="2 shapes"):
+        next(train([small_trial(), small_trial(epochs=4)], tiny))
+    with pytest.raises(ValueError, match="subset_size 61: allowed 1 to 60"):
+        next(train([small_trial(subset_size=61)], tiny))
+
+
+def test_evaluation_counts_actual_by_predicted() -> None:
+    mlp = MLP({"W1": np.zeros((1, 784)), "b1": np.zeros(1), "W2": np.zeros((10, 1)), "b2": np.eye(10)[4]})
+    data = Images(np.zeros((3, 784), np.float32), np.array([4, 4, 7]))
+    loss, accuracy, confusion = evaluate(mlp, data)
+    assert accuracy == 2 / 3
+    assert (confusion[4, 4], confusion[7, 4], confusion.sum()) == (2, 1, 3)
+    e = math.e
+    assert loss == pytest.approx((2 * math.log((e + 9) / e) + math.log(e + 9)) / 3)
+
+
+def test_images_are_scaled_to_float32_fractions(tiny: Dataset) -> None:
+    data = Images.from_split(tiny.train)
+    assert data.images.dtype == np.float32
+    assert_array_equal(data.images, tiny.train.images.astype(np.float32) / np.float32(255))
