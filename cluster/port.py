@@ -34,7 +34,8 @@ class Failure:
     @classmethod
     def from_exception(cls, error: Exception) -> "Failure":
         """Describe the exception that is being handled."""
-        return cls("raised", f"{type(error).__name__}: {error}", traceback.format_exc())
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        return cls("raised", message, traceback.format_exc())
 
 
 @dataclass(frozen=True)

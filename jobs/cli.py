@@ -15,7 +15,7 @@ from jobs.errors import MnistjobsError
 from mnist_core.errors import DataError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from rich.table import Table
 
     from jobs.report import Report
     from jobs.submit import Plan
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BAD_INPUT = 2
 SOME_FAILED = 1
 INTERRUPTED = 130  # as shells count it: 128 + SIGINT
-_MOST_ROWS = 40  # configurations that `plan` lists
+_PIPE_WIDTH = 400  # columns
 
 app = typer.Typer(
     help="Train replicated studies of MNIST-sized models from a grid file, on this machine or a Ray cluster.",
@@ -92,9 +92,10 @@ def plan(grid: GridArgument, store: StoreOption = STORE) -> None:
     Example: mnistjobs plan grid.yaml
     """
     from jobs.api import plan_grid
+    from jobs.terminal import plan_table
 
     made = plan_grid(grid, store)
-    _print_plan(made)
+    _print(plan_table(made))
     typer.echo(_count(made, store))
 
 
@@ -118,7 +119,7 @@ def submit(
     from rich.console import Console
 
     from jobs.api import plan_grid, report_job, submit_grid
-    from jobs.live import LiveView
+    from jobs.terminal import LiveView
 
     signal.signal(signal.SIGTERM, _interrupt)
     made = plan_grid(grid, store)
@@ -151,10 +152,11 @@ def summary(
     """
     from jobs.api import read_summary
     from jobs.summary import summary_csv, summary_json, summary_markdown
+    from jobs.terminal import summary_table
 
     table = read_summary(store, job)
     if format_ is Format.table:
-        _print_summary(table)
+        _print(summary_table(table))
     else:
         renderers = {Format.csv: summary_csv, Format.json: summary_json, Format.markdown: summary_markdown}
         typer.echo(renderers[format_](table).rstrip("\n"))
@@ -178,11 +180,9 @@ def list_(store: StoreOption = STORE) -> None:
     Example: mnistjobs list
     """
     from jobs.api import list_jobs
+    from jobs.terminal import job_table
 
-    rows = [
-        [job["job_id"], job["status"], str(len(job["trial_ids"])), job["submitted_at"][:19]] for job in list_jobs(store)
-    ]
-    _print_table(["job", "status", "trials", "submitted (UTC)"], rows)
+    _print(job_table(list_jobs(store)))
 
 
 @app.command()
@@ -248,45 +248,20 @@ def _count(made: "Plan", store: Path) -> str:
     return f"{made.grid.name}: {len(made.trials)} trials, {found} found in {store}, {new} to train"
 
 
-def _print_plan(made: "Plan") -> None:
-    """Print a row per configuration: the settings that vary, and how many of its trials are new and stored."""
-    from jobs.summary import CONFIGURATION, configuration_key, setting_text
-
-    counts: dict[tuple[object, ...], list[int]] = {}
-    for identity, trial in made.trials.items():
-        counts.setdefault(configuration_key(vars(trial)), [0, 0])[identity in made.stored] += 1
-    columns = [place for place in range(len(CONFIGURATION)) if place < 3 or len({key[place] for key in counts}) > 1]
-    rows = [[*(setting_text(key[place]) for place in columns), *map(str, count)] for key, count in counts.items()]
-    _print_table([*(CONFIGURATION[place].name for place in columns), "new", "stored"], rows[:_MOST_ROWS])
-    if len(rows) > _MOST_ROWS:
-        typer.echo(f"and {len(rows) - _MOST_ROWS} more configurations")
-
-
 def _print_report(written: "Report") -> None:
+    from jobs.terminal import summary_table
+
     for name in written.damaged:
         typer.echo(f"warning: part {name} is damaged; its trials count as missing", err=True)
-    _print_summary(written.summary)
+    _print(summary_table(written.summary))
     typer.echo(f"Report: {written.page}")
 
 
-def _print_summary(table: "pa.Table") -> None:
-    from jobs.summary import summary_cells
-
-    _print_table(*summary_cells(table))
-
-
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    from rich.box import SIMPLE_HEAD
+def _print(table: "Table") -> None:
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    table = Table(*header, box=SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console = Console()
     # A pipe has no width of its own: let every row have its line.
-    console.print(table, width=None if console.is_terminal else 10_000, soft_wrap=not console.is_terminal)
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

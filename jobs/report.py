@@ -12,7 +12,7 @@ from jobs.page import render_page
 from jobs.pictures import draw_pictures
 from jobs.results import summarize_job
 from jobs.store import Job, Store, parquet_bytes, read_parts, read_weights, write_file
-from jobs.summary import summary_csv, summary_markdown
+from jobs.summary import Key, configuration_key, summary_csv, summary_markdown
 from jobs.tables import confusion_table, metrics_table, trials_table
 
 
@@ -53,14 +53,14 @@ def _page_facts(job: Job) -> dict[str, Any]:
 
 
 def _first_layers(store: Store, parts: pa.Table) -> dict[str, NDArray[np.float32]]:
-    """Read W1 of the first finished seed of every MLP configuration, by trial_id."""
-    first: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in parts.select(["trial_id", "status", "settings", "weights_sha256"]).to_pylist():
-        settings = row["settings"]
-        if settings["model"] == "mlp" and row["status"] == "finished":
-            configuration = tuple(value for name, value in settings.items() if name != "seed")
-            best = first.setdefault(configuration, row)
-            if settings["seed"] < best["settings"]["seed"]:
-                first[configuration] = row
-    found = {row["trial_id"]: read_weights(store, row["trial_id"], row["weights_sha256"]) for row in first.values()}
-    return {identity: arrays["W1"] for identity, arrays in found.items() if arrays is not None}
+    """Read W1, (hidden, 784), of one seed of every MLP configuration: the first whose weights are whole; by trial_id."""
+    rows = parts.select(["trial_id", "status", "settings", "weights_sha256"]).to_pylist()
+    found: dict[Key, tuple[str, NDArray[np.float32]]] = {}
+    for row in sorted(rows, key=lambda row: row["settings"]["seed"]):
+        key = configuration_key(row["settings"])
+        if row["settings"]["model"] != "mlp" or row["status"] != "finished" or key in found:
+            continue
+        weights = read_weights(store, row["trial_id"], row["weights_sha256"])
+        if weights is not None:
+            found[key] = row["trial_id"], weights["W1"]
+    return dict(found.values())

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +24,18 @@ from numpy.typing import NDArray
 from jobs.errors import InputError, StoreError
 from jobs.schemas import PART
 
-_JOB_ID = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)-\d{8}-\d{6}-[0-9a-f]{4}")
+_JOB_ID = re.compile(r"(?P<second>(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)-\d{8}-\d{6})-[0-9a-f]{4}")
 Job = dict[str, Any]  # the content of a job.json
+# What every reader of a job.json relies on.
+_JOB_KEYS = {
+    "name": str,
+    "submitted_at": str,
+    "status": str,
+    "grid": str,
+    "trial_ids": list,
+    "failures": list,
+    "dataset": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,11 @@ def open_store(path: Path) -> Store:
     text = str(path)
     if re.match(r"[a-z][a-z0-9+.-]*:/", text):
         raise StoreError(f"store {text!r}: is a URL; allowed: a folder, which every node of the cluster can reach")
-    if path.exists() and not path.is_dir():
+    try:
+        is_something_else = path.exists() and not path.is_dir()
+    except OSError as error:
+        raise StoreError(f"store {text!r}: cannot be read: {error.strerror}; allowed: a folder") from error
+    if is_something_else:
         raise StoreError(f"store {text!r}: is not a folder; allowed: a folder, made if it does not exist")
     return Store(path.absolute())
 
@@ -74,7 +88,7 @@ def write_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: beside its place, fsynced, then moved there; raises StoreError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         try:
             with temporary.open("xb") as file:
                 file.write(content)
@@ -90,12 +104,38 @@ def write_file(path: Path, content: bytes) -> None:
         ) from error
 
 
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _fsync_folder(folder.parent)
+
+
 def _fsync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _read_file(path: Path) -> bytes | None:
+    """Read a file whole, or return None where no regular file is there."""
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}; allowed: a file that you may read") from error
+
+
+def _names(folder: Path) -> list[str]:
+    """List what lies in a folder, in the order of the names; nothing where the folder is not there yet."""
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be read: {error.strerror}; allowed: a folder that you may read") from error
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -127,11 +167,8 @@ def read_weights(store: Store, trial_id: str, sha256: str) -> dict[str, NDArray[
     """Read a trial's weights, or None where the file is missing or its bytes do not hash to `sha256`."""
     from safetensors.numpy import load
 
-    try:
-        content = (store.weights / f"{trial_id}.safetensors").read_bytes()
-    except FileNotFoundError:
-        return None
-    if hashlib.sha256(content).hexdigest() != sha256:
+    content = _read_file(store.weights / f"{trial_id}.safetensors")
+    if content is None or hashlib.sha256(content).hexdigest() != sha256:
         return None
     arrays: dict[str, NDArray[Any]] = load(content)
     return arrays
@@ -139,52 +176,57 @@ def read_weights(store: Store, trial_id: str, sha256: str) -> dict[str, NDArray[
 
 def stored_ids(store: Store) -> frozenset[str]:
     """Return the ids of all trials that stand in an undamaged part."""
-    tables, _ = _read_verified(store, columns=["trial_id"])
-    return frozenset(value for table in tables for value in table["trial_id"].to_pylist())
+    return frozenset(trial_id for _, rows in _parts(store) if rows for trial_id in rows["trial_id"].to_pylist())
 
 
 def read_parts(store: Store, trial_ids: Collection[str]) -> Parts:
-    """Read the rows of the given trials, in the order given; every part's bytes are checked against its name.
+    """Read the rows of the given trials, in the order given.
 
     Where two parts hold one trial, the part whose name sorts first is taken.
     """
     wanted = pa.array(trial_ids, pa.string())
-    tables, damaged = _read_verified(store)
-    table = pa.concat_tables(
-        [PART.empty_table(), *(each.filter(pc.is_in(each["trial_id"], wanted)) for each in tables)]
-    )
-    first = {trial: row for row, trial in reversed(list(enumerate(table["trial_id"].to_pylist())))}
-    rows = [first[trial] for trial in trial_ids if trial in first]
-    return Parts(table.take(pa.array(rows, pa.int64())).combine_chunks(), damaged)
-
-
-def _read_verified(store: Store, columns: list[str] | None = None) -> tuple[list[pa.Table], tuple[str, ...]]:
-    tables, damaged = [], []
-    for path in sorted(store.parts.glob("*.parquet")):
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != path.stem:
-            damaged.append(path.name)
-            continue
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        if file.schema_arrow.remove_metadata().equals(PART):
-            tables.append(file.read(columns=columns))
+    found, damaged = [PART.empty_table()], []
+    for name, rows in _parts(store):
+        if rows is None:
+            damaged.append(name)
         else:
-            damaged.append(path.name)
-    return tables, tuple(damaged)
+            found.append(rows.filter(pc.is_in(rows["trial_id"], wanted)))
+    table = pa.concat_tables(found)
+    first = {trial_id: row for row, trial_id in reversed(list(enumerate(table["trial_id"].to_pylist())))}
+    rows = pa.array([first[trial_id] for trial_id in trial_ids if trial_id in first], pa.int64())
+    return Parts(table.take(rows).combine_chunks(), tuple(damaged))
+
+
+def _parts(store: Store) -> Iterator[tuple[str, pa.Table | None]]:
+    """Yield every part by name with its rows, None where it is damaged: not, to the byte, what a task wrote."""
+    for name in _names(store.parts):
+        if name.endswith(".parquet"):
+            yield name, _read_part(store.parts / name)
+
+
+def _read_part(path: Path) -> pa.Table | None:
+    content = _read_file(path)
+    if content is None or hashlib.sha256(content).hexdigest() != path.stem:
+        return None
+    # Whoever gave a file its right name may still not be a task of ours.
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        if not file.schema_arrow.equals(PART):
+            return None
+        rows = file.read()
+        rows.validate(full=True)
+    except (pa.ArrowException, OSError):
+        return None
+    return rows
 
 
 def create_job(store: Store, name: str, content: Mapping[str, Any]) -> Job:
     """Make a job's folder and its job.json, with a new id and the time of submission; return the content."""
     now = datetime.now(UTC)
     try:
-        while True:
-            job_id = f"{name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-            store.jobs.mkdir(parents=True, exist_ok=True)
-            try:
-                store.job_folder(job_id).mkdir()
-                break
-            except FileExistsError:
-                continue  # another job of this second drew the same digits
+        _make_folder(store.jobs)
+        job_id = _claim_job_id(store, f"{name}-{now:%Y%m%d-%H%M%S}")
+        _fsync_folder(store.jobs)
     except OSError as error:
         raise StoreError(f"store {str(store.root)!r}: cannot be written: {error.strerror or error}") from error
     job = {"job_id": job_id, "name": name, "submitted_at": now.isoformat(), **content}
@@ -192,38 +234,66 @@ def create_job(store: Store, name: str, content: Mapping[str, Any]) -> Job:
     return job
 
 
+def _claim_job_id(store: Store, second: str) -> str:
+    while True:
+        job_id = f"{second}-{secrets.token_hex(2)}"
+        try:
+            store.job_folder(job_id).mkdir()
+        except FileExistsError:
+            continue  # another job of this second drew the same digits
+        return job_id
+
+
 def write_job(store: Store, job: Job) -> None:
     """Write a job's job.json anew."""
     text = json.dumps(job, indent=1, ensure_ascii=False)
-    write_file(store.job_folder(job["job_id"]) / "job.json", text.encode())
+    # A lone surrogate, out of some file name in a traceback, becomes its JSON escape.
+    write_file(store.job_folder(job["job_id"]) / "job.json", text.encode(errors="backslashreplace"))
 
 
 def read_jobs(store: Store) -> list[Job]:
-    """Read the job.json of every job, oldest first; raises StoreError where one cannot be read."""
-    paths = [path for path in store.jobs.glob("*/job.json") if _JOB_ID.fullmatch(path.parent.name)]
-    return sorted(map(_read_job, paths), key=lambda job: (job["submitted_at"], job["job_id"]))
-
-
-def _read_job(path: Path) -> Job:
-    try:
-        job = json.loads(path.read_bytes())
-        if job["job_id"] != path.parent.name or not isinstance(job["submitted_at"], str):
-            raise ValueError("its content is another job's")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path}: is no job file ({error}); restore it, or remove the folder") from error
-    return dict(job)
+    """Read the job.json of every job, oldest first; where one is damaged, its job has the status `damaged`."""
+    jobs = [_read_job_or_damage(store, job_id) for job_id in _job_ids(store)]
+    return sorted(jobs, key=lambda job: (job["submitted_at"], job["job_id"]))
 
 
 def find_job(store: Store, job: str) -> Job:
-    """Return the job with this id, or the latest job with this name; raises InputError where there is none."""
-    jobs = read_jobs(store)
-    matching = [each for each in jobs if job in (each["job_id"], each["name"])]
-    if matching:
-        return matching[-1]
-    known = ", ".join(unique(each["name"] for each in jobs)) or "none yet"
-    raise InputError(f"no job {job!r} in the store {str(store.root)!r}; jobs there: {known}")
+    """Return the job with this id, or the latest job with this name.
+
+    Raises InputError where there is none, StoreError where its job.json is damaged; other jobs' do not matter.
+    """
+    ids = _job_ids(store)
+    if job in ids:
+        return _read_job(store, job)
+    seconds = [ids[job_id]["second"] for job_id in ids if ids[job_id]["name"] == job]
+    if not seconds:
+        known = ", ".join(sorted({match["name"] for match in ids.values()})) or "none yet"
+        raise InputError(f"no job {job!r} in the store {str(store.root)!r}; jobs there: {known}")
+    latest = [_read_job(store, job_id) for job_id in ids if ids[job_id]["second"] == max(seconds)]
+    return max(latest, key=lambda each: (each["submitted_at"], each["job_id"]))
 
 
-def unique(names: Iterable[str]) -> list[str]:
-    """Drop repetitions and keep the order."""
-    return list(dict.fromkeys(names))
+def _job_ids(store: Store) -> dict[str, re.Match[str]]:
+    """Give the ids of all jobs, each with its parts; a folder without a job.json is no job yet."""
+    matches = map(_JOB_ID.fullmatch, _names(store.jobs))
+    return {match[0]: match for match in matches if match and (store.jobs / match[0] / "job.json").exists()}
+
+
+def _read_job_or_damage(store: Store, job_id: str) -> Job:
+    try:
+        return _read_job(store, job_id)
+    except StoreError:
+        return {"job_id": job_id, "status": "damaged", "submitted_at": "", "trial_ids": [], "failures": []}
+
+
+def _read_job(store: Store, job_id: str) -> Job:
+    path = store.job_folder(job_id) / "job.json"
+    try:
+        job = json.loads(_read_file(path) or b"")
+        wrong = [key for key, kind in _JOB_KEYS.items() if not isinstance(job[key], kind)]
+        if job["job_id"] != job_id or wrong:
+            raise ValueError(f"wrong content of {', '.join(wrong) or 'job_id'}")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        message = f"missing key {error}" if isinstance(error, KeyError) else str(error)
+        raise StoreError(f"{path}: is not a job's file: {message}; restore it, or remove its folder") from error
+    return dict(job)

@@ -1,6 +1,8 @@
 """Fixtures that several test files share."""
 
+import gc
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +35,10 @@ def ray_of_two() -> Iterator[Map]:
     os.environ.pop("RAY_ADDRESS", None)
     with ray_map(workers=2) as run_map:
         yield run_map
+    with warnings.catch_warnings():
+        # Ray leaves its processes and their pipes to the collector of garbage.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(params=["in process", pytest.param("on Ray", marks=pytest.mark.ray)])

@@ -75,7 +75,9 @@ def test_the_streams_of_a_seed_are_independent_of_each_other() -> None:
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_a_trial_s_numbers_do_not_depend_on_the_trials_beside_it(model: str, tiny: Dataset) -> None:
-    trials = [small_trial(model=model, seed=seed, learning_rate=rate) for seed, rate in [(0, 0.01), (1, 1e30), (2, 0.1)]]
+    trials = [
+        small_trial(model=model, seed=seed, learning_rate=rate) for seed, rate in [(0, 0.01), (1, 1e30), (2, 0.1)]
+    ]
     together = results(trials, tiny)
     for trial, beside in zip(trials, together, strict=True):
         (alone,) = results([trial], tiny)
@@ -90,7 +92,7 @@ def test_a_trial_whose_loss_becomes_infinite_stops_there_as_diverged(model: str,
     assert result.status == "diverged"
     assert len(result.epochs) == 1
     assert not math.isfinite(result.epochs[-1].train_loss)
-    assert result.test_loss is result.test_accuracy is result.confusion is None
+    assert (result.test_loss, result.test_accuracy, result.confusion) == (None, None, None)
 
 
 def test_the_last_short_batch_is_used_too(tiny: Dataset) -> None:

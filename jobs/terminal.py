@@ -1,22 +1,32 @@
-"""What a person sees while a job runs: a live bar on a terminal, plain lines elsewhere."""
+"""What a person sees in a terminal: tables, and a job while it runs."""
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+import pyarrow as pa
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
 from cluster.port import Done, Failed
 from cluster.port import Progress as Advance
 from jobs.inert import make_inert
+from jobs.store import Job
 from jobs.submit import PackEvent, Plan
+from jobs.summary import CONFIGURATION, configuration_key, setting_text, summary_cells
 from jobs.task import Pack, Written
 from mnist_core.trial import Trial
 
 _MOST_LINES = 8  # running trials shown at once
+_MOST_ROWS = 40  # configurations that a plan lists
+_OFTEN_ZERO = ("diverged", "failed")
+_PERCENT = ("test accuracy [95 % interval]", "train", "validation")
+_LEFT = ("model", "note", "job", "status", "submitted (UTC)")
 
 
 class LiveView:
@@ -60,7 +70,8 @@ class LiveView:
             self._running.pop(event.item, None)
             self._done += len(event.item.trials)
             self._done_flops += self._flops(event.item)
-            self._console.print(Text(self._line(event)), soft_wrap=True, highlight=False)
+            if not self._live or isinstance(event, Failed) or "diverged" in event.result.statuses:
+                self._console.print(Text(self._line(event)), soft_wrap=True, highlight=False)
         if self._live:
             self._bar.update(self._task, completed=self._done, left=self._time_left())
             self._live.update(Group(self._bar, *self._running_lines()))
@@ -107,3 +118,48 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def summary_table(summary: pa.Table) -> Table:
+    """Lay out a summary so that a usual one fits 80 columns: no column of zeros, and percent in the header."""
+    header, rows = summary_cells(summary)
+    zeros = {
+        place for place, name in enumerate(header) if name in _OFTEN_ZERO and all(row[place] == "0" for row in rows)
+    }
+    percent = {name: name.replace(" [", " (%) [") if "[" in name else f"{name} (%)" for name in header if name in _PERCENT}
+    shown = [place for place in range(len(header)) if place not in zeros]
+    cells = [[row[place].replace(" %", "") for place in shown] for row in rows]
+    return _table([percent.get(header[place], header[place]) for place in shown], cells)
+
+
+def plan_table(plan: Plan) -> Table:
+    """Count new and stored trials per configuration, named by the settings that vary."""
+    counts: dict[tuple[object, ...], list[int]] = {}
+    for identity, trial in plan.trials.items():
+        counts.setdefault(configuration_key(vars(trial)), [0, 0])[identity in plan.stored] += 1
+    values = [{key[place] for key in counts} - {None} for place in range(len(CONFIGURATION))]
+    shown = [place for place in range(len(CONFIGURATION)) if place < 3 or len(values[place]) > 1]
+    rows = [[*(setting_text(key[place]) for place in shown), *map(str, count)] for key, count in counts.items()]
+    table = _table(
+        [*(CONFIGURATION[place].name.replace("_", " ") for place in shown), "new", "stored"], rows[:_MOST_ROWS]
+    )
+    if len(rows) > _MOST_ROWS:
+        table.caption = f"and {len(rows) - _MOST_ROWS} more configurations"
+    return table
+
+
+def job_table(jobs: Sequence[Job]) -> Table:
+    """List jobs: id, status, how many trials they asked for, and when."""
+    rows = [[job["job_id"], job["status"], str(len(job["trial_ids"])), job["submitted_at"][:19]] for job in jobs]
+    return _table(["job", "status", "trials", "submitted (UTC)"], rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in header:
+        # Numbers stay whole; headers break where that makes the column narrow.
+        lines = name.replace(" [", "\n[") if "[" in name else name.replace(" ", "\n", 1)
+        table.add_column(Text(lines), justify="left" if name in _LEFT else "right", no_wrap=name != "note")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table

@@ -1,0 +1,157 @@
+"""The places to run: the contract of the port, and what only Ray does."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import contracts
+import numpy as np
+import pytest
+
+from cluster.on_ray import ray_map
+from cluster.port import ClusterError, Map
+
+CONTRACT = [
+    contracts.check_results_and_progress,
+    contracts.check_a_raising_task_takes_no_other_along,
+    contracts.check_items_are_read_only_as_places_become_free,
+    contracts.check_no_items_no_events,
+]
+
+
+@pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
+def test_every_place_to_run_keeps_the_contract(check: type, any_map: Map) -> None:
+    check(any_map)
+
+
+def test_what_tasks_share_is_read_only_wherever_they_run(any_map: Map) -> None:
+    array = np.ones(1000)
+    array.flags.writeable = False
+    contracts.check_shared_arrays_stay_as_they_are(any_map, array)
+
+
+@pytest.mark.ray
+def test_a_crashing_worker_takes_no_other_task_along(ray_of_two: Map) -> None:
+    def crash(item: int, shared: None) -> Generator[None, None, int]:
+        if item == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item
+        yield
+
+    events = list(ray_of_two(crash, range(5), None))
+    assert sorted(map(contracts.outcome, events)) == [("done", item, item) for item in (0, 1, 3, 4)] + [
+        ("failed", 2, "crashed")
+    ]
+
+
+@pytest.mark.ray
+def test_the_shared_value_is_read_by_every_worker_from_one_place_in_memory(ray_of_two: Map) -> None:
+    def shared_memory_kb(item: int, shared: np.ndarray) -> Generator[None, None, int]:
+        # The pages that hold the array, as the kernel accounts for them: mapped from a file, not private.
+        total = float(shared.sum())
+        assert total == len(shared)
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("RssShmem:")[1].split()[0])
+        yield
+
+    array = np.ones(5_000_000)  # 40 MB
+    shared_kb = [contracts.outcome(event)[2] for event in ray_of_two(shared_memory_kb, [0, 1], array)]
+    assert all(size > 35_000 for size in shared_kb)
+
+
+@pytest.mark.ray
+def test_results_come_in_order_of_completion(ray_of_two: Map) -> None:
+    def wait_for_the_other(item: str, folder: str) -> Generator[None, None, str]:
+        if item == "first":
+            while not Path(folder, "second").exists():
+                time.sleep(0.01)
+        else:
+            Path(folder, "second").touch()
+        return item
+        yield
+
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        events = list(ray_of_two(wait_for_the_other, ["first", "second"], folder))
+    assert [event.item for event in events] == ["second", "first"]
+
+
+@pytest.mark.parametrize("address", ["nonsense", "ray://127.0.0.1:1", "127.0.0.1:70000", ":1", "127.0.0.1:x"])
+def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
+    with pytest.raises(ClusterError, match="allowed: HOST:PORT"), ray_map(address=address):
+        pass
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (
+        pytest.raises(ClusterError, match=f"'127.0.0.1:{port}': nothing answers"),
+        ray_map(address=f"127.0.0.1:{port}"),
+    ):
+        pass
+
+
+CLUSTER_SCRIPT = """
+import sys
+from cluster.on_ray import ray_map
+from cluster.port import ClusterError
+
+def threads(item, shared):
+    import os
+    return os.environ["OMP_NUM_THREADS"]
+    yield
+
+address = sys.argv[1] or None
+with ray_map(address=address, cpus_per_task=2) as run_map:
+    print([event.result for event in run_map(threads, [1], None)])
+try:
+    with ray_map(address=address, cpus_per_task=64):
+        pass
+except ClusterError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def existing_cluster(tmp_path: Path) -> Iterator[str]:
+    """A cluster of one node, started as a user would start it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    start = [*ray, "start", "--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false", "--block"]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(start, stdout=quiet, stderr=quiet, start_new_session=True, cwd=tmp_path)
+    address = f"127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # SIGTERM would drain the node for half a minute
+        process.wait(timeout=30)
+
+
+@pytest.mark.ray
+def test_an_existing_cluster_runs_tasks_with_their_threads_and_says_when_none_fits(
+    existing_cluster: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(CLUSTER_SCRIPT)
+    done = subprocess.run([sys.executable, script, existing_cluster], capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines() == [
+        "['2']",
+        "resources.cpus_per_trial 64: no node has as many; allowed: up to 2",
+    ], done.stderr
