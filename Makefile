@@ -1,6 +1,7 @@
 # What CI runs is what you run: `make help` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
+GRID ?= data/grids/report.yaml
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 .DEFAULT_GOAL := help
 .PHONY: help install demo report test lint fmt lock clean
@@ -23,7 +24,7 @@ demo: .venv/installed ## Run the quickstart study: real digits, no download, und
 	$(BIN)/mnistjobs submit data/grids/quickstart.yaml
 
 report: .venv/installed ## Run the full study on MNIST: 40 trials of 100 epochs
-	$(BIN)/mnistjobs submit data/grids/report.yaml
+	$(BIN)/mnistjobs submit $(GRID)
 
 test: .venv/installed-dev ## Run the whole test suite
 	$(BIN)/python -m pytest

@@ -1,7 +1,9 @@
 """Run tasks on Ray: an instance started here for one command, or an existing cluster."""
 
 import os
+import signal
 import socket
+import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +40,8 @@ def ray_map(*, address: str | None = None, workers: int | None = None, cpus_per_
     authentication and without a dashboard. `workers` defaults to what the CPUs allow.
     Raises ClusterError where the cluster cannot be reached or has no place for a task.
     """
+    if workers is not None and workers < 1:
+        raise ClusterError(f"workers {workers}: allowed from 1")
     _connect(address or os.environ.get("RAY_ADDRESS") or "local", workers, cpus_per_task)
     try:
         yield _bounded_map(workers or _places(cpus_per_task), cpus_per_task)
@@ -52,9 +56,23 @@ def _connect(address: str, workers: int | None, cpus_per_task: int) -> None:
     elif address != "auto":
         _check_reachable(address)
     try:
-        ray.init(**options)
+        with _own_sigterm():
+            ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
         raise ClusterError(f"Ray at {address!r}: {error}; allowed: {_ADDRESSES}") from error
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Put the caller's handling of SIGTERM back: ray.init replaces it by one that ends the process on the spot."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # neither Ray nor we may set handlers there
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_reachable(address: str) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from cluster.in_process import map_in_process
 from cluster.port import Map
+from jobs.errors import InputError
 from jobs.grid import Grid, load_grid
 from jobs.results import summarize_job
 from jobs.store import Job, find_job, open_store, read_jobs, read_parts
@@ -41,18 +42,19 @@ def submit_grid(
     in_process: bool = False,
     observe: Callable[[PackEvent], None] = lambda event: None,
 ) -> Job:
-    """Train what a grid file (or the plan made of one) asks for and the store lacks; return the job as it ended.
+    """Train what a grid file (or a plan, which brings its store) asks for and the store lacks; return the job's record.
 
     Runs on the Ray cluster at `address` or RAY_ADDRESS, else on a Ray started here; at most `workers` trials at once.
     Raises InputError, StoreError, mnist_core's DataError and cluster's ClusterError, before anything is written.
     """
     plan = grid if isinstance(grid, Plan) else plan_grid(grid, store)
-    opened = open_store(Path(store))
     if not plan.new:
-        return close_job(open_job(plan, opened), opened, "finished")
+        return close_job(open_job(plan), plan.store, "finished")
     dataset = load_dataset(plan.grid.dataset_source())
+    if dataset.fingerprint != plan.grid.dataset_info.fingerprint:
+        raise InputError(f"dataset {dataset.name}: has changed since the grid was read; submit the grid again")
     with _place(plan.grid, address, workers, in_process) as run_map:
-        return run_job(open_job(plan, opened), plan, dataset, opened, run_map, observe)
+        return run_job(open_job(plan), plan, dataset, run_map, observe)
 
 
 @contextmanager

@@ -1,8 +1,12 @@
 """The command line: the only module that prints or exits."""
 
+import io
 import json
+import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -11,33 +15,46 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cluster.port import ClusterError
-from jobs.errors import MnistjobsError
+from jobs.errors import InputError, MnistjobsError
+from jobs.inert import make_inert
 from mnist_core.errors import DataError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from jobs.report import Report
-    from jobs.submit import Plan
 
 BAD_INPUT = 2
 SOME_FAILED = 1
 INTERRUPTED = 130  # as shells count it: 128 + SIGINT
-_PIPE_WIDTH = 400  # columns
 
 app = typer.Typer(
-    help="Train replicated studies of MNIST-sized models from a grid file, on this machine or a Ray cluster.",
+    help="Train replicated studies of MNIST-sized models from a grid file, on this machine or a Ray cluster.\n\n"
+    "Example: mnistjobs init grid.yaml && mnistjobs submit grid.yaml",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Fetch and verify datasets.", no_args_is_help=True)
+data_app = typer.Typer(help="Fetch and verify datasets.\n\nExample: mnistjobs data verify digits", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+
+
+def _store_path(text: str | Path) -> Path:
+    if text == "":  # of an unset variable, most likely; as a path it would be the folder one is in
+        raise typer.BadParameter("is empty; allowed: a folder")
+    return Path(os.path.expanduser(text))
+
 
 GridArgument = Annotated[Path, typer.Argument(metavar="GRID", help="The grid file, such as grid.yaml.")]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or a name for its latest job.")]
 StoreOption = Annotated[
-    Path, typer.Option("--store", envvar="MNISTJOBS_STORE", metavar="FOLDER", help="The folder that holds all results.")
+    Path,
+    typer.Option(
+        "--store",
+        envvar="MNISTJOBS_STORE",
+        metavar="FOLDER",
+        parser=_store_path,
+        help="The folder that holds all results.",
+    ),
 ]
 MirrorOption = Annotated[list[str] | None, typer.Option(metavar="URL", help="Download from here instead; repeatable.")]
 STORE = Path("results")
@@ -54,25 +71,27 @@ class Format(StrEnum):
 
 def main() -> NoReturn:
     """Run the command line; bad input ends in one message and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that lacks a character gets its escape.
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        app(prog_name="mnistjobs")
     except (MnistjobsError, DataError, ClusterError) as error:
-        from jobs.inert import make_inert
-
-        typer.echo(make_inert(str(error), keep="\n"), err=True)
-        sys.exit(BAD_INPUT)
-    sys.exit(0)
+        _say(str(error), err=True)
+    except OSError as error:  # a full disk behind stdout, a working directory that is gone
+        _say(f"{error.filename or 'mnistjobs'}: {error.strerror or error}", err=True)
+    sys.exit(BAD_INPUT)
 
 
 @app.command()
 def init(
-    path: Annotated[Path, typer.Argument(metavar="[GRID]", help="The file to write.")] = Path("grid.yaml"),
+    path: Annotated[Path, typer.Argument(metavar="GRID", help="The file to write.")] = Path("grid.yaml"),
 ) -> None:
     """Write a commented starter grid.
 
     Example: mnistjobs init grid.yaml
     """
-    from jobs.errors import InputError
     from jobs.grid import STARTER_GRID
 
     try:
@@ -82,21 +101,21 @@ def init(
         raise InputError(f"{path}: exists already; allowed: a new file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-    typer.echo(f"Wrote {path}. Next: mnistjobs submit {path}")
+    _say(f"Wrote {path}. Next: mnistjobs submit {path}")
 
 
 @app.command()
 def plan(grid: GridArgument, store: StoreOption = STORE) -> None:
-    """Say which trials a grid asks for and which of them are stored; nothing runs.
+    """Count a grid's trials, stored and new; nothing runs.
 
     Example: mnistjobs plan grid.yaml
     """
     from jobs.api import plan_grid
-    from jobs.terminal import plan_table
+    from jobs.terminal import plan_line, plan_table, print_table
 
     made = plan_grid(grid, store)
-    _print(plan_table(made))
-    typer.echo(_count(made, store))
+    print_table(plan_table(made))
+    _say(plan_line(made, store))
 
 
 @app.command()
@@ -110,33 +129,28 @@ def submit(
         int | None, typer.Option(min=1, metavar="N", help="Trials at once; default: as the CPUs allow.")
     ] = None,
     in_process: Annotated[bool, typer.Option("--in-process", help="Run here one by one, without Ray.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the result only.")] = False,
 ) -> None:
-    """Train what a grid asks for and the store lacks; write tables, pictures and a page.
+    """Train what the store lacks of a grid; write tables and pictures.
 
     Example: mnistjobs submit grid.yaml --workers 4
     """
     from rich.console import Console
 
     from jobs.api import plan_grid, report_job, submit_grid
-    from jobs.terminal import LiveView
+    from jobs.terminal import LiveView, failures_line, plan_line
 
-    signal.signal(signal.SIGTERM, _interrupt)
-    made = plan_grid(grid, store)
-    typer.echo(_count(made, store))
-    view = LiveView(made, Console(stderr=True, quiet=quiet))
-    try:
-        with view:
-            job = submit_grid(
-                made, store, address=address, workers=workers, in_process=in_process, observe=view.observe
-            )
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. What has finished is stored; submit the same grid again to train the rest.", err=True)
-        sys.exit(INTERRUPTED)
-    _print_report(report_job(store, job["job_id"]))
-    for failure in job["failures"]:
-        typer.echo(f"failed: trial {failure['trial_id']}: {failure['message']}", err=True)
+    if in_process and workers:
+        raise InputError(f"--workers {workers}: trials run one by one with --in-process; leave one of the two out")
+    with _interruptible():
+        made = plan_grid(grid, store)
+        if not quiet:
+            _say(plan_line(made, store))
+        with LiveView(made, Console(stderr=True, quiet=quiet)) as view:
+            job = submit_grid(made, address=address, workers=workers, in_process=in_process, observe=view.observe)
+        _print_report(report_job(store, job["job_id"]))
     if job["failures"]:
+        _say(failures_line(job), err=True)
         sys.exit(SOME_FAILED)
 
 
@@ -152,19 +166,19 @@ def summary(
     """
     from jobs.api import read_summary
     from jobs.summary import summary_csv, summary_json, summary_markdown
-    from jobs.terminal import summary_table
+    from jobs.terminal import print_table, summary_table
 
     table = read_summary(store, job)
     if format_ is Format.table:
-        _print(summary_table(table))
+        print_table(summary_table(table))
     else:
         renderers = {Format.csv: summary_csv, Format.json: summary_json, Format.markdown: summary_markdown}
-        typer.echo(renderers[format_](table).rstrip("\n"))
+        _say(renderers[format_](table).rstrip("\n"))
 
 
 @app.command()
 def report(job: JobArgument, store: StoreOption = STORE) -> None:
-    """Write a job's tables, pictures and page anew, from the store alone.
+    """Write a job's tables, pictures and page anew from the store.
 
     Example: mnistjobs report report
     """
@@ -180,9 +194,12 @@ def list_(store: StoreOption = STORE) -> None:
     Example: mnistjobs list
     """
     from jobs.api import list_jobs
-    from jobs.terminal import job_table
+    from jobs.terminal import job_table, print_table
 
-    _print(job_table(list_jobs(store)))
+    if jobs := list_jobs(store):
+        print_table(job_table(jobs))
+    else:
+        _say(f"No jobs in {store} yet; `mnistjobs submit GRID` makes one")
 
 
 @app.command()
@@ -193,7 +210,7 @@ def schema() -> None:
     """
     from jobs.grid import grid_schema
 
-    typer.echo(json.dumps(grid_schema(), indent=2))
+    _say(json.dumps(grid_schema(), indent=2))
 
 
 @data_app.command()
@@ -207,7 +224,6 @@ def fetch(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    from jobs.errors import InputError
     from mnist_core.datasets import NAMED_DATASETS, fetch_mnist
     from mnist_core.download import MIRRORS
 
@@ -215,7 +231,8 @@ def fetch(
         raise InputError(f"dataset {name!r}: cannot be fetched; allowed: {', '.join(NAMED_DATASETS)}")
     if name == "mnist":
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*columns, console=Console(stderr=True)) as bars:
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, disable=not console.is_interactive) as bars:
             tasks = {}
 
             def show(file: str, done: int, total: int | None) -> None:
@@ -240,32 +257,36 @@ def verify(
     info = verify_dataset(name if name in NAMED_DATASETS else Path(name))
     place = f" in {find_mnist()}" if name == "mnist" else ""
     sizes = f"{info.train_size} training, {info.validation_size} validation and {info.test_size} test images"
-    typer.echo(f"{name} is whole{place}: {sizes}, fingerprint {info.fingerprint}")
+    _say(f"{name} is whole{place}: {sizes}, fingerprint {info.fingerprint}")
 
 
-def _count(made: "Plan", store: Path) -> str:
-    found, new = len(made.stored), len(made.new)
-    return f"{made.grid.name}: {len(made.trials)} trials, {found} found in {store}, {new} to train"
+def _say(text: str, err: bool = False) -> None:
+    print(make_inert(text, keep="\n"), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def _print_report(written: "Report") -> None:
-    from jobs.terminal import summary_table
+    from jobs.terminal import print_table, summary_table
 
     for name in written.damaged:
-        typer.echo(f"warning: part {name} is damaged; its trials count as missing", err=True)
-    _print(summary_table(written.summary))
-    typer.echo(f"Report: {written.page}")
+        _say(f"warning: part {name} is damaged; its trials count as missing", err=True)
+    print_table(summary_table(written.summary))
+    _say(f"Report: {written.page}")
 
 
-def _print(table: "Table") -> None:
-    from rich.console import Console
-
-    # A pipe has no width of its own: let every row have its line.
-    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C, and say after either how to go on."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say("Interrupted. What has finished is stored; submit the same grid again to train the rest.", err=True)
+        sys.exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """End on SIGTERM as on Ctrl-C."""
     raise KeyboardInterrupt
 
 

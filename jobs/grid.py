@@ -137,7 +137,7 @@ class Grid(Section):
         return expand(
             Recipe(
                 axes=axes,
-                train=dict(self.train),
+                train={**self.train, "cpus_per_trial": self.resources.cpus_per_trial},
                 exclude=[dict(settings) for settings in self.exclude],
                 include=[dict(settings) for settings in self.include],
                 overrides=[(dict(override.when), dict(override.set)) for override in self.overrides],

@@ -53,7 +53,7 @@ def _page_facts(job: Job) -> dict[str, Any]:
 
 
 def _first_layers(store: Store, parts: pa.Table) -> dict[str, NDArray[np.float32]]:
-    """Read W1, (hidden, 784), of one seed of every MLP configuration: the first whose weights are whole; by trial_id."""
+    """Read W1, (hidden, 784), by trial_id: of every MLP configuration the first seed whose weights are whole."""
     rows = parts.select(["trial_id", "status", "settings", "weights_sha256"]).to_pylist()
     found: dict[Key, tuple[str, NDArray[np.float32]]] = {}
     for row in sorted(rows, key=lambda row: row["settings"]["seed"]):

@@ -28,6 +28,7 @@ class Plan:
     """What a grid asks for, and what of it the store has already."""
 
     grid: Grid
+    store: Store
     trials: Mapping[str, Trial]  # by trial_id, in the grid's order
     stored: frozenset[str]
 
@@ -54,10 +55,10 @@ def make_plan(grid: Grid, store: Store) -> Plan:
     """Hold the grid against the store; nothing runs and nothing is written."""
     fingerprint = grid.dataset_info.fingerprint
     trials = {trial_id(trial, fingerprint): trial for trial in grid.trials()}
-    return Plan(grid, trials, stored_ids(store) & trials.keys())
+    return Plan(grid, store, trials, stored_ids(store) & trials.keys())
 
 
-def open_job(plan: Plan, store: Store) -> Job:
+def open_job(plan: Plan) -> Job:
     """Enter a new job into the store, with the grid as submitted and where it comes from."""
     content = {
         "status": "running",
@@ -68,25 +69,23 @@ def open_job(plan: Plan, store: Store) -> Job:
         "dataset": asdict(plan.grid.dataset_info),
         "provenance": _provenance(),
     }
-    return create_job(store, plan.grid.name, content)
+    return create_job(plan.store, plan.grid.name, content)
 
 
-def run_job(
-    job: Job, plan: Plan, dataset: Dataset, store: Store, run_map: Map, observe: Callable[[PackEvent], None]
-) -> Job:
+def run_job(job: Job, plan: Plan, dataset: Dataset, run_map: Map, observe: Callable[[PackEvent], None]) -> Job:
     """Train what the plan lacks and return the job as it ended; `observe` sees every event as it happens."""
     packs = [Pack((plan.trials[identity],)) for identity in plan.new]
-    shared = Shared(dataset, store.root, plan.grid.resources.cpus_per_trial)
+    shared = Shared(dataset, plan.store.root)
     failures: list[dict[str, str]] = []
     try:
-        for event in _checked(run_map(run_pack, packs, shared), store):
+        for event in _checked(run_map(run_pack, packs, shared), plan.store):
             if isinstance(event, Failed):
                 failures.extend(_failures(event, dataset.fingerprint))
             observe(event)
     except BaseException:
-        close_job(job, store, "interrupted", failures)
+        close_job(job, plan.store, "interrupted", failures)
         raise
-    return close_job(job, store, "failed" if failures else "finished", failures)
+    return close_job(job, plan.store, "failed" if failures else "finished", failures)
 
 
 def close_job(job: Job, store: Store, status: str, failures: Iterable[Mapping[str, str]] = ()) -> Job:

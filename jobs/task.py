@@ -37,7 +37,6 @@ class Shared:
 
     dataset: Dataset
     store: Path
-    threads: int
     numerics_version: int = NUMERICS_VERSION
 
 
@@ -63,7 +62,7 @@ def run_pack(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
         )
     store = Store(shared.store)
     rows = []
-    with _capped_threads(pack, shared.threads):
+    with _capped_threads(pack.trials[0]):
         epochs_done, reported = 0, time.monotonic()
         for record in train(pack.trials, shared.dataset):
             if isinstance(record, TrialResult):
@@ -78,13 +77,13 @@ def run_pack(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
 
 
 @contextmanager
-def _capped_threads(pack: Pack, threads: int) -> Iterator[None]:
-    """Hold BLAS and torch to the task's threads, whatever OMP_NUM_THREADS says; sums then agree wherever it runs."""
-    with threadpool_limits(threads):
-        if pack.trials[0].model == "cnn":
+def _capped_threads(trial: Trial) -> Iterator[None]:
+    """Hold BLAS and torch to the trial's threads, whatever OMP_NUM_THREADS says; sums then agree wherever it runs."""
+    with threadpool_limits(trial.cpus_per_trial):
+        if trial.model == "cnn":
             from mnist_core.cnn import torch_threads
 
-            with torch_threads(threads):
+            with torch_threads(trial.cpus_per_trial):
                 yield
         else:
             yield

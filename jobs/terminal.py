@@ -1,7 +1,8 @@
 """What a person sees in a terminal: tables, and a job while it runs."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -24,7 +26,9 @@ from mnist_core.trial import Trial
 
 _MOST_LINES = 8  # running trials shown at once
 _MOST_ROWS = 40  # configurations that a plan lists
-_OFTEN_ZERO = ("diverged", "failed")
+_SILENCE_S = 30.0  # without a terminal, a line at least this often
+_PIPE_WIDTH = 400  # columns
+_NOTED = ("diverged", "failed")  # what the note says as well
 _PERCENT = ("test accuracy [95 % interval]", "train", "validation")
 _LEFT = ("model", "note", "job", "status", "submitted (UTC)")
 
@@ -35,21 +39,24 @@ class LiveView:
     def __init__(self, plan: Plan, console: Console) -> None:
         self._plan = plan
         self._console = console
-        self._started = time.monotonic()
+        self._started = self._said = time.monotonic()
         self._done = 0
         self._done_flops = 0.0
         self._all_flops = sum(plan.flops(plan.trials[identity]) for identity in plan.new)
         self._running: dict[Pack, int] = {}  # epochs done
+        self._varying = _varying_settings(plan.trials.values())
         self._bar = Progress(
             TextColumn("trials"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
             console=console,
         )
         self._task = self._bar.add_task("trials", total=len(plan.new), left="")
-        self._live = Live(self._bar, console=console, refresh_per_second=4) if console.is_terminal else None
+        # A log gets plain lines, also where FORCE_COLOR makes rich take it for a terminal.
+        is_shown = console.is_interactive and console.file.isatty() and plan.new
+        self._live = Live(self._bar, console=console, refresh_per_second=4) if is_shown else None
 
     def __enter__(self) -> Self:
         if self._live:
@@ -71,23 +78,38 @@ class LiveView:
             self._done += len(event.item.trials)
             self._done_flops += self._flops(event.item)
             if not self._live or isinstance(event, Failed) or "diverged" in event.result.statuses:
-                self._console.print(Text(self._line(event)), soft_wrap=True, highlight=False)
+                self._say(self._line(event))
         if self._live:
             self._bar.update(self._task, completed=self._done, left=self._time_left())
-            self._live.update(Group(self._bar, *self._running_lines()))
+            self._live.update(Group(self._bar, *(Text(f"  {line}", "dim") for line in self._epochs_of())))
+        elif time.monotonic() - self._said >= _SILENCE_S:
+            self._say(
+                f"[{self._done}/{len(self._plan.new)}] running: {', '.join(self._epochs_of())}  {self._time_left()}"
+            )
+
+    def _say(self, line: str) -> None:
+        self._said = time.monotonic()
+        self._console.print(Text(line), soft_wrap=True, highlight=False)
 
     def _line(self, event: Done[Pack, Written] | Failed[Pack]) -> str:
-        names = ", ".join(map(describe, event.item.trials))
+        names = ", ".join(map(self._name, event.item.trials))
         if isinstance(event, Failed):
             outcome = f"failed: {make_inert(event.failure.message)}"
         else:
             outcome = ", ".join(event.result.statuses)
-        left = "" if self._live else f"  {self._time_left()}"
-        return f"[{self._done}/{len(self._plan.new)}] {names}: {outcome}{left}"
+        left = "" if self._live else self._time_left()
+        return f"[{self._done}/{len(self._plan.new)}] {names}: {outcome}" + (f"  {left}" if left else "")
 
-    def _running_lines(self) -> list[Text]:
+    def _name(self, trial: Trial) -> str:
+        """Name a trial by what the study varies."""
+        rate = "adaptive" if trial.adaptive_lr else "fixed"
+        others = [f" {name} {vars(trial)[name]}" for name in self._varying if vars(trial)[name] is not None]
+        return f"{trial.model} {trial.subset_size} {rate}{''.join(others)} seed {trial.seed}"
+
+    def _epochs_of(self) -> list[str]:
+        """Say how far each running pack is."""
         lines = [
-            Text(f"  {describe(pack.trials[0])}: epoch {epochs // len(pack.trials)} of {pack.trials[0].epochs}", "dim")
+            f"{self._name(pack.trials[0])}: epoch {epochs // len(pack.trials)} of {pack.trials[0].epochs}"
             for pack, epochs in self._running.items()
         ]
         return lines[:_MOST_LINES]
@@ -102,16 +124,16 @@ class LiveView:
             for pack, epochs in self._running.items()
         )
         done = self._done_flops + under_way
-        if not done:
+        if not done or self._done == len(self._plan.new):
             return ""
         seconds = (time.monotonic() - self._started) * (self._all_flops - done) / done
         return f"about {_duration(seconds)} left"
 
 
-def describe(trial: Trial) -> str:
-    """Name a trial by what the study varies."""
-    rate = "adaptive" if trial.adaptive_lr else "fixed"
-    return f"{trial.model} {trial.subset_size} {rate} seed {trial.seed}"
+def _varying_settings(trials: Collection[Trial]) -> list[str]:
+    """Name the settings, besides those that every study varies, of which the trials have more than one value."""
+    names = [field.name for field in CONFIGURATION[3:]]
+    return [name for name in names if len({vars(trial)[name] for trial in trials} - {None}) > 1]
 
 
 def _duration(seconds: float) -> str:
@@ -120,15 +142,30 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
+def print_table(table: Table) -> None:
+    """Print a table on stdout without cutting any cell: closer set or wider than the terminal where it must be."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH  # a pipe has no width of its own: let every row have its line
+    if _least_width(table, console) > console.width:
+        table.padding = 0
+    console.width = max(console.width, _least_width(table, console))
+    console.print(table)
+
+
+def _least_width(table: Table, console: Console) -> int:
+    return Measurement.get(console, console.options.update_width(_PIPE_WIDTH), table).minimum
+
+
 def summary_table(summary: pa.Table) -> Table:
-    """Lay out a summary so that a usual one fits 80 columns: no column of zeros, and percent in the header."""
+    """Lay out a summary so that a usual one fits 80 columns, percent in the header."""
     header, rows = summary_cells(summary)
-    zeros = {
-        place for place, name in enumerate(header) if name in _OFTEN_ZERO and all(row[place] == "0" for row in rows)
+    percent = {
+        name: name.replace(" [", " (%) [") if "[" in name else f"{name} (%)" for name in header if name in _PERCENT
     }
-    percent = {name: name.replace(" [", " (%) [") if "[" in name else f"{name} (%)" for name in header if name in _PERCENT}
-    shown = [place for place in range(len(header)) if place not in zeros]
-    cells = [[row[place].replace(" %", "") for place in shown] for row in rows]
+    shown = [place for place, name in enumerate(header) if name not in _NOTED]
+    # Of a note, the reasons: how many there are of how many stands under n.
+    cells = [[row[place].replace(" %", "").rpartition(": ")[2] for place in shown] for row in rows]
     return _table([percent.get(header[place], header[place]) for place in shown], cells)
 
 
@@ -148,6 +185,19 @@ def plan_table(plan: Plan) -> Table:
     return table
 
 
+def plan_line(plan: Plan, store: Path) -> str:
+    """Count a plan's trials: all, found in the store, and to train."""
+    found, new = len(plan.stored), len(plan.new)
+    return f"{plan.grid.name}: {len(plan.trials)} trials, {found} found in {store}, {new} to train"
+
+
+def failures_line(job: Job) -> str:
+    """Say how many trials of a job failed, why, and what to do."""
+    count = f"{len(job['failures'])} of {len(job['trial_ids'])} trials failed"
+    how = "the report has the tracebacks; submit the same grid again to retry"
+    return f"{count}, the first with {job['failures'][0]['message']}; {how}"
+
+
 def job_table(jobs: Sequence[Job]) -> Table:
     """List jobs: id, status, how many trials they asked for, and when."""
     rows = [[job["job_id"], job["status"], str(len(job["trial_ids"])), job["submitted_at"][:19]] for job in jobs]
@@ -155,11 +205,17 @@ def job_table(jobs: Sequence[Job]) -> Table:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in header:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    for place, name in enumerate(header):
         # Numbers stay whole; headers break where that makes the column narrow.
         lines = name.replace(" [", "\n[") if "[" in name else name.replace(" ", "\n", 1)
-        table.add_column(Text(lines), justify="left" if name in _LEFT else "right", no_wrap=name != "note")
+        longest = max(len(text) for text in [*lines.split("\n"), *(row[place] for row in rows)])
+        table.add_column(
+            Text(lines),
+            justify="left" if name in _LEFT else "right",
+            no_wrap=name != "note",
+            min_width=None if name == "note" else longest,
+        )
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(make_inert(cell)) for cell in row))
     return table

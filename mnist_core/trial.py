@@ -30,6 +30,7 @@ class Trial:
     momentum: float = 0.0
     hidden_units: int | None = 64  # the MLP's; None for the CNN
     weight_init_std: float | None = 0.1  # the MLP's; None for the CNN
+    cpus_per_trial: int = 1  # threads of the arithmetic: the order of its sums, and so their last bits, hang on them
 
     def __post_init__(self) -> None:
         for setting in unused_settings(self.model, self.adaptive_lr):

@@ -57,7 +57,7 @@ def test_the_starter_grid_loads_as_it_is_and_with_its_extras() -> None:
     grid = parse("\n".join(lines))
     # Two trials are excluded, one is included.
     assert len(grid.trials()) == 23
-    assert {t.learning_rate for t in grid.trials() if t.model == "cnn"} == {0.002}
+    assert {t.learning_rate for t in grid.trials() if t.model == "cnn"} == {0.001}
 
 
 def test_seeds_run_fastest_and_any_setting_may_be_an_axis() -> None:

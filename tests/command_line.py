@@ -1,0 +1,74 @@
+"""Run the command line: in this process where that will do, as a process of its own where signals or imports count."""
+
+import io
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from idx_files import write_idx_folder
+
+from jobs.cli import main
+
+GRID = """\
+name: tiny
+dataset: {path: images}
+grid: {model: [mlp], subset_size: [20], adaptive_lr: [false], seed: [0, 1, 2]}
+train: {epochs: 2, batch_size: 16, learning_rate: 0.01, hidden_units: 4}
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the command line left: its exit code and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def write_grid(folder: Path, text: str = GRID) -> Path:
+    """Write a grid, and the folder of 72 and 20 images that it names."""
+    write_idx_folder(folder / "images", train_count=72, test_count=20)
+    grid = folder / "grid.yaml"
+    grid.write_text(text, encoding="utf-8")
+    return grid
+
+
+def run(*words: object) -> Outcome:
+    """Run one command in this process; an exception that it does not turn into a message is raised."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["mnistjobs", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+    return Outcome(int(end.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def said(*words: object) -> str:
+    """Run one command that goes well and return what it printed."""
+    outcome = run(*words)
+    assert outcome.code == 0, outcome
+    return outcome.out
+
+
+def start(*words: object, **environment: str) -> subprocess.Popen[str]:
+    """Start one command as a process, its signals as in a terminal, its output in pipes."""
+    # Whoever started pytest in the background may have had it ignore SIGINT.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import jobs.cli as c; c.main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> Outcome:
+    """Wait for a process to end and read the rest of what it says."""
+    out, err = process.communicate(timeout=120)
+    return Outcome(process.returncode, out, err)

@@ -1,0 +1,254 @@
+"""The command line as its users meet it: what each command says and leaves, its exit codes, and how it ends early."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import GRID, finish, run, said, start, write_grid
+
+from jobs.api import plan_grid
+from jobs.cli import BAD_INPUT, INTERRUPTED, SOME_FAILED
+
+COMMANDS = ["", "init", "plan", "submit", "summary", "report", "list", "schema", "data", "data fetch", "data verify"]
+HEAVY = {"torch", "ray", "matplotlib", "sklearn", "scipy"}  # to import any of them takes longer than --help may
+HOSTILE = "re\x1b[31m\u202e[red]x"  # red from here on, right to left, and markup
+
+
+@pytest.fixture
+def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_grid(tmp_path).relative_to(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a grid and the results of it: to submit takes seconds, to copy does not."""
+    folder = tmp_path_factory.mktemp("submitted")
+    submit(write_grid(folder), "--store", folder / "results")
+    return folder
+
+
+@pytest.fixture
+def finished(submitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A grid file with its results beside it, in the working directory."""
+    monkeypatch.chdir(shutil.copytree(submitted, tmp_path / "finished"))
+    return Path("grid.yaml")
+
+
+def submit(grid: Path, *words: object) -> str:
+    return said("submit", grid, "--in-process", *words)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    text = said(*command.split(), "--help")
+    assert f"Usage: mnistjobs {command}".rstrip() in text
+    assert "\n  Example: mnistjobs " in text
+    assert said(*command.split(), "-h") == text
+
+
+def test_the_list_of_commands_cuts_no_description_short() -> None:
+    assert "..." not in said("--help").partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["plan", "grid.yaml"]])
+def test_help_and_plan_do_not_wait_for_heavy_imports(words: list[str], grid: Path) -> None:
+    code = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); import jobs.cli as c; c.main()"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    imported = done.stdout.splitlines()[-1].split()
+    assert "jobs.cli" in imported
+    assert not HEAVY & set(imported)
+
+
+def test_init_writes_a_grid_that_plan_understands(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    assert said("init", path) == f"Wrote {path}. Next: mnistjobs submit {path}\n"
+    assert "24 trials" in said("plan", path, "--store", tmp_path / "results")
+
+
+def test_init_keeps_a_file_that_is_there(grid: Path) -> None:
+    outcome = run("init", grid)
+    assert (outcome.code, outcome.err) == (BAD_INPUT, "grid.yaml: exists already; allowed: a new file\n")
+    assert grid.read_text() == GRID
+
+
+def test_plan_counts_what_is_new_and_writes_nothing(grid: Path) -> None:
+    assert said("plan", grid).endswith("tiny: 3 trials, 0 found in results, 3 to train\n")
+    assert not Path("results").exists()
+
+
+def test_plan_counts_what_is_stored(finished: Path) -> None:
+    finished.write_text(GRID.replace("adaptive_lr: [false]", "adaptive_lr: [false, true]"))
+    *table, count = said("plan", finished).splitlines()
+    assert [line.split() for line in table[-2:]] == [["MLP", "20", "no", "0", "3"], ["MLP", "20", "yes", "3", "0"]]
+    assert count == "tiny: 6 trials, 3 found in results, 3 to train"
+
+
+def test_a_second_submit_trains_nothing_and_says_how_many_it_found(finished: Path) -> None:
+    parts = sorted(Path("results/parts").iterdir())
+    outcome = run("submit", finished, "--in-process")
+    assert outcome.out.startswith("tiny: 3 trials, 3 found in results, 0 to train\n")
+    assert outcome.err == ""
+    assert sorted(Path("results/parts").iterdir()) == parts
+
+
+def test_without_a_terminal_every_trial_gets_a_plain_line(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in many a CI: no reason for a bar that moves
+    lines = run("submit", grid, "--in-process").err.splitlines()
+    assert lines[0].startswith("[1/3] mlp 20 fixed seed 0: finished  about ")
+    assert lines[2:] == ["[3/3] mlp 20 fixed seed 2: finished"]
+
+
+def test_lines_name_every_setting_that_the_grid_varies(grid: Path) -> None:
+    grid.write_text(GRID.replace("learning_rate: 0.01, ", "").replace("grid: {", "grid: {learning_rate: [0.01, 0.1], "))
+    assert "mlp 20 fixed learning_rate 0.1 seed 0: finished" in run("submit", grid, "--in-process").err
+
+
+def test_quiet_leaves_the_table_and_the_path_of_the_report(finished: Path) -> None:
+    outcome = run("submit", finished, "--in-process", "--quiet")
+    assert outcome.err == ""
+    assert outcome.out.split()[0] == "subset"
+    *_, last = outcome.out.splitlines()
+    assert Path(last.removeprefix("Report: ")).is_file()
+
+
+def test_the_store_is_the_option_or_the_variable_or_results(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNISTJOBS_STORE", "from-variable")
+    assert "found in from-variable," in said("plan", grid)
+    assert "found in from-option," in said("plan", grid, "--store", "from-option")
+    monkeypatch.setenv("MNISTJOBS_STORE", "")
+    assert "found in results," in said("plan", grid)
+    monkeypatch.setenv("HOME", "/home/her")
+    assert "found in /home/her/x," in said("plan", grid, "--store=~/x")
+
+
+def test_a_failed_trial_ends_in_exit_code_1_and_keeps_the_others(grid: Path) -> None:
+    one = next(iter(plan_grid(grid).trials))
+    blocked = Path(f"results/weights/{one}.safetensors")
+    blocked.mkdir(parents=True)
+    outcome = run("submit", grid, "--in-process")
+    assert outcome.code == SOME_FAILED
+    assert "[1/3] mlp 20 fixed seed 0: failed: StoreError: " in outcome.err
+    assert f"1 of 3 trials failed, the first with StoreError: {blocked.absolute()}: cannot be written" in outcome.err
+    assert " 2 of 3 " in outcome.out
+    blocked.rmdir()
+    assert submit(grid).startswith("tiny: 3 trials, 2 found in results, 1 to train\n")
+
+
+def test_a_diverged_trial_is_a_result_and_no_failure(grid: Path) -> None:
+    grid.write_text(GRID.replace("0.01", "1e+38"))
+    assert "3 diverged" in submit(grid)
+
+
+def test_summary_answers_in_four_formats(finished: Path) -> None:
+    (of_json,) = json.loads(said("summary", "tiny", "--format", "json"))
+    (of_csv,) = csv.DictReader(io.StringIO(said("summary", "tiny", "--format", "csv")))
+    assert float(of_csv["test_accuracy_mean"]) == of_json["test_accuracy_mean"]
+    assert len(said("summary", "tiny", "--format", "markdown").splitlines()) == 2 + 1
+    assert len(said("summary", "tiny").splitlines()) == 3 + 1
+    assert said("summary", "tiny") == said("summary", "tiny", "--format", "table")
+
+
+def test_a_job_goes_by_its_id_or_as_the_latest_of_its_name(finished: Path) -> None:
+    finished.write_text(GRID.replace("seed: [0, 1, 2]", "seed: [0]"))
+    submit(finished)
+    first, second = (line.split()[0] for line in said("list").splitlines()[3:])
+    assert said("summary", first) != said("summary", second) == said("summary", "tiny")
+
+
+def test_report_writes_what_is_missing_anew(finished: Path) -> None:
+    (page,) = Path.cwd().glob("results/jobs/*/report.html")
+    page.unlink()
+    assert said("report", "tiny").endswith(f"Report: {page}\n")
+    assert page.is_file()
+
+
+def test_report_warns_of_damaged_parts(finished: Path) -> None:
+    part = next(Path("results/parts").iterdir())
+    part.write_bytes(part.read_bytes()[:-1])
+    outcome = run("report", "tiny")
+    assert (outcome.code, outcome.err) == (0, f"warning: part {part.name} is damaged; its trials count as missing\n")
+    assert " 1 missing" in outcome.out
+
+
+def test_a_store_without_jobs_is_listed_and_not_made(tmp_path: Path) -> None:
+    store = tmp_path / "none"
+    assert said("list", "--store", store) == f"No jobs in {store} yet; `mnistjobs submit GRID` makes one\n"
+    assert not store.exists()
+
+
+def test_schema_prints_the_json_schema() -> None:
+    assert json.loads(said("schema"))["properties"].keys() >= {"name", "dataset", "grid"}
+
+
+def test_data_verify_and_fetch_describe_a_dataset(grid: Path) -> None:
+    assert said("data", "verify", "images").startswith("images is whole: 60 training, 6 validation and 10 test images")
+    assert said("data", "fetch", "digits").startswith("digits is whole: 1297 training, ")
+
+
+def test_text_from_elsewhere_commands_no_terminal(grid: Path, tmp_path: Path) -> None:
+    one = next(iter(plan_grid(grid).trials))
+    (tmp_path / HOSTILE / f"weights/{one}.safetensors").mkdir(parents=True)
+    outcome = run("submit", grid, "--in-process", "--store", HOSTILE)
+    missing = run("summary", HOSTILE, "--store", HOSTILE)
+    for text in (outcome.out, outcome.err, missing.err):
+        assert r"re\x1b[31m\u202e[red]x" in text
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+
+
+def test_a_job_file_commands_no_terminal(finished: Path) -> None:
+    path = next(Path("results/jobs").glob("*/job.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": HOSTILE}))
+    assert r"re\x1b[31m\u202e[red]x" in said("list")
+
+
+@pytest.mark.parametrize("words", [["plan", "grid.yaml", "--store", "bü\udcff"], ["summary", "tiny"]])
+def test_a_terminal_without_unicode_is_served(words: list[str], finished: Path) -> None:
+    outcome = finish(start(*words, PYTHONIOENCODING="ascii"))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.isascii()
+
+
+@pytest.mark.parametrize("words", [["summary", "tiny", "--format", "json"], ["list"], ["schema"]])
+def test_a_closed_pipe_is_no_traceback(words: list[str], finished: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "jobs.cli", *words]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_behind_the_output_is_one_message() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "jobs.cli", "schema"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (BAD_INPUT, "mnistjobs: No space left on device\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_work_is_kept_and_taken_up_again(number: signal.Signals, grid: Path) -> None:
+    grid.write_text(GRID.replace("epochs: 2", "epochs: 4000"))
+    process = start("submit", grid, "--in-process")
+    assert process.stderr
+    assert process.stderr.readline().startswith("[1/3] ")
+    process.send_signal(number)
+    outcome = finish(process)
+    assert outcome.code == INTERRUPTED
+    assert outcome.err.endswith(
+        "Interrupted. What has finished is stored; submit the same grid again to train the rest.\n"
+    )
+    found = len(list(Path("results/parts").iterdir()))
+    assert 1 <= found < 3
+    assert "interrupted" in said("list")
+    assert submit(grid).startswith(f"tiny: 3 trials, {found} found in results, {3 - found} to train\n")
+    assert len(list(Path("results/parts").iterdir())) == 3

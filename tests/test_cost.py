@@ -1,0 +1,32 @@
+"""The count of arithmetic, against figures worked out by hand from the layers' shapes."""
+
+from typing import Literal
+
+import pytest
+
+from mnist_core.cost import flops
+from mnist_core.trial import Trial
+
+
+def one_epoch(model: Literal["mlp", "cnn"], images: int, epochs: int = 1) -> Trial:
+    return Trial(model=model, subset_size=images, adaptive_lr=False, seed=0, epochs=epochs)
+
+
+# Two operations per multiplication. MLP: 784 x 64 + 64 x 10 multiplications forward; training, three times as many but
+# for the gradient at the pixels. CNN: 24^2 x 25 x 6 + 8^2 x 150 x 16 + 256 x 120 + 120 x 84 + 84 x 10, likewise.
+@pytest.mark.parametrize(("model", "forward", "training"), [("mlp", 101_632, 204_544), ("cnn", 563_280, 1_517_040)])
+def test_the_cost_of_an_image(model: Literal["mlp", "cnn"], forward: int, training: int) -> None:
+    one_image = one_epoch(model, images=1)
+    assert flops(one_image, validation_size=1) - flops(one_image, validation_size=0) == forward
+    assert flops(one_image, validation_size=0) - forward == training
+
+
+def test_a_trial_trains_its_subset_and_evaluates_it_and_the_validation_set_in_every_epoch() -> None:
+    trial = one_epoch("mlp", images=2_000, epochs=3)
+    assert flops(trial, validation_size=5_000) == 3 * (2_000 * 204_544 + 7_000 * 101_632)
+
+
+def test_a_wider_hidden_layer_costs_in_proportion() -> None:
+    narrow = Trial(model="mlp", subset_size=10, adaptive_lr=False, seed=0, hidden_units=64)
+    wide = Trial(model="mlp", subset_size=10, adaptive_lr=False, seed=0, hidden_units=128)
+    assert flops(wide, validation_size=5) == 2 * flops(narrow, validation_size=5)

@@ -1,0 +1,142 @@
+"""The report: every file of it, from the store alone, and always the same bytes."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tiny_study import DIVERGING, submit_tiny
+
+import jobs
+from jobs.report import write_report
+from jobs.schemas import CONFUSION, METRICS, TRIALS
+from jobs.store import Job, Store, find_job, read_parts, write_job, write_part, write_weights
+from jobs.summary import SUMMARY
+
+TABLES = {"trials": TRIALS, "metrics": METRICS, "confusion": CONFUSION, "summary": SUMMARY}
+PICTURES = ["confusion-mlp-20-fixed.svg", "curves-mlp-20.svg", "learning-curve.svg", "w1-mlp-20-fixed.svg"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Job]:
+    return submit_tiny(tmp_path_factory.mktemp("trained"), seed="[0, 1, 2]")
+
+
+@pytest.fixture
+def study(trained: tuple[Store, Job], tmp_path: Path) -> tuple[Store, Job]:
+    """A copy of its own for each test, without the dataset's folder."""
+    store, job = trained
+    shutil.copytree(store.root, tmp_path / "results")
+    return Store(tmp_path / "results"), job
+
+
+def files_of(store: Store, job: Job) -> dict[str, bytes]:
+    write_report(store, job)
+    return {path.name: path.read_bytes() for path in store.job_folder(job["job_id"]).iterdir()}
+
+
+def test_a_report_is_every_file_that_the_store_promises(study: tuple[Store, Job]) -> None:
+    names = {f"{name}.parquet" for name in TABLES} | {"job.json", "report.html", "summary.csv", "summary.md"}
+    assert files_of(*study).keys() == names | set(PICTURES)
+
+
+def test_its_tables_have_exactly_the_columns_that_analysts_build_on(study: tuple[Store, Job]) -> None:
+    files = files_of(*study)
+    for name, schema in TABLES.items():
+        table = pq.read_table(pa.BufferReader(files[f"{name}.parquet"]))
+        assert table.schema.equals(schema)
+        assert table.num_rows == {"trials": 3, "metrics": 6, "confusion": 300, "summary": 1}[name]
+
+
+def test_a_report_written_again_is_the_same_to_the_byte(study: tuple[Store, Job]) -> None:
+    assert files_of(*study) == files_of(*study)
+
+
+@pytest.mark.parametrize("sizes", [(3,), (2, 1), (1, 1, 1)])
+def test_how_the_rows_lie_in_parts_does_not_show(study: tuple[Store, Job], sizes: tuple[int, ...]) -> None:
+    store, job = study
+    expected = files_of(store, job)
+    rows = read_parts(store, list(reversed(job["trial_ids"]))).table
+    shutil.rmtree(store.parts)
+    for size, end in zip(sizes, np.cumsum(sizes).tolist(), strict=True):
+        write_part(store, rows.slice(end - size, size))
+    assert files_of(store, job) == expected
+
+
+def test_a_damaged_part_is_named_and_its_trials_are_missing(study: tuple[Store, Job]) -> None:
+    store, job = study
+    damaged = min(store.parts.iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    report = write_report(store, job)
+    assert report.damaged == (damaged.name,)
+    assert report.summary["note"].to_pylist() == ["n is 2 of 3: 1 missing"]
+    assert "n is 2 of 3: 1 missing" in report.page.read_text()
+
+
+def test_a_report_without_one_stored_trial_has_a_page_and_empty_tables(study: tuple[Store, Job]) -> None:
+    store, job = study
+    shutil.rmtree(store.parts)
+    files = files_of(store, job)
+    assert [name for name in files if name.endswith(".svg")] == []
+    for name in ("trials", "metrics", "confusion"):
+        assert pq.read_table(pa.BufferReader(files[f"{name}.parquet"])).equals(TABLES[name].empty_table())
+    assert b"n is 0 of 3: 3 missing" in files["report.html"]
+
+
+def test_failed_trials_are_on_the_page_with_what_was_raised(study: tuple[Store, Job]) -> None:
+    store, job = study
+    shutil.rmtree(store.parts)
+    raised, crashed, _ = job["trial_ids"]
+    failures = [
+        {"trial_id": raised, "kind": "raised", "message": "ValueError: no", "traceback": "Traceback <of> it"},
+        {"trial_id": crashed, "kind": "crashed", "message": "its process died", "traceback": ""},
+    ]
+    write_job(store, {**job, "failures": failures})
+    page = write_report(store, find_job(store, job["job_id"])).page.read_text()
+    assert "Traceback &lt;of&gt; it" in page
+    assert "its process died" in page
+    assert "n is 0 of 3: 2 failed, 1 missing" in page
+
+
+def test_a_study_that_diverged_has_its_curves_and_no_confusion_matrix(tmp_path: Path) -> None:
+    store, job = submit_tiny(tmp_path, learning_rate=str(DIVERGING))
+    files = files_of(store, job)
+    assert [name for name in files if name.endswith(".svg")] == ["curves-mlp-20.svg"]
+    assert pq.read_table(pa.BufferReader(files["trials.parquet"]))["status"].to_pylist() == ["diverged"] * 2
+    assert b"n is 0 of 2: 2 diverged" in files["report.html"]
+
+
+def test_both_models_stand_in_one_report(tmp_path: Path) -> None:
+    store, job = submit_tiny(tmp_path, model="[mlp, cnn]", seed="[0]")
+    files = files_of(store, job)
+    expected = [*PICTURES, "confusion-cnn-20-fixed.svg", "curves-cnn-20.svg"]
+    assert sorted(name for name in files if name.endswith(".svg")) == sorted(expected)
+
+
+def test_w1_is_that_of_the_first_seed_whose_weights_are_whole(study: tuple[Store, Job]) -> None:
+    store, job = study
+    assert _w1_seed(store, job) == "0"
+    write_weights(store, job["trial_ids"][0], {"W1": np.zeros((4, 784), np.float32)})
+    assert _w1_seed(store, job) == "1"
+    shutil.rmtree(store.weights)
+    assert _w1_seed(store, job) is None
+
+
+def _w1_seed(store: Store, job: Job) -> str | None:
+    page = write_report(store, job).page.read_text()
+    found = re.search(r"W1: [^<]*, seed (\d)", page)
+    return found[1] if found else None
+
+
+def test_a_job_that_found_everything_stored_has_the_same_tables(study: tuple[Store, Job]) -> None:
+    store, job = study
+    grid = store.root.parent / "grid.yaml"
+    grid.write_text(job["grid"].replace("images", job["dataset"]["name"]))
+    again = jobs.submit_grid(grid, store.root, in_process=True)
+    assert (again["found"], again["trial_ids"]) == (3, job["trial_ids"])
+    first, second = files_of(store, job), files_of(store, again)
+    for name in first.keys() - {"job.json", "report.html"}:
+        assert second[name] == first[name]

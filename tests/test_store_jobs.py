@@ -1,0 +1,98 @@
+"""The jobs of a store: every one has its own id, is found again, and does not suffer from a damaged one beside it."""
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import InputError, StoreError
+from jobs.store import Job, Store, create_job, find_job, open_store, read_jobs, write_job
+
+CONTENT = {"status": "running", "grid": "", "trial_ids": [], "failures": [], "dataset": {}}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "results")
+
+
+def test_a_job_is_read_back_as_it_was_written(store: Store) -> None:
+    job = create_job(store, "study", {**CONTENT, "grid": "name: Prüfung  # ✓"})
+    assert find_job(store, job["job_id"]) == job
+    write_job(store, {**job, "status": "finished"})
+    assert find_job(store, "study")["status"] == "finished"
+
+
+def test_jobs_made_at_once_all_have_their_own_ids(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: create_job(store, "study", CONTENT)["job_id"], range(64)))
+    assert len(set(made)) == 64
+    assert {job["job_id"] for job in read_jobs(store)} == set(made)
+
+
+def test_a_lone_surrogate_from_a_file_name_does_not_keep_a_job_from_being_closed(store: Store) -> None:
+    job = create_job(store, "study", {**CONTENT, "failures": [{"message": "no file \udcff"}]})
+    assert find_job(store, "study") == job
+    (store.job_folder(job["job_id"]) / "job.json").read_bytes().decode("utf-8")
+
+
+def test_a_name_finds_the_latest_of_its_jobs_also_within_one_second(store: Store) -> None:
+    times = ["2026-01-01T00:00:00.5+00:00", "2026-01-01T00:00:00.9+00:00", "2026-01-01T00:00:00.1+00:00"]
+    jobs = {time: _entered(store, f"study-20260101-000000-000{digit}", time) for digit, time in enumerate(times)}
+    _entered(store, "study-20251231-235959-0009", "2025-12-31T23:59:59+00:00")
+    _entered(store, "study-2-20270101-000000-0000", "2027-01-01T00:00:00+00:00")
+    assert find_job(store, "study") == jobs[times[1]]
+    assert [job["submitted_at"] for job in read_jobs(store)][1:4] == sorted(times)
+
+
+def _entered(store: Store, job_id: str, submitted_at: str) -> Job:
+    job = {**CONTENT, "job_id": job_id, "name": job_id[:-21], "submitted_at": submitted_at}
+    write_job(store, job)
+    return job
+
+
+def test_an_id_is_found_even_where_a_later_job_has_it_for_a_name(store: Store) -> None:
+    first = create_job(store, "study", CONTENT)
+    create_job(store, first["job_id"], CONTENT)
+    assert find_job(store, first["job_id"]) == first
+
+
+@pytest.mark.parametrize("name", ["other", "", ".", "../../etc", "study-2026", "/", "*", "\x00", "x" * 5_000])
+def test_a_job_that_is_not_there_is_bad_input_and_the_known_names_are_listed(store: Store, name: str) -> None:
+    create_job(store, "study", CONTENT)
+    create_job(store, "another", CONTENT)
+    with pytest.raises(InputError, match=r"no job .* jobs there: another, study$"):
+        find_job(store, name)
+    with pytest.raises(InputError, match="jobs there: none yet"):
+        find_job(open_store(store.root / "empty"), name)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe", b"[" * 100_000, json.dumps(CONTENT).encode()],
+    ids=["empty", "cut", "list", "null", "no keys", "binary", "deep", "some keys"],
+)
+def test_a_damaged_job_is_named_and_does_not_hide_the_others(store: Store, content: bytes) -> None:
+    damaged, whole = create_job(store, "damaged", CONTENT), create_job(store, "whole", CONTENT)
+    path = store.job_folder(damaged["job_id"]) / "job.json"
+    path.write_bytes(content)
+    assert find_job(store, "whole") == whole
+    assert [job["status"] for job in read_jobs(store)] == ["damaged", "running"]
+    with pytest.raises(StoreError, match=f"^{path}: is not a job's file: .*; restore it, or remove its folder$"):
+        find_job(store, "damaged")
+
+
+def test_a_job_s_file_in_another_job_s_folder_is_damage(store: Store) -> None:
+    one, two = (create_job(store, name, CONTENT)["job_id"] for name in ("one", "two"))
+    shutil.copy(store.job_folder(one) / "job.json", store.job_folder(two) / "job.json")
+    with pytest.raises(StoreError, match="wrong content of job_id"):
+        find_job(store, "two")
+
+
+def test_folders_that_are_no_jobs_are_passed_over(store: Store) -> None:
+    (store.jobs / "notes").mkdir(parents=True)
+    (store.jobs / "study-20260101-000000-0000").mkdir()  # a job that was never entered
+    (store.jobs / "file").touch()
+    assert read_jobs(store) == []

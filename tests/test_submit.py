@@ -1,0 +1,215 @@
+"""Submitting a grid from end to end: what is trained, what is found, and what survives."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from idx_files import write_idx_folder
+
+import jobs
+from cluster.in_process import map_in_process
+from cluster.port import Map, Task
+from jobs.grid import load_grid
+from jobs.store import Job, open_store
+from jobs.submit import make_plan, open_job, run_job
+from jobs.task import Pack, Shared, Written, run_pack
+from mnist_core.datasets import Dataset, load_dataset
+
+WALL_CLOCK = {"seconds", "host", "attempt", "finished_at"}
+GRID = """
+name: tiny
+dataset: {path: images}
+grid: {model: [mlp, cnn], subset_size: [20, 60], adaptive_lr: [false, true], seed: [0, 1]}
+train: {epochs: 2, batch_size: 16, learning_rate: 0.01}
+"""
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    write_idx_folder(tmp_path / "images", train_count=72, test_count=20)
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID)
+    return path
+
+
+@pytest.fixture
+def dataset(grid: Path) -> Dataset:
+    return load_dataset(grid.parent / "images")
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "jobs.cli", *map(str, words)]
+
+
+def run(*words: object) -> str:
+    done = subprocess.run(command(*words), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def tables(store: Path) -> dict[str, pa.Table]:
+    """Read the flat tables of the store's only job, without the columns of the wall clock."""
+    (folder,) = (store / "jobs").iterdir()
+    read = {name: pq.read_table(folder / f"{name}.parquet") for name in ("trials", "metrics", "confusion", "summary")}
+    return {name: table.drop_columns(WALL_CLOCK & set(table.column_names)) for name, table in read.items()}
+
+
+@pytest.mark.ray
+def test_in_process_one_worker_and_two_workers_give_equal_tables(grid: Path, tmp_path: Path) -> None:
+    places: dict[str, list[object]] = {"here": ["--in-process"], "one": ["--workers", 1], "two": ["--workers", 2]}
+    for name, options in places.items():
+        run("submit", grid, "--store", tmp_path / name, *options)
+    here, one, two = (tables(tmp_path / name) for name in places)
+    assert here["trials"].num_rows == 16
+    assert here["metrics"].num_rows == 32
+    assert here == one == two
+
+
+def test_a_second_submit_trains_nothing_and_says_what_it_found(grid: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    assert "16 trials, 0 found" in run("submit", grid, "--store", store, "--in-process")
+    before = {path: path.stat().st_mtime_ns for path in (store / "parts").iterdir()}
+    assert "16 trials, 16 found" in run("submit", grid, "--store", store)
+    assert {path: path.stat().st_mtime_ns for path in (store / "parts").iterdir()} == before
+
+
+def test_a_grid_that_overlaps_an_earlier_one_trains_only_what_is_missing(grid: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    jobs.submit_grid(grid, store, in_process=True)
+    grid.write_text(GRID.replace("seed: [0, 1]", "seeds: 3").replace("name: tiny", "name: larger"))
+    plan = jobs.plan_grid(grid, store)
+    assert (len(plan.trials), len(plan.stored)) == (24, 16)
+    assert {plan.trials[identity].seed for identity in plan.new} == {2}
+    job = jobs.submit_grid(plan, in_process=True)
+    assert jobs.read_trials(store, job["job_id"]).num_rows == 24
+    assert jobs.read_trials(store, "tiny").num_rows == 16
+
+
+def test_trials_start_seed_by_seed_and_the_longest_first(grid: Path, tmp_path: Path) -> None:
+    plan = jobs.plan_grid(grid, tmp_path / "store")
+    order = [plan.trials[identity] for identity in plan.new]
+    assert [trial.seed for trial in order] == [0] * 8 + [1] * 8
+    assert [(trial.model, trial.subset_size) for trial in order[:8:2]] == [
+        ("cnn", 60),
+        ("cnn", 20),
+        ("mlp", 60),
+        ("mlp", 20),
+    ]
+
+
+def test_the_job_records_the_grid_as_submitted_and_where_it_ran(grid: Path, tmp_path: Path) -> None:
+    job = jobs.submit_grid(grid, tmp_path / "store", in_process=True)
+    record = json.loads((tmp_path / "store" / "jobs" / job["job_id"] / "job.json").read_text())
+    assert record == job
+    assert record["grid"] == GRID
+    assert record["status"] == "finished"
+    assert len(record["trial_ids"]) == 16
+    assert {"mnistjobs_version", "numpy_version", "torch_version", "ray_version", "host"} <= record["provenance"].keys()
+
+
+PackTask = Task[Pack, Shared, int, Written]
+
+
+def submit_with(wrap: Callable[[PackTask], PackTask], grid: Path, dataset: Dataset, store: Path, run_map: Map) -> Job:
+    """Run a job whose map applies the real task wrapped in one of ours, which can fail."""
+
+    def substituted(task: Any, packs: Any, shared: Any) -> Any:  # noqa: ANN401
+        return run_map(wrap(task), packs, shared)
+
+    plan = make_plan(load_grid(grid), open_store(store))
+    return run_job(open_job(plan), plan, dataset, cast(Map, substituted), lambda event: None)
+
+
+def test_a_raising_and_a_crashing_trial_take_no_other_along(
+    grid: Path, dataset: Dataset, tmp_path: Path, any_map: Map
+) -> None:
+    in_this_process = any_map is map_in_process
+
+    def fail_seed_one(task: PackTask) -> PackTask:
+        def failing(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
+            trial = pack.trials[0]
+            if trial.seed == 1 and trial.model == "mlp":
+                raise ArithmeticError("no such number")
+            if trial.seed == 1 and trial.subset_size == 60 and not in_this_process:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return (yield from task(pack, shared))
+
+        return failing
+
+    store = tmp_path / "store"
+    job = submit_with(fail_seed_one, grid, dataset, store, any_map)
+    failed = [(failure["kind"], failure["message"].split(":")[0]) for failure in job["failures"]]
+    crashed = [] if in_this_process else [("crashed", "WorkerCrashedError")] * 2
+    assert job["status"] == "failed"
+    assert sorted(failed) == sorted(crashed + [("raised", "ArithmeticError")] * 4)
+    assert jobs.read_trials(store, "tiny").num_rows == 16 - len(failed)
+    summary = jobs.read_summary(store, "tiny").to_pylist()
+    assert sum(row["failed"] for row in summary) == len(failed)
+    assert "n is 1 of 2: 1 failed" in {row["note"] for row in summary}
+
+
+def test_a_part_that_another_host_wrote_elsewhere_is_a_failure_that_names_the_store(
+    grid: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    def elsewhere(task: PackTask) -> PackTask:
+        def run_there(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
+            return (yield from task(pack, Shared(shared.dataset, tmp_path / "elsewhere")))
+
+        return run_there
+
+    job = submit_with(elsewhere, grid, dataset, tmp_path / "store", map_in_process)
+    assert len(job["failures"]) == 16
+    assert "a store that all nodes of the cluster share" in job["failures"][0]["message"]
+
+
+def test_a_worker_whose_numerics_differ_is_refused(dataset: Dataset, grid: Path, tmp_path: Path) -> None:
+    trial = load_grid(grid).trials()[0]
+    shared = Shared(dataset, tmp_path, numerics_version=0)
+    with pytest.raises(RuntimeError, match="install one version everywhere"):
+        next(run_pack(Pack((trial,)), shared))
+
+
+def test_an_exit_code_of_one_and_the_message_tell_of_failed_trials(grid: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    for identity in jobs.plan_grid(grid, store).new[:3]:
+        (store / "weights" / f"{identity}.safetensors").mkdir(parents=True)  # in the way of the file
+    done = subprocess.run(
+        command("submit", grid, "--store", store, "--in-process"), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "3 of 16 trials failed, the first with StoreError" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert jobs.read_trials(store, "tiny").num_rows == 13
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_submit_keeps_what_has_finished_and_the_next_one_goes_on(
+    number: signal.Signals, grid: Path, tmp_path: Path
+) -> None:
+    grid.write_text(GRID.replace("epochs: 2", "epochs: 400"))
+    store = tmp_path / "store"
+    process = subprocess.Popen(
+        command("submit", grid, "--store", store, "--workers", 2), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and len(list((store / "parts").glob("*.parquet"))) < 2:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr.decode()
+    assert b"submit the same grid again" in stderr
+    assert b"Traceback" not in stderr
+    plan = jobs.plan_grid(grid, store)
+    assert 2 <= len(plan.stored) < 16
+    assert [job["status"] for job in jobs.list_jobs(store)] == ["interrupted"]
+    assert not list(store.rglob("*.tmp"))

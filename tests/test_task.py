@@ -1,0 +1,138 @@
+"""One task from start to end: what it writes, in which order, and what it refuses."""
+
+import hashlib
+import platform
+import socket
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from threadpoolctl import threadpool_info
+from tiny_study import DIVERGING, run, run_trials, tiny_trial
+
+from jobs import task
+from jobs.errors import StoreError
+from jobs.store import Store, read_parts, read_weights, stored_ids
+from jobs.task import Pack, Shared, run_pack, versions
+from mnist_core.cnn import torch_threads
+from mnist_core.datasets import Dataset
+from mnist_core.training import TrialResult, train
+from mnist_core.trial import NUMERICS_VERSION, trial_id
+
+EVERY_EPOCH = 0.0  # seconds between two reports of progress
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def test_a_task_writes_its_trials_as_one_part_and_says_how_they_ended(store: Store, tiny: Dataset) -> None:
+    pack = Pack((tiny_trial(0), tiny_trial(1, DIVERGING)), attempt=2)
+    (written,) = run(store, tiny, pack)
+    assert written.statuses == ("diverged", "finished")  # as they ended
+    assert written.host == socket.gethostname()
+    assert [path.name for path in store.parts.iterdir()] == [written.part]
+    assert stored_ids(store) == {trial_id(trial, tiny.fingerprint) for trial in pack.trials}
+
+
+def test_a_row_holds_the_trial_its_place_and_its_versions(store: Store, tiny: Dataset) -> None:
+    before = datetime.now(UTC)
+    run(store, tiny, Pack((tiny_trial(),), attempt=3))
+    (row,) = read_parts(store, [trial_id(tiny_trial(), tiny.fingerprint)]).table.to_pylist()
+    assert row["settings"] == asdict(tiny_trial())
+    assert (row["dataset"], row["dataset_fingerprint"]) == (tiny.name, tiny.fingerprint)
+    assert (row["attempt"], row["device"], row["host"]) == (3, "cpu", socket.gethostname())
+    assert before <= row["finished_at"] <= datetime.now(UTC)
+    assert versions().items() <= row.items()
+    assert row["python_version"] == platform.python_version()
+    assert row["torch_version"] == version("torch")
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_what_is_stored_is_what_was_trained(store: Store, tiny: Dataset, model: str) -> None:
+    trial = tiny_trial(model=model)
+    with torch_threads(1):  # as the task's
+        *_, trained = train([trial], tiny)
+    assert isinstance(trained, TrialResult)
+    assert trained.confusion is not None
+    (identity,) = run_trials(store, tiny, trial)
+    (row,) = read_parts(store, [identity]).table.to_pylist()
+    assert [epoch["train_loss"] for epoch in row["epochs"]] == [epoch.train_loss for epoch in trained.epochs]
+    assert (row["test_loss"], row["test_accuracy"]) == (trained.test_loss, trained.test_accuracy)
+    assert row["confusion"] == trained.confusion.ravel().tolist()
+    weights = read_weights(store, identity, row["weights_sha256"])
+    assert weights is not None
+    assert weights.keys() == trained.weights.keys()
+    for name, value in trained.weights.items():
+        assert_array_equal(weights[name], value)
+
+
+def test_the_same_trial_gives_the_same_weights_to_the_byte_alone_or_in_a_pack(store: Store, tiny: Dataset) -> None:
+    other = Store(store.root / "other")
+    run(store, tiny, Pack((tiny_trial(0), tiny_trial(1))))
+    for identity in run_trials(other, tiny, tiny_trial(1), tiny_trial(0)):
+        name = f"{identity}.safetensors"
+        assert (store.weights / name).read_bytes() == (other.weights / name).read_bytes()
+
+
+def test_the_weights_are_there_before_the_part_that_names_them(store: Store, tiny: Dataset) -> None:
+    store.root.mkdir()
+    store.parts.touch()  # a file where the folder belongs: the part cannot be written
+    with pytest.raises(StoreError, match="cannot be written"):
+        list(run_pack(Pack((tiny_trial(),)), Shared(tiny, store.root)))
+    (path,) = store.weights.iterdir()
+    assert path.stem == trial_id(tiny_trial(), tiny.fingerprint)
+
+
+def test_a_part_names_the_sha256_of_the_weights(store: Store, tiny: Dataset) -> None:
+    (identity,) = run_trials(store, tiny, tiny_trial(1, DIVERGING))
+    (sha256,) = read_parts(store, [identity]).table["weights_sha256"].to_pylist()
+    content = (store.weights / f"{identity}.safetensors").read_bytes()
+    assert sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_progress_counts_the_epochs_of_all_trials_of_the_pack(
+    store: Store, tiny: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task, "PROGRESS_INTERVAL_S", EVERY_EPOCH)
+    pack = Pack((tiny_trial(0), tiny_trial(1)))
+    assert list(run_pack(pack, Shared(tiny, store.root))) == [1, 2, 3, 4]
+
+
+def test_a_task_that_is_given_up_writes_nothing(store: Store, tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task, "PROGRESS_INTERVAL_S", EVERY_EPOCH)
+    steps = run_pack(Pack((tiny_trial(),)), Shared(tiny, store.root))
+    next(steps)
+    steps.close()
+    assert not store.root.exists()
+
+
+def test_a_machine_with_other_numerics_trains_nothing(store: Store, tiny: Dataset) -> None:
+    shared = Shared(tiny, store.root, numerics_version=NUMERICS_VERSION + 1)
+    with pytest.raises(RuntimeError, match=rf"{NUMERICS_VERSION}, the submitter {NUMERICS_VERSION + 1}; install one"):
+        list(run_pack(Pack((tiny_trial(),)), shared))
+    assert not store.root.exists()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_blas_and_torch_are_held_to_the_trial_s_threads_while_it_trains(
+    store: Store, tiny: Dataset, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr(task, "PROGRESS_INTERVAL_S", EVERY_EPOCH)
+    before = torch.get_num_threads(), _pool_sizes()
+    trial = tiny_trial(model="cnn", cpus_per_trial=threads)
+    steps = run_pack(Pack((trial,)), Shared(tiny, store.root))
+    next(steps)
+    assert torch.get_num_threads() == threads
+    assert max(_pool_sizes()) <= threads
+    steps.close()
+    assert (torch.get_num_threads(), _pool_sizes()) == before
+
+
+def _pool_sizes() -> list[int]:
+    return [pool["num_threads"] for pool in threadpool_info()]

@@ -1,0 +1,80 @@
+"""What a person sees in a terminal of 80 columns: the live view, and tables of which no cell is cut."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from command_line import GRID, write_grid
+
+COLUMNS = 80
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def seen(folder: Path, *words: object) -> tuple[int, str]:
+    """Run a command in a pseudo-terminal; give its exit code and all that it wrote there."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+    command = [sys.executable, "-m", "jobs.cli", *map(str, words)]
+    environment = {**os.environ, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
+    process = subprocess.Popen(command, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    written = b""
+    with suppress(OSError):  # which Linux raises when the last process has closed the other end
+        while chunk := os.read(ours, 1 << 16):
+            written += chunk
+    os.close(ours)
+    return process.wait(timeout=120), written.decode()
+
+
+def lines(written: str) -> list[str]:
+    """Give the lines of what was written, without colours and commands."""
+    return [line for text in written.splitlines() for line in ESCAPE.sub("\n", text).replace("\r", "\n").split("\n")]
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    return write_grid(tmp_path, GRID.replace("epochs: 2", "epochs: 4000").replace("[0, 1, 2]", "[0, 1]"))
+
+
+def test_the_live_view_shows_trials_epochs_and_the_time_left(grid: Path) -> None:
+    code, written = seen(grid.parent, "submit", grid, "--in-process")
+    assert code == 0
+    text = ESCAPE.sub("", written)
+    for count in ("0/2", "1/2", "2/2"):
+        assert f" {count} 0:00:0" in text
+    assert re.search(r"  mlp 20 fixed seed 1: epoch \d+ of 4000", text)
+    assert re.search(r"about \d+ s left", text)
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor is back
+    assert all(len(line) <= COLUMNS for line in lines(written) if "Report" not in line)
+
+
+def test_a_quiet_submit_and_one_with_nothing_to_train_show_no_bar(grid: Path) -> None:
+    first = seen(grid.parent, "submit", grid, "--in-process", "--quiet")
+    second = seen(grid.parent, "submit", grid, "--in-process")
+    for code, written in (first, second):
+        assert code == 0
+        assert "trials ━" not in ESCAPE.sub("", written)
+
+
+def test_no_cell_of_a_table_is_cut(grid: Path) -> None:
+    settings = "momentum: [0.12345, 0.5], weight_init_std: [0.00012345, 0.1]"
+    grid.write_text(
+        grid.read_text()
+        .replace("4000", "1")
+        .replace("learning_rate: 0.01", "learning_rate: 1e+38")
+        .replace("grid: {", f"grid: {{{settings}, ")
+    )
+    code, written = seen(grid.parent, "submit", grid, "--in-process")
+    assert code == 0
+    assert "…" not in written
+    assert "0.12345" in written
+    assert "0.00012345" in written
+    assert "diverged" in written
