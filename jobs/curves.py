@@ -112,6 +112,7 @@ def _draw_close_up(ax: Axes, panel: Panel, limits: tuple[float, float]) -> None:
     _draw_curves(inset, panel)
     inset.set_title("the framed part, enlarged", fontsize=7, color=GREY, pad=3)
     inset.tick_params(labelsize=7)
+    inset.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     frame = ax.indicate_inset_zoom(inset, edgecolor=GREY)
     # The close-up stands right below its frame: lines between the two would only cross the curves.
     for connector in frame.connectors or ():
@@ -181,6 +182,9 @@ def learning_curve(title: str, lines: Sequence[Line]) -> str:
         _draw_line(ax, line, label, step ** (index - (len(lines) - 1) / 2))
     ax.set(xlabel="subset size (training images, log scale)", ylabel="test accuracy (%)")
     _set_size_axis(ax, sizes)
+    # An interval over two seeds may reach far beyond what an accuracy can be; the points must stay readable.
+    low, high = ax.get_ylim()
+    ax.set_ylim(max(low, -1), min(high, 101))
     figure.legend(loc="outside right upper", title="model, learning rate", alignment="left")
     return to_svg(figure, title)
 
