@@ -4,15 +4,16 @@ import platform
 import socket
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from jobs.schemas import PART
 from jobs.store import Store, write_part, write_weights
@@ -79,14 +80,19 @@ def run_pack(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
 @contextmanager
 def _capped_threads(trial: Trial) -> Iterator[None]:
     """Hold BLAS and torch to the trial's threads, whatever OMP_NUM_THREADS says; sums then agree wherever it runs."""
-    with threadpool_limits(trial.cpus_per_trial):
-        if trial.model == "cnn":
-            from mnist_core.cnn import torch_threads
+    torch_cap: AbstractContextManager[None] = nullcontext()
+    if trial.model == "cnn":
+        from mnist_core.cnn import torch_threads
 
-            with torch_threads(trial.cpus_per_trial):
-                yield
-        else:
-            yield
+        torch_cap = torch_threads(trial.cpus_per_trial)
+    with _thread_pools(trial.model).limit(limits=trial.cpus_per_trial), torch_cap:
+        yield
+
+
+@cache
+def _thread_pools(model: str) -> ThreadpoolController:
+    """Find the process's thread pools, once for each model: that takes milliseconds, and torch brings pools along."""
+    return ThreadpoolController()
 
 
 def _commit_weights(result: TrialResult, pack: Pack, dataset: Dataset, store: Store) -> dict[str, Any]:
@@ -124,6 +130,7 @@ def _epoch_fields(record: EpochRecord) -> dict[str, Any]:
     return fields
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions that a trial's row records, by column."""
     packages = {f"{name}_version": version(name) for name in ("mnistjobs", "numpy", "torch")}
