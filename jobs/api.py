@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +12,10 @@ import pyarrow as pa
 
 from cluster.in_process import map_in_process
 from cluster.port import Map
-from jobs.errors import InputError
+from jobs.errors import DamagedPartWarning, InputError
 from jobs.grid import Grid, load_grid
 from jobs.results import summarize_job
-from jobs.store import Job, find_job, open_store, read_jobs, read_parts
+from jobs.store import Job, Parts, find_job, open_store, read_jobs, read_parts
 from jobs.submit import PackEvent, Plan, close_job, make_plan, open_job, run_job
 from jobs.tables import confusion_table, metrics_table, trials_table
 from mnist_core.datasets import load_dataset
@@ -78,31 +79,40 @@ def report_job(store: StorePath, job: str) -> Report:
     from jobs.report import write_report  # draws, and matplotlib takes a second to import
 
     opened = open_store(Path(store))
-    return write_report(opened, find_job(opened, job))
+    report = write_report(opened, find_job(opened, job))
+    _warn_of(report.damaged)
+    return report
 
 
 def read_summary(store: StorePath, job: str) -> pa.Table:
     """Return one row per configuration over what the store holds now (columns: jobs.summary.SUMMARY)."""
-    opened = open_store(Path(store))
-    found = find_job(opened, job)
-    return summarize_job(found, read_parts(opened, found["trial_ids"]))
+    return summarize_job(*_job_and_parts(store, job))
 
 
 def read_trials(store: StorePath, job: str) -> pa.Table:
     """Return one row per stored trial (columns: jobs.schemas.TRIALS)."""
-    return trials_table(_job_rows(store, job))
+    return trials_table(_job_and_parts(store, job)[1].table)
 
 
 def read_metrics(store: StorePath, job: str) -> pa.Table:
     """Return one row per stored trial and epoch (columns: jobs.schemas.METRICS)."""
-    return metrics_table(_job_rows(store, job))
+    return metrics_table(_job_and_parts(store, job)[1].table)
 
 
 def read_confusion(store: StorePath, job: str) -> pa.Table:
     """Return one row per finished trial, actual and predicted digit (columns: jobs.schemas.CONFUSION)."""
-    return confusion_table(_job_rows(store, job))
+    return confusion_table(_job_and_parts(store, job)[1].table)
 
 
-def _job_rows(store: StorePath, job: str) -> pa.Table:
+def _job_and_parts(store: StorePath, job: str) -> tuple[Job, Parts]:
+    """Find a job and read its rows; every damaged part is a DamagedPartWarning."""
     opened = open_store(Path(store))
-    return read_parts(opened, find_job(opened, job)["trial_ids"]).table
+    found = find_job(opened, job)
+    parts = read_parts(opened, found["trial_ids"])
+    _warn_of(parts.damaged)
+    return found, parts
+
+
+def _warn_of(damaged: tuple[str, ...]) -> None:
+    for name in damaged:
+        warnings.warn(f"part {name} is damaged; its trials count as missing", DamagedPartWarning, stacklevel=3)

@@ -5,12 +5,13 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -75,6 +76,7 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that lacks a character gets its escape.
             stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _warn
     try:
         app(prog_name="mnistjobs")
     except (MnistjobsError, DataError, ClusterError) as error:
@@ -264,11 +266,13 @@ def _say(text: str, err: bool = False) -> None:
     print(make_inert(text, keep="\n"), file=sys.stderr if err else sys.stdout, flush=True)
 
 
+def _warn(message: Warning | str, *where: Any, **how: Any) -> None:  # noqa: ANN401
+    _say(f"warning: {message}", err=True)
+
+
 def _print_report(written: "Report") -> None:
     from jobs.terminal import print_table, summary_table
 
-    for name in written.damaged:
-        _say(f"warning: part {name} is damaged; its trials count as missing", err=True)
     print_table(summary_table(written.summary))
     _say(f"Report: {written.page}")
 

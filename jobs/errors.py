@@ -37,3 +37,7 @@ class InputError(MnistjobsError):
 
 class StoreError(MnistjobsError):
     """The store cannot be read or written."""
+
+
+class DamagedPartWarning(UserWarning):
+    """A part is not what a task wrote, and its trials count as missing."""

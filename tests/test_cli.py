@@ -170,10 +170,12 @@ def test_report_writes_what_is_missing_anew(finished: Path) -> None:
     assert page.is_file()
 
 
-def test_report_warns_of_damaged_parts(finished: Path) -> None:
+@pytest.mark.filterwarnings("default::jobs.errors.DamagedPartWarning")
+@pytest.mark.parametrize("command", ["report", "summary"])
+def test_damaged_parts_are_warned_of(command: str, finished: Path) -> None:
     part = next(Path("results/parts").iterdir())
     part.write_bytes(part.read_bytes()[:-1])
-    outcome = run("report", "tiny")
+    outcome = run(command, "tiny")
     assert (outcome.code, outcome.err) == (0, f"warning: part {part.name} is damaged; its trials count as missing\n")
     assert " 1 missing" in outcome.out
 
