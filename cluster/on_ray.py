@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import ray
-from ray.exceptions import RayError
-
+from cluster.authentication import use_token
 from cluster.port import (
     ClusterError,
     Done,
@@ -28,7 +26,13 @@ from cluster.port import (
     Value,
 )
 
+use_token()
+
+import ray  # noqa: E402 - reads the mode of authentication as it is imported
+from ray.exceptions import RayError  # noqa: E402
+
 _ADDRESSES = "HOST:PORT of a running cluster, auto for the one on this machine, or none to start one"
+_TOKEN = "a cluster with token authentication wants its token in RAY_AUTH_TOKEN or in ~/.ray/auth_token"
 _PROBE_TIMEOUT_S = 5.0
 
 
@@ -59,7 +63,7 @@ def _connect(address: str, workers: int | None, cpus_per_task: int) -> None:
         with _own_sigterm():
             ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
-        raise ClusterError(f"Ray at {address!r}: {error}; allowed: {_ADDRESSES}") from error
+        raise ClusterError(f"Ray at {address!r}: {error}; allowed: {_ADDRESSES}; {_TOKEN}") from error
 
 
 @contextmanager

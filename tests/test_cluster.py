@@ -121,15 +121,23 @@ except ClusterError as error:
 
 
 @pytest.fixture
-def existing_cluster(tmp_path: Path) -> Iterator[str]:
-    """A cluster of one node, started as a user would start it."""
+def elsewhere(tmp_path: Path) -> dict[str, str]:
+    """The environment of a user who has a token; nothing that Ray has set in this process."""
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text(64 * "a")
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"HOME": str(tmp_path)}
+
+
+@pytest.fixture
+def existing_cluster(elsewhere: dict[str, str], tmp_path: Path) -> Iterator[str]:
+    """A cluster of one node, started as that user would start it: with token authentication."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     start = [*ray, "start", "--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false", "--block"]
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(start, stdout=quiet, stderr=quiet, start_new_session=True, cwd=tmp_path)
+    process = subprocess.Popen(start, stdout=quiet, stderr=quiet, start_new_session=True, cwd=tmp_path, env=elsewhere)
     address = f"127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 60
@@ -146,12 +154,26 @@ def existing_cluster(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.ray
 def test_an_existing_cluster_runs_tasks_with_their_threads_and_says_when_none_fits(
-    existing_cluster: str, tmp_path: Path
+    existing_cluster: str, elsewhere: dict[str, str], tmp_path: Path
 ) -> None:
     script = tmp_path / "script.py"
     script.write_text(CLUSTER_SCRIPT)
-    done = subprocess.run([sys.executable, script, existing_cluster], capture_output=True, text=True, timeout=120)
+    run = [sys.executable, str(script), existing_cluster]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120, env=elsewhere)
     assert done.stdout.splitlines() == [
         "['2']",
         "resources.cpus_per_trial 64: no node has as many; allowed: up to 2",
     ], done.stderr
+
+
+@pytest.mark.ray
+def test_a_cluster_turns_away_whoever_has_another_token_and_the_message_says_so(
+    existing_cluster: str, elsewhere: dict[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(CLUSTER_SCRIPT)
+    stranger = elsewhere | {"RAY_AUTH_TOKEN": 64 * "b", "RAY_gcs_rpc_server_connect_timeout_s": "1"}
+    run = [sys.executable, str(script), existing_cluster]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=200, env=stranger)
+    assert "ClusterError" in done.stderr
+    assert "wants its token in RAY_AUTH_TOKEN" in done.stderr
