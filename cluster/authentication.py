@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+_DEFAULT_PATH = Path.home() / ".ray" / "auth_token"
+
 
 def use_token() -> None:
     """Turn token authentication on where a token can be found and RAY_AUTH_MODE says nothing.
@@ -13,6 +15,12 @@ def use_token() -> None:
         os.environ["RAY_AUTH_MODE"] = "token"
 
 
+def protect_token() -> None:
+    """Let nobody else read the token that Ray makes: it leaves that to the umask."""
+    if os.path.isfile(_DEFAULT_PATH) and os.stat(_DEFAULT_PATH).st_uid == os.getuid():
+        os.chmod(_DEFAULT_PATH, 0o600)
+
+
 def _has_token() -> bool:
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or _DEFAULT_PATH
     return bool(os.environ.get("RAY_AUTH_TOKEN")) or os.path.isfile(path)

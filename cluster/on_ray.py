@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from cluster.authentication import use_token
+from cluster.authentication import protect_token, use_token
 from cluster.port import (
     ClusterError,
     Done,
@@ -48,7 +48,8 @@ def ray_map(*, address: str | None = None, workers: int | None = None, cpus_per_
         raise ClusterError(f"workers {workers}: allowed from 1")
     _connect(address or os.environ.get("RAY_ADDRESS") or "local", workers, cpus_per_task)
     try:
-        yield _bounded_map(workers or _places(cpus_per_task), cpus_per_task)
+        places = _places(cpus_per_task)  # raises where no task fits, which would wait for ever
+        yield _bounded_map(workers or places, cpus_per_task)
     finally:
         ray.shutdown()
 
@@ -62,6 +63,7 @@ def _connect(address: str, workers: int | None, cpus_per_task: int) -> None:
     try:
         with _own_sigterm():
             ray.init(**options)
+        protect_token()
     except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
         raise ClusterError(f"Ray at {address!r}: {error}; allowed: {_ADDRESSES}; {_TOKEN}") from error
 

@@ -115,4 +115,8 @@ def _job_and_parts(store: StorePath, job: str) -> tuple[Job, Parts]:
 
 def _warn_of(damaged: tuple[str, ...]) -> None:
     for name in damaged:
-        warnings.warn(f"part {name} is damaged; its trials count as missing", DamagedPartWarning, stacklevel=3)
+        warnings.warn(
+            f"part {name} is damaged and ignored; trials that no other part holds count as missing",
+            DamagedPartWarning,
+            stacklevel=3,
+        )

@@ -140,7 +140,7 @@ def submit(
     from rich.console import Console
 
     from jobs.api import plan_grid, report_job, submit_grid
-    from jobs.terminal import LiveView, failures_line, plan_line
+    from jobs.terminal import LiveView, failures_line, fetch_mnist_with_bar, plan_line
 
     if in_process and workers:
         raise InputError(f"--workers {workers}: trials run one by one with --in-process; leave one of the two out")
@@ -148,6 +148,8 @@ def submit(
         made = plan_grid(grid, store)
         if not quiet:
             _say(plan_line(made, store))
+        if made.new and made.grid.dataset_source() == "mnist" and not quiet:
+            fetch_mnist_with_bar()
         with LiveView(made, Console(stderr=True, quiet=quiet)) as view:
             job = submit_grid(made, address=address, workers=workers, in_process=in_process, observe=view.observe)
         _print_report(report_job(store, job["job_id"]))
@@ -223,26 +225,13 @@ def fetch(
 
     Example: mnistjobs data fetch mnist
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    from mnist_core.datasets import NAMED_DATASETS, fetch_mnist
-    from mnist_core.download import MIRRORS
+    from jobs.terminal import fetch_mnist_with_bar
+    from mnist_core.datasets import NAMED_DATASETS
 
     if name not in NAMED_DATASETS:
         raise InputError(f"dataset {name!r}: cannot be fetched; allowed: {', '.join(NAMED_DATASETS)}")
     if name == "mnist":
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        console = Console(stderr=True)
-        with Progress(*columns, console=console, disable=not console.is_interactive) as bars:
-            tasks = {}
-
-            def show(file: str, done: int, total: int | None) -> None:
-                if file not in tasks:
-                    tasks[file] = bars.add_task(file, total=total)
-                bars.update(tasks[file], completed=done)
-
-            fetch_mnist(mirrors=mirror or MIRRORS, progress=show)
+        fetch_mnist_with_bar(mirror)
     verify(name)
 
 
@@ -279,15 +268,16 @@ def _print_report(written: "Report") -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C, and say after either how to go on."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    """Take SIGTERM and a closed terminal for Ctrl-C, and say after any of them how to go on."""
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     except KeyboardInterrupt:
         _say("Interrupted. What has finished is stored; submit the same grid again to train the rest.", err=True)
         sys.exit(INTERRUPTED)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

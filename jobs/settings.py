@@ -49,7 +49,7 @@ Epochs = Annotated[int, Field(strict=True, ge=1, le=1_000_000, description="Pass
 BatchSize = Annotated[int, Field(strict=True, ge=1, le=1_000_000, description="Images per step.")]
 LearningRate = Annotated[
     float,
-    Field(strict=True, gt=0, allow_inf_nan=False, description="Step per gradient summed over the batch."),
+    Field(strict=True, gt=0, le=1e38, allow_inf_nan=False, description="Step per gradient summed over the batch."),
 ]
 LrDecay = Annotated[
     float,
@@ -68,6 +68,7 @@ WeightInitStd = Annotated[
     Field(
         strict=True,
         gt=0,
+        le=1e30,  # float32 ends at 3e38
         allow_inf_nan=False,
         description="Standard deviation of the first weights; only with mlp.",
     ),

@@ -11,7 +11,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +31,8 @@ from jobs.store import Job
 from jobs.submit import PackEvent, Plan
 from jobs.summary import CONFIGURATION, configuration_key, setting_text, summary_cells
 from jobs.task import Pack, Written
+from mnist_core.datasets import fetch_mnist
+from mnist_core.download import MIRRORS
 from mnist_core.trial import Trial
 
 _MOST_LINES = 8  # running trials shown at once
@@ -140,6 +151,21 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def fetch_mnist_with_bar(mirrors: Sequence[str] | None = None) -> None:
+    """Download MNIST unless it is there, with a bar for each file on a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_interactive) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(file: str, done: int, total: int | None) -> None:
+            if file not in tasks:
+                tasks[file] = bars.add_task(file, total=total)
+            bars.update(tasks[file], completed=done)
+
+        fetch_mnist(mirrors=mirrors or MIRRORS, progress=show)
 
 
 def print_table(table: Table) -> None:

@@ -1,1 +1,4 @@
-"""What is trained: datasets, the two models and the training loop; needs numpy, torch and the standard library."""
+"""What is trained: datasets, the two models and the training loop.
+
+Needs numpy, torch and the standard library; scikit-learn only where the digits are asked for.
+"""

@@ -176,7 +176,8 @@ def test_damaged_parts_are_warned_of(command: str, finished: Path) -> None:
     part = next(Path("results/parts").iterdir())
     part.write_bytes(part.read_bytes()[:-1])
     outcome = run(command, "tiny")
-    assert (outcome.code, outcome.err) == (0, f"warning: part {part.name} is damaged; its trials count as missing\n")
+    message = "is damaged and ignored; trials that no other part holds count as missing"
+    assert (outcome.code, outcome.err) == (0, f"warning: part {part.name} {message}\n")
     assert " 1 missing" in outcome.out
 
 

@@ -113,7 +113,7 @@ address = sys.argv[1] or None
 with ray_map(address=address, cpus_per_task=2) as run_map:
     print([event.result for event in run_map(threads, [1], None)])
 try:
-    with ray_map(address=address, cpus_per_task=64):
+    with ray_map(address=address, workers=1, cpus_per_task=64):
         pass
 except ClusterError as error:
     print(error)
@@ -164,6 +164,7 @@ def test_an_existing_cluster_runs_tasks_with_their_threads_and_says_when_none_fi
         "['2']",
         "resources.cpus_per_trial 64: no node has as many; allowed: up to 2",
     ], done.stderr
+    assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.ray

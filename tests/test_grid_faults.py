@@ -107,7 +107,11 @@ def test_a_wrong_piece_of_the_grid_is_one_fault(old: str, new: str, line: int, c
         ("learning_rate: .nan", 24, "learning_rate nan: allowed finite numbers above 0"),
         ("learning_rate: .inf", 24, "learning_rate inf: allowed finite numbers above 0"),
         ("learning_rate: 1e400", 24, "learning_rate inf: allowed finite"),
-        ("learning_rate: '1e-3'", 24, "learning_rate '1e-3': allowed finite numbers above 0; write it without quotes"),
+        (
+            "learning_rate: '1e-3'",
+            24,
+            "learning_rate '1e-3': allowed finite numbers above 0, up to 1e+38; write it without quotes",
+        ),
         ("learning_rate: true", 24, "learning_rate true: allowed finite"),
         ("learning_rate: [0.1]", 24, "learning_rate [0.1]: allowed finite"),
         ("lr_decay: 0", 19, "lr_decay 0: allowed finite numbers above 0, up to 1"),

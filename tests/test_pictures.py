@@ -69,6 +69,14 @@ def test_training_curves_name_their_axes_and_say_n() -> None:
     assert {"train (n = 3)", "validation (n = 3)", "train (n = 2–3)"} <= set(found)
 
 
+def test_training_curves_are_those_of_the_training_subset_and_of_the_validation_set() -> None:
+    picture = draw(*study(0.9))["curves-mlp-2000.svg"]
+    train: Floats = 100 * np.array([RISING])
+    validation: Floats = 100 * (np.array([RISING]) - 0.02)
+    assert picture.svg == training_curves(picture.title, [Panel("fixed learning rate", train, validation)])
+    assert picture.svg != training_curves(picture.title, [Panel("fixed learning rate", validation, train)])
+
+
 def test_the_epoch_of_divergence_is_not_drawn() -> None:
     svg = draw(*study(None))["curves-mlp-2000.svg"].svg
     assert texts(svg).count("train (n = 1)") == 1
@@ -125,6 +133,22 @@ def test_a_confusion_matrix_shows_row_percent_summed_over_seeds() -> None:
     assert found.count("300") == 10
     assert {"predicted digit", "actual digit", "Row percent over n = 3 seeds: 3,000 predictions."} <= set(found)
     assert picture.caption.endswith("n = 3 seeds: 3,000 predictions, 2,910 of them right.")
+
+
+def _place(svg: str, shown: str) -> tuple[str | None, str | None]:
+    """Give x and y of the first text that reads so."""
+    found = (text for text in ElementTree.fromstring(svg).iter(f"{SVG}text") if "".join(text.itertext()) == shown)
+    text = next(found)
+    return text.get("x"), text.get("y")
+
+
+def test_a_confusion_matrix_has_the_actual_digit_as_its_row_and_the_predicted_one_as_its_column() -> None:
+    counts = np.diag(np.full(10, 4))
+    counts[2, 7] = 1
+    svg = confusion_picture(counts, "t", "f")
+    _, row_of_2 = _place(svg, "80.00")
+    column_of_7, _ = _place(svg, "7")
+    assert _place(svg, "20.00") == (column_of_7, row_of_2)
 
 
 def test_a_digit_without_images_has_an_empty_row() -> None:

@@ -125,6 +125,10 @@ def test_w1_is_that_of_the_first_seed_whose_weights_are_whole(study: tuple[Store
     assert _w1_seed(store, job) is None
 
 
+def test_w1_is_that_of_the_lowest_seed_whatever_the_order_in_the_grid(tmp_path: Path) -> None:
+    assert _w1_seed(*submit_tiny(tmp_path, seed="[2, 1, 0]")) == "0"
+
+
 def _w1_seed(store: Store, job: Job) -> str | None:
     page = write_report(store, job).page.read_text()
     found = re.search(r"W1: [^<]*, seed (\d)", page)

@@ -73,6 +73,22 @@ def test_a_file_is_written_with_its_folders_and_nothing_beside_it(tmp_path: Path
     assert files_below(tmp_path) == ["file"]
 
 
+def test_a_file_and_the_folder_that_names_it_are_fsynced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[os.stat_result] = []
+    fsync = os.fsync
+
+    def noting_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(os.fstat(descriptor))
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    write_file(tmp_path / "file", b"content")
+    file, folder = synced
+    assert os.path.samestat(file, (tmp_path / "file").stat())
+    assert file.st_size == len(b"content")
+    assert os.path.samestat(folder, tmp_path.stat())
+
+
 @pytest.mark.usefixtures("short_files")
 def test_a_disk_that_fills_up_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     write_file(tmp_path / "file", b"old")

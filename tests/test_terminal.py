@@ -8,11 +8,22 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from contextlib import suppress
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from command_line import GRID, write_grid
+from rich.console import Console
+
+from cluster.port import Done
+from cluster.port import Progress as Advance
+from jobs.grid import load_grid
+from jobs.store import open_store
+from jobs.submit import make_plan
+from jobs.task import Pack, Written
+from jobs.terminal import LiveView
 
 COLUMNS = 80
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -54,6 +65,25 @@ def test_the_live_view_shows_trials_epochs_and_the_time_left(grid: Path) -> None
     assert re.search(r"about \d+ s left", text)
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor is back
     assert all(len(line) <= COLUMNS for line in lines(written) if "Report" not in line)
+
+
+def test_the_time_left_follows_the_arithmetic_left(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_plan(load_grid(grid), open_store(grid.parent / "results"))
+    first, second = (Pack((plan.trials[identity],)) for identity in plan.new)
+    log = StringIO()
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    view = LiveView(plan, Console(file=log))
+    for event, now in [
+        (Advance(first, 1000), 40.0),
+        (Done(first, Written("part", "here", ("finished",))), 100.0),
+        (Advance(second, 2000), 150.0),
+        (Done(second, Written("part", "here", ("finished",))), 200.0),
+    ]:
+        clock[0] = now
+        view.observe(event)
+    left = [line.partition("about ")[2] for line in log.getvalue().splitlines()]
+    assert left == ["4 min 40 s left", "1 min 40 s left", "50 s left", ""]
 
 
 def test_a_quiet_submit_and_one_with_nothing_to_train_show_no_bar(grid: Path) -> None:

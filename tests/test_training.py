@@ -1,6 +1,7 @@
 """The training loop: what it reports, how it shuffles, and that a trial's numbers are its own."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 from mnist_core.datasets import Dataset
 from mnist_core.mlp import MLP
-from mnist_core.training import EpochRecord, Images, TrialResult, evaluate, generator, subset_index, train
+from mnist_core.training import EpochRecord, Images, TrialResult, _Run, evaluate, generator, subset_index, train
 from mnist_core.trial import Trial
 
 
@@ -93,6 +94,28 @@ def test_a_trial_whose_loss_becomes_infinite_stops_there_as_diverged(model: str,
     assert len(result.epochs) == 1
     assert not math.isfinite(result.epochs[-1].train_loss)
     assert (result.test_loss, result.test_accuracy, result.confusion) == (None, None, None)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ["train_loss", "validation_loss"])
+def test_either_loss_alone_tells_that_a_trial_has_diverged(name: str, loss: float, tiny: Dataset) -> None:
+    run = _Run(small_trial(), tiny)
+    record = run.train_epoch(Images.from_split(tiny.validation))
+    assert not run.has_diverged()
+    run.records.append(replace(record, **{name: loss}))
+    assert run.has_diverged()
+
+
+def test_a_trial_s_seconds_hold_those_of_its_epochs(tiny: Dataset) -> None:
+    (result,) = results([small_trial()], tiny)
+    assert result.seconds >= sum(record.seconds for record in result.epochs) > 0
+
+
+def test_validation_figures_are_those_of_the_validation_set(tiny: Dataset) -> None:
+    (result,) = results([small_trial()], tiny)
+    loss, accuracy, _ = evaluate(MLP(result.weights), Images.from_split(tiny.validation))
+    assert (result.epochs[-1].validation_loss, result.epochs[-1].validation_accuracy) == (loss, accuracy)
+    assert result.test_loss != loss
 
 
 def test_the_last_short_batch_is_used_too(tiny: Dataset) -> None:
