@@ -21,7 +21,7 @@ from cluster.port import Done
 from cluster.port import Progress as Advance
 from jobs.grid import load_grid
 from jobs.store import open_store
-from jobs.submit import make_plan
+from jobs.submit import PackEvent, make_plan
 from jobs.task import Pack, Written
 from jobs.terminal import LiveView
 
@@ -74,12 +74,13 @@ def test_the_time_left_follows_the_arithmetic_left(grid: Path, monkeypatch: pyte
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     view = LiveView(plan, Console(file=log))
-    for event, now in [
+    events: list[tuple[PackEvent, float]] = [
         (Advance(first, 1000), 40.0),
         (Done(first, Written("part", "here", ("finished",))), 100.0),
         (Advance(second, 2000), 150.0),
         (Done(second, Written("part", "here", ("finished",))), 200.0),
-    ]:
+    ]
+    for event, now in events:
         clock[0] = now
         view.observe(event)
     left = [line.partition("about ")[2] for line in log.getvalue().splitlines()]

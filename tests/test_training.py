@@ -102,7 +102,7 @@ def test_either_loss_alone_tells_that_a_trial_has_diverged(name: str, loss: floa
     run = _Run(small_trial(), tiny)
     record = run.train_epoch(Images.from_split(tiny.validation))
     assert not run.has_diverged()
-    run.records.append(replace(record, **{name: loss}))
+    run.records.append(replace(record, **{name: loss}))  # type: ignore[arg-type]
     assert run.has_diverged()
 
 
