@@ -29,7 +29,7 @@ from cluster.port import Progress as Advance
 from jobs.inert import make_inert
 from jobs.store import Job
 from jobs.submit import PackEvent, Plan
-from jobs.summary import CONFIGURATION, configuration_key, setting_text, summary_cells
+from jobs.summary import CONFIGURATION, setting_text, summary_cells
 from jobs.task import Pack, Written
 from mnist_core.datasets import fetch_mnist
 from mnist_core.download import MIRRORS
@@ -197,15 +197,13 @@ def summary_table(summary: pa.Table) -> Table:
 
 def plan_table(plan: Plan) -> Table:
     """Count new and stored trials per configuration, named by the settings that vary."""
+    names = [*(field.name for field in CONFIGURATION[:3]), *_varying_settings(plan.trials.values())]
     counts: dict[tuple[object, ...], list[int]] = {}
     for identity, trial in plan.trials.items():
-        counts.setdefault(configuration_key(vars(trial)), [0, 0])[identity in plan.stored] += 1
-    values = [{key[place] for key in counts} - {None} for place in range(len(CONFIGURATION))]
-    shown = [place for place in range(len(CONFIGURATION)) if place < 3 or len(values[place]) > 1]
-    rows = [[*(setting_text(key[place]) for place in shown), *map(str, count)] for key, count in counts.items()]
-    table = _table(
-        [*(CONFIGURATION[place].name.replace("_", " ") for place in shown), "new", "stored"], rows[:_MOST_ROWS]
-    )
+        key = tuple(vars(trial)[name] for name in names)
+        counts.setdefault(key, [0, 0])[identity in plan.stored] += 1
+    rows = [[*map(setting_text, key), *map(str, count)] for key, count in counts.items()]
+    table = _table([*(name.replace("_", " ") for name in names), "new", "stored"], rows[:_MOST_ROWS])
     if len(rows) > _MOST_ROWS:
         table.caption = f"and {len(rows) - _MOST_ROWS} more configurations"
     return table
