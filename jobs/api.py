@@ -14,8 +14,9 @@ from cluster.in_process import map_in_process
 from cluster.port import Map
 from jobs.errors import DamagedPartWarning, InputError
 from jobs.grid import Grid, load_grid
+from jobs.jobfile import Job, find_job, read_jobs
 from jobs.results import summarize_job
-from jobs.store import Job, Parts, find_job, open_store, read_jobs, read_parts
+from jobs.store import Parts, open_store, read_parts
 from jobs.submit import PackEvent, Plan, close_job, make_plan, open_job, run_job
 from jobs.tables import confusion_table, metrics_table, trials_table
 from mnist_core.datasets import load_dataset

@@ -8,10 +8,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from jobs.files import write_file
+from jobs.jobfile import Job, job_folder
 from jobs.page import render_page
 from jobs.pictures import draw_pictures
 from jobs.results import summarize_job
-from jobs.store import Job, Store, parquet_bytes, read_parts, read_weights, write_file
+from jobs.store import Store, parquet_bytes, read_parts, read_weights
 from jobs.summary import Key, configuration_key, summary_csv, summary_markdown
 from jobs.tables import confusion_table, metrics_table, trials_table
 
@@ -38,7 +40,7 @@ def write_report(store: Store, job: Job) -> Report:
     files["summary.csv"] = summary_csv(summary).encode()
     files["summary.md"] = summary_markdown(summary).encode()
     files["report.html"] = page.encode()
-    folder = store.job_folder(job["job_id"])
+    folder = job_folder(store, job["job_id"])
     for name, content in files.items():
         write_file(folder / name, content)
     return Report(folder / "report.html", summary, parts.damaged)

@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from jobs.errors import InputError, StoreError
 from jobs.grid import parse_grid
+from jobs.jobfile import Job
 from jobs.schemas import SETTINGS
-from jobs.store import Job, Parts
+from jobs.store import Parts
 from jobs.summary import summarize
 from jobs.tables import trials_table
 from mnist_core.datasets import DatasetInfo

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from cluster.port import Done, Event, Failed, Failure, Map
 from jobs.grid import Grid
-from jobs.store import Job, Store, create_job, stored_ids, write_job
+from jobs.jobfile import Job, create_job, write_job
+from jobs.store import Store, stored_ids
 from jobs.task import Pack, Shared, Written, run_pack, versions
 from mnist_core.cost import flops
 from mnist_core.datasets import Dataset

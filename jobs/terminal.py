@@ -27,7 +27,7 @@ from rich.text import Text
 from cluster.port import Done, Failed
 from cluster.port import Progress as Advance
 from jobs.inert import make_inert
-from jobs.store import Job
+from jobs.jobfile import Job
 from jobs.submit import PackEvent, Plan
 from jobs.summary import CONFIGURATION, setting_text, summary_cells
 from jobs.task import Pack, Written

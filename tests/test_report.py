@@ -11,9 +11,10 @@ import pytest
 from tiny_study import DIVERGING, submit_tiny
 
 import jobs
+from jobs.jobfile import Job, find_job, job_folder, write_job
 from jobs.report import write_report
 from jobs.schemas import CONFUSION, METRICS, TRIALS
-from jobs.store import Job, Store, find_job, read_parts, write_job, write_part, write_weights
+from jobs.store import Store, read_parts, write_part, write_weights
 from jobs.summary import SUMMARY
 
 TABLES = {"trials": TRIALS, "metrics": METRICS, "confusion": CONFUSION, "summary": SUMMARY}
@@ -35,7 +36,7 @@ def study(trained: tuple[Store, Job], tmp_path: Path) -> tuple[Store, Job]:
 
 def files_of(store: Store, job: Job) -> dict[str, bytes]:
     write_report(store, job)
-    return {path.name: path.read_bytes() for path in store.job_folder(job["job_id"]).iterdir()}
+    return {path.name: path.read_bytes() for path in job_folder(store, job["job_id"]).iterdir()}
 
 
 def test_a_report_is_every_file_that_the_store_promises(study: tuple[Store, Job]) -> None:

@@ -7,8 +7,9 @@ import pytest
 from tiny_study import DIVERGING, submit_tiny
 
 from jobs.errors import StoreError
+from jobs.jobfile import Job
 from jobs.results import summarize_job
-from jobs.store import Job, Store, read_parts
+from jobs.store import Store, read_parts
 from jobs.summary import SUMMARY
 
 

@@ -17,20 +17,10 @@ from numpy.typing import NDArray
 from tiny_study import part_rows, run_trials, tiny_trial
 
 from jobs.errors import StoreError
+from jobs.files import write_file
+from jobs.jobfile import create_job, read_jobs
 from jobs.schemas import PART
-from jobs.store import (
-    Store,
-    create_job,
-    open_store,
-    parquet_bytes,
-    read_jobs,
-    read_parts,
-    read_weights,
-    stored_ids,
-    write_file,
-    write_part,
-    write_weights,
-)
+from jobs.store import Store, open_store, parquet_bytes, read_parts, read_weights, stored_ids, write_part, write_weights
 from mnist_core.datasets import Dataset
 
 FILE_SIZE_LIMIT = 1_000_000  # bytes

@@ -19,7 +19,8 @@ import jobs
 from cluster.in_process import map_in_process
 from cluster.port import Map, Task
 from jobs.grid import load_grid
-from jobs.store import Job, open_store
+from jobs.jobfile import Job
+from jobs.store import open_store
 from jobs.submit import make_plan, open_job, run_job
 from jobs.task import Pack, Shared, Written, run_pack
 from mnist_core.datasets import Dataset, load_dataset

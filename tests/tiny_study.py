@@ -8,7 +8,8 @@ from idx_files import write_idx_folder
 import jobs
 from cluster.in_process import map_in_process
 from cluster.port import Done
-from jobs.store import Job, Store, read_parts
+from jobs.jobfile import Job
+from jobs.store import Store, read_parts
 from jobs.task import Pack, Shared, Written, run_pack
 from mnist_core.datasets import Dataset
 from mnist_core.trial import Trial, trial_id

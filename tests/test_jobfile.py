@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError, StoreError
-from jobs.store import Job, Store, create_job, find_job, open_store, read_jobs, write_job
+from jobs.jobfile import Job, create_job, find_job, job_folder, read_jobs, write_job
+from jobs.store import Store, open_store
 
 CONTENT = {"status": "running", "grid": "", "trial_ids": [], "failures": [], "dataset": {}}
 
@@ -35,7 +36,7 @@ def test_jobs_made_at_once_all_have_their_own_ids(store: Store) -> None:
 def test_a_lone_surrogate_from_a_file_name_does_not_keep_a_job_from_being_closed(store: Store) -> None:
     job = create_job(store, "study", {**CONTENT, "failures": [{"message": "no file \udcff"}]})
     assert find_job(store, "study") == job
-    (store.job_folder(job["job_id"]) / "job.json").read_bytes().decode("utf-8")
+    (job_folder(store, job["job_id"]) / "job.json").read_bytes().decode("utf-8")
 
 
 def test_a_name_finds_the_latest_of_its_jobs_also_within_one_second(store: Store) -> None:
@@ -76,7 +77,7 @@ def test_a_job_that_is_not_there_is_bad_input_and_the_known_names_are_listed(sto
 )
 def test_a_damaged_job_is_named_and_does_not_hide_the_others(store: Store, content: bytes) -> None:
     damaged, whole = create_job(store, "damaged", CONTENT), create_job(store, "whole", CONTENT)
-    path = store.job_folder(damaged["job_id"]) / "job.json"
+    path = job_folder(store, damaged["job_id"]) / "job.json"
     path.write_bytes(content)
     assert find_job(store, "whole") == whole
     assert [job["status"] for job in read_jobs(store)] == ["damaged", "running"]
@@ -86,7 +87,7 @@ def test_a_damaged_job_is_named_and_does_not_hide_the_others(store: Store, conte
 
 def test_a_job_s_file_in_another_job_s_folder_is_damage(store: Store) -> None:
     one, two = (create_job(store, name, CONTENT)["job_id"] for name in ("one", "two"))
-    shutil.copy(store.job_folder(one) / "job.json", store.job_folder(two) / "job.json")
+    shutil.copy(job_folder(store, one) / "job.json", job_folder(store, two) / "job.json")
     with pytest.raises(StoreError, match="wrong content of job_id"):
         find_job(store, "two")
 

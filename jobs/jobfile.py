@@ -1,0 +1,103 @@
+"""The job.json of every job: what was submitted, where it came from, and how it ended."""
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import InputError, StoreError
+from jobs.files import fsync_folder, make_folder, names, read_file, write_file
+from jobs.store import Store
+
+_JOB_ID = re.compile(r"(?P<second>(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)-\d{8}-\d{6})-[0-9a-f]{4}")
+Job = dict[str, Any]  # the content of a job.json
+# What every reader of a job.json relies on.
+_JOB_KEYS = {"submitted_at": str, "status": str, "grid": str, "trial_ids": list, "failures": list, "dataset": dict}
+
+
+def job_folder(store: Store, job_id: str) -> Path:
+    """Return the folder of a job whose id has been checked."""
+    assert _JOB_ID.fullmatch(job_id), job_id
+    return store.jobs / job_id
+
+
+def create_job(store: Store, name: str, content: Mapping[str, Any]) -> Job:
+    """Make a job's folder and its job.json, with a new id and the time of submission; return the content."""
+    now = datetime.now(UTC)
+    try:
+        make_folder(store.jobs)
+        job_id = _claim_job_id(store, f"{name}-{now:%Y%m%d-%H%M%S}")
+        fsync_folder(store.jobs)
+    except OSError as error:
+        raise StoreError(f"store {str(store.root)!r}: cannot be written: {error.strerror or error}") from error
+    job = {"job_id": job_id, "name": name, "submitted_at": now.isoformat(), **content}
+    write_job(store, job)
+    return job
+
+
+def _claim_job_id(store: Store, second: str) -> str:
+    while True:
+        job_id = f"{second}-{secrets.token_hex(2)}"
+        try:
+            job_folder(store, job_id).mkdir()
+        except FileExistsError:
+            continue  # another job of this second drew the same digits
+        return job_id
+
+
+def write_job(store: Store, job: Job) -> None:
+    """Write a job's job.json anew."""
+    text = json.dumps(job, indent=1, ensure_ascii=False)
+    # A lone surrogate, out of some file name in a traceback, becomes its JSON escape.
+    write_file(job_folder(store, job["job_id"]) / "job.json", text.encode(errors="backslashreplace"))
+
+
+def read_jobs(store: Store) -> list[Job]:
+    """Read the job.json of every job, oldest first; where one is damaged, its job has the status `damaged`."""
+    jobs = [_read_job_or_damage(store, job_id) for job_id in _job_ids(store)]
+    return sorted(jobs, key=lambda job: (job["submitted_at"], job["job_id"]))
+
+
+def find_job(store: Store, job: str) -> Job:
+    """Return the job with this id, or the latest job with this name.
+
+    Raises InputError where there is none, StoreError where its job.json is damaged; other jobs' do not matter.
+    """
+    ids = _job_ids(store)
+    if job in ids:
+        return _read_job(store, job)
+    seconds = [ids[job_id]["second"] for job_id in ids if ids[job_id]["name"] == job]
+    if not seconds:
+        known = ", ".join(sorted({match["name"] for match in ids.values()})) or "none yet"
+        raise InputError(f"no job {job!r} in the store {str(store.root)!r}; jobs there: {known}")
+    latest = [_read_job(store, job_id) for job_id in ids if ids[job_id]["second"] == max(seconds)]
+    return max(latest, key=lambda each: (each["submitted_at"], each["job_id"]))
+
+
+def _job_ids(store: Store) -> dict[str, re.Match[str]]:
+    """Give the ids of all jobs, each with its parts; a folder without a job.json is no job yet."""
+    matches = map(_JOB_ID.fullmatch, names(store.jobs))
+    return {match[0]: match for match in matches if match and (store.jobs / match[0] / "job.json").exists()}
+
+
+def _read_job_or_damage(store: Store, job_id: str) -> Job:
+    try:
+        return _read_job(store, job_id)
+    except StoreError:
+        return {"job_id": job_id, "status": "damaged", "submitted_at": "", "trial_ids": [], "failures": []}
+
+
+def _read_job(store: Store, job_id: str) -> Job:
+    path = job_folder(store, job_id) / "job.json"
+    try:
+        job = json.loads(read_file(path) or b"")
+        wrong = [key for key, kind in _JOB_KEYS.items() if not isinstance(job[key], kind)]
+        if job["job_id"] != job_id or wrong:
+            raise ValueError(f"wrong content of {', '.join(wrong) or 'job_id'}")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        message = f"missing key {error}" if isinstance(error, KeyError) else str(error)
+        raise StoreError(f"{path}: is not a job's file: {message}; restore it, or remove its folder") from error
+    return dict(job)
