@@ -5,13 +5,16 @@ float64 that starts from the same weights and sees the same batches. Prints the 
 images, of both. Needs MNIST; run as `python benchmarks/cnn_fixed_rate.py`.
 """
 
+from itertools import islice
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mnist_core.cnn import torch_threads
+from mnist_core.cnn import CNN, torch_threads
 from mnist_core.datasets import load_dataset
-from mnist_core.training import _Run
+from mnist_core.pack import PackData, batches
+from mnist_core.seeds import generator, subset_index
 from mnist_core.trial import Trial
 
 EPOCHS_BEFORE = 42
@@ -36,24 +39,27 @@ class ReportNetwork(nn.Module):
 def main() -> None:
     """Print the losses side by side."""
     trial = Trial(model="cnn", subset_size=50_000, adaptive_lr=False, seed=1)
-    run = _Run(trial, load_dataset("mnist"))
+    dataset = load_dataset("mnist")
+    index = subset_index(len(dataset.train.labels), trial.subset_size, trial.seed)
+    subset = PackData(dataset, {trial.seed: index}).subsets[trial.seed]
+    ours, shuffle = CNN.from_trial(trial, generator(trial.seed, "weights")), generator(trial.seed, "shuffle")
     for _ in range(EPOCHS_BEFORE):
-        run._steps()
+        for batch in batches(shuffle.permutation(len(subset)), trial.batch_size):
+            ours.step(subset.images[batch], subset.labels[batch], trial.learning_rate)
     reference = ReportNetwork().double()
-    reference.load_state_dict({name: torch.tensor(value).double() for name, value in run.network.weights().items()})
+    reference.load_state_dict({name: torch.tensor(value).double() for name, value in ours.weights().items()})
     optimizer = torch.optim.SGD(reference.parameters(), lr=trial.learning_rate)
-    order = run.shuffle.permutation(trial.subset_size)
+    order = batches(shuffle.permutation(len(subset)), trial.batch_size)
     print(f"epoch {EPOCHS_BEFORE + 1}\nbatch  float32, ours  float64, plain PyTorch")
-    for number in range(BATCHES):
-        batch = order[number * trial.batch_size : (number + 1) * trial.batch_size]
-        images, labels = run.subset.images[batch], torch.from_numpy(run.subset.labels[batch])
-        ours = F.cross_entropy(torch.tensor(run.network.logits(images)), labels, reduction="sum")
+    for number, batch in enumerate(islice(order, BATCHES)):
+        images, labels = subset.images[batch], torch.from_numpy(subset.labels[batch])
+        of_ours = F.cross_entropy(torch.tensor(ours.logits(images)), labels, reduction="sum")
         optimizer.zero_grad()
-        plain = F.cross_entropy(reference(torch.from_numpy(images).double()), labels, reduction="sum")
-        plain.backward()  # type: ignore[no-untyped-call]
+        of_plain = F.cross_entropy(reference(torch.from_numpy(images).double()), labels, reduction="sum")
+        of_plain.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        run.network.step(images, run.subset.labels[batch], trial.learning_rate)
-        print(f"{number:5}  {ours.item():13.6g}  {plain.item():22.6g}")
+        ours.step(images, subset.labels[batch], trial.learning_rate)
+        print(f"{number:5}  {of_ours.item():13.6g}  {of_plain.item():22.6g}")
 
 
 if __name__ == "__main__":

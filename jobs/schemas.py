@@ -16,6 +16,7 @@ SETTINGS = [
     pa.field("hidden_units", pa.int64()),  # null for the CNN
     pa.field("weight_init_std", pa.float64()),  # null for the CNN
     pa.field("cpus_per_trial", pa.int64(), nullable=False),
+    pa.field("precision", pa.string(), nullable=False),
 ]
 
 # One row per trial. Accuracies are fractions; losses are means per image; test columns are null where diverged.

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Validat
 from pydantic.config import JsonDict
 from typing_extensions import TypedDict  # pydantic cannot read typing's own before Python 3.12
 
-from mnist_core.trial import Model
+from mnist_core.trial import Model, Precision
 
 WORDS = {"on": True, "yes": True, "off": False, "no": False}  # the booleans of YAML 1.1, still in wide use
 
@@ -74,6 +74,10 @@ WeightInitStd = Annotated[
     ),
 ]
 
+PrecisionName = Annotated[
+    Precision, Field(description="float32; tf32 and bfloat16 are faster and less exact, on CUDA only.")
+]
+
 Item = TypeVar("Item")
 Axis = Annotated[list[Item], Field(min_length=1, json_schema_extra={"uniqueItems": True})]
 
@@ -89,6 +93,7 @@ class TrainSettings(TypedDict, total=False):
     momentum: Momentum
     hidden_units: HiddenUnits
     weight_init_std: WeightInitStd
+    precision: PrecisionName
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -130,6 +135,7 @@ class Axes(TypedDict, total=False):
     momentum: Axis[Momentum]
     hidden_units: Axis[HiddenUnits]
     weight_init_std: Axis[WeightInitStd]
+    precision: Axis[PrecisionName]
 
 
 SomeSettings = Annotated[TrialSettings, AfterValidator(_not_empty), Field(json_schema_extra={"minProperties": 1})]

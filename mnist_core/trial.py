@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 Model = Literal["mlp", "cnn"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 MODELS: tuple[str, ...] = get_args(Model)
 
 # Raise it whenever the same trial on the same dataset would give other numbers: every stored trial is then stale.
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class Trial:
     hidden_units: int | None = 64  # the MLP's; None for the CNN
     weight_init_std: float | None = 0.1  # the MLP's; None for the CNN
     cpus_per_trial: int = 1  # threads of the arithmetic: the order of its sums, and so their last bits, hang on them
+    precision: Precision = "float32"  # of the products; tf32 and bfloat16 are CUDA's
 
     def __post_init__(self) -> None:
         for setting in unused_settings(self.model, self.adaptive_lr):
@@ -45,6 +47,6 @@ def unused_settings(model: str, adaptive_lr: bool) -> tuple[str, ...]:
 
 def trial_id(trial: Trial, dataset_fingerprint: str) -> str:
     """Hash everything that decides the trial's numbers into 32 hexadecimal digits."""
-    identity = {"numerics": NUMERICS_VERSION, "dataset": dataset_fingerprint, **asdict(trial)}
+    identity = {"numerics": NUMERICS_VERSION, "dataset": dataset_fingerprint, **vars(trial)}
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
