@@ -1,4 +1,4 @@
-"""The errors of mnist_core: DataError <- DownloadError."""
+"""The errors of mnist_core: DataError <- DownloadError, and OutOfDeviceMemory."""
 
 
 class DataError(Exception):
@@ -7,3 +7,7 @@ class DataError(Exception):
 
 class DownloadError(DataError):
     """No mirror delivered the dataset."""
+
+
+class OutOfDeviceMemory(RuntimeError):
+    """A pack does not fit into the memory of its device; a smaller one may."""

@@ -5,7 +5,7 @@ Letters: K 10 digits.
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_core.datasets import Dataset
-from mnist_core.pack import Device, Evaluation, Networks, PackData, distinct_seeds
+from mnist_core.pack import Device, Evaluation, Networks, Orders, PackData, distinct_seeds
 from mnist_core.seeds import generator, subset_index
 from mnist_core.trial import Trial
 
@@ -50,57 +50,76 @@ def train(trials: Sequence[Trial], dataset: Dataset, device: Device = "cpu") -> 
     """Train trials of one shape in lock-step: yield a record per trial and epoch, and each trial's result as it ends.
 
     A trial's numbers do not depend on the trials beside it: on the CPU to the bit, on CUDA but for rounding.
-    Raises ValueError where the trials differ in shape or the dataset has too few images.
+    Raises ValueError where the trials differ in shape or the dataset has too few images, OutOfDeviceMemory where the
+    pack does not fit on its device.
     """
     _check_pack(trials, dataset)
-    started = time.perf_counter()
     size = len(dataset.train.labels)
-    seeds = distinct_seeds(trials)
-    data = PackData(dataset, {seed: subset_index(size, trials[0].subset_size, seed) for seed in seeds})
-    networks = make_networks(trials, data, device)
-    shuffles = {seed: generator(seed, "shuffle") for seed in seeds}
-    runs = [_Run(trial) for trial in trials]
-    for _ in range(trials[0].epochs):
-        yield from _train_epoch(networks, runs, shuffles, started)
-        started = time.perf_counter()
-        ended = [run for run in runs if run.has_diverged()]
-        for run in ended:
-            yield run.result("diverged", networks.weights(runs.index(run)))
-        if ended:
-            networks.keep([place for place, run in enumerate(runs) if run not in ended])
-            runs = [run for run in runs if run not in ended]
-        if not runs:
-            return
-    evaluations = networks.evaluate("test")
-    seconds = (time.perf_counter() - started) / len(runs)
-    for place, (run, evaluation) in enumerate(zip(runs, evaluations, strict=True)):
-        yield run.result("finished", networks.weights(place), evaluation, seconds)
+    index = {seed: subset_index(size, trials[0].subset_size, seed) for seed in distinct_seeds(trials)}
+    return train_networks(trials, lambda: make_networks(trials, PackData(dataset, index), device))
 
 
 def make_networks(trials: Sequence[Trial], data: PackData, device: Device = "cpu") -> Networks:
     """Make a pack's networks with their initial weights."""
+    # torch takes over a second to import: only trials that need it pay.
+    if device == "cuda":
+        import torch
+
+        from mnist_core.stacked import StackedPack
+
+        return StackedPack(trials, data, torch.device(device))
     if trials[0].model == "mlp":
         from mnist_core.mlp_pack import MLPPack
 
         return MLPPack(trials, data)
-    # torch takes over a second to import: only trials that need it pay.
     from mnist_core.cnn_pack import CNNPack
 
     return CNNPack(trials, data)
 
 
-def _train_epoch(
-    networks: Networks, runs: Sequence["_Run"], shuffles: Mapping[int, np.random.Generator], started: float
-) -> Iterator[EpochRecord]:
-    """Train and evaluate one epoch; the records share the time since `started`."""
-    orders = {seed: shuffle.permutation(runs[0].trial.subset_size) for seed, shuffle in shuffles.items()}
-    # Too high a rate overflows; that is a result (`diverged`), found in the loss, not a warning.
-    with np.errstate(over="ignore", invalid="ignore"):
-        networks.train_epoch(orders, [run.learning_rate for run in runs])
-        train, validation = networks.evaluate("train"), networks.evaluate("validation")
+def train_networks(trials: Sequence[Trial], make: Callable[[], Networks]) -> Iterator[EpochRecord | TrialResult]:
+    """Train the networks that `make` gives for these trials; yields as `train` does."""
+    started = time.perf_counter()
+    networks, runs = make(), [_Run(trial) for trial in trials]
+    epochs = _orders(trials)
+    orders = next(epochs)
+    for _ in range(trials[0].epochs):
+        # Too high a rate overflows; that is a result (`diverged`), found in the loss, not a warning.
+        with np.errstate(over="ignore", invalid="ignore"):
+            networks.train_epoch(orders, [run.learning_rate for run in runs])
+            orders = next(epochs, orders)  # drawn while a device is busy with the epoch before
+            train, validation = networks.evaluate("train"), networks.evaluate("validation")
+        seconds = (time.perf_counter() - started) / len(runs)
+        for run, of_train, of_validation in zip(runs, train, validation, strict=True):
+            yield run.record(of_train, of_validation, seconds)
+        started = time.perf_counter()
+        yield from _end_diverged(networks, runs)
+        if not runs:
+            return
+    test = networks.evaluate("test")
     seconds = (time.perf_counter() - started) / len(runs)
-    for run, of_train, of_validation in zip(runs, train, validation, strict=True):
-        yield run.record(of_train, of_validation, seconds)
+    for place, (run, evaluation) in enumerate(zip(runs, test, strict=True)):
+        yield run.result("finished", networks.weights(place), evaluation, seconds)
+
+
+def _orders(trials: Sequence[Trial]) -> Iterator[Orders]:
+    """Draw every epoch's order for each seed."""
+    shuffles = {seed: generator(seed, "shuffle") for seed in distinct_seeds(trials)}
+    for _ in range(trials[0].epochs):
+        yield {seed: shuffle.permutation(trials[0].subset_size) for seed, shuffle in shuffles.items()}
+
+
+def _end_diverged(networks: Networks, runs: list["_Run"]) -> Iterator[TrialResult]:
+    """Yield the results of the trials that have diverged, and take them out of the pack."""
+    diverged = {place for place, run in enumerate(runs) if run.has_diverged()}
+    if not diverged:
+        return
+    for place in sorted(diverged):
+        yield runs[place].result("diverged", networks.weights(place))
+    going_on = [place for place in range(len(runs)) if place not in diverged]
+    runs[:] = [runs[place] for place in going_on]
+    if runs:
+        networks.keep(going_on)
 
 
 def _check_pack(trials: Sequence[Trial], dataset: Dataset) -> None:

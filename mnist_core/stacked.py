@@ -1,0 +1,181 @@
+"""A pack on a torch device, all its networks in one program: made for CUDA, tested on the CPU as well.
+
+The dataset stays on the device. An epoch is a queue of steps without a word from the host: on CUDA each step is one
+replay of a CUDA graph, and the host waits for the device only to read what an evaluation found.
+Letters: E networks of the pack, B images of a batch, N images of a set, D 784 pixels, K 10 digits.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from mnist_core.cnn import CNN
+from mnist_core.datasets import Split
+from mnist_core.errors import OutOfDeviceMemory
+from mnist_core.mlp import DIGITS, MLP
+from mnist_core.pack import Evaluation, Orders, PackData, SplitName
+from mnist_core.seeds import generator
+from mnist_core.stacked_models import StackedCNN, StackedMLP, StackedModel, product_in
+from mnist_core.trial import Trial
+
+# Images of one network that an evaluation holds at once: enough to fill the device, and a bound on its memory.
+EVALUATION_TILE = 2_048
+_WARM_UP_STEPS = 3  # what torch asks for before a capture
+
+
+class StackedPack:
+    """Train a pack on a torch device; answers to `mnist_core.pack.Networks`.
+
+    Every method raises OutOfDeviceMemory where the pack does not fit.
+    """
+
+    def __init__(self, trials: Sequence[Trial], data: PackData, device: torch.device) -> None:
+        first = trials[0]
+        self._trials = tuple(trials)
+        self._device = device
+        self._model: StackedModel = StackedMLP() if first.model == "mlp" else StackedCNN(device)
+        self._product = product_in(first.precision)
+        with self._on_device():
+            sets = {"train": data.dataset.train, "validation": data.dataset.validation, "test": data.dataset.test}
+            self._sets = {name: self._load(split) for name, split in sets.items()}
+            self._subset_index = {seed: self._send(index) for seed, index in data.subset_index.items()}
+            initial = [_initial_weights(trial) for trial in trials]
+            stacked = {name: np.stack([weights[name] for weights in initial]) for name in initial[0]}
+            self._parameters = {name: self._send(value) for name, value in stacked.items()}
+            self._velocities = {name: torch.zeros_like(value) for name, value in self._parameters.items()}
+            self._set_rates()
+
+    def train_epoch(self, orders: Orders, learning_rates: Sequence[float]) -> None:
+        """Queue an epoch on the device and return at once."""
+        size = self._trials[0].batch_size
+        with self._on_device():
+            self._learning_rates.copy_(torch.tensor(learning_rates))
+            sent = {seed: self._subset_index[seed][self._send(order)] for seed, order in orders.items()}
+            places = torch.stack([sent[trial.seed] for trial in self._trials])  # (E, N)
+            for start in range(0, places.shape[1], size):
+                self._step(places[:, start : start + size])
+
+    def evaluate(self, split: SplitName) -> list[Evaluation]:
+        """Pass a set forward through every network, and wait for the device."""
+        networks, labels = len(self._trials), self._sets[split][1]
+        index = torch.stack([self._subset_index[trial.seed] for trial in self._trials]) if split == "train" else None
+        size = len(labels) if index is None else index.shape[1]
+        losses = torch.zeros(networks, dtype=torch.float64, device=self._device)
+        pairs = torch.zeros(networks, DIGITS * DIGITS, dtype=torch.int64, device=self._device)
+        with self._on_device():
+            for start in range(0, size, EVALUATION_TILE):
+                tile = slice(start, start + EVALUATION_TILE)
+                self._evaluate_tile(split, tile if index is None else index[:, tile], losses, pairs)
+            confusions = pairs.view(networks, DIGITS, DIGITS).cpu().numpy()
+            means = (losses / size).tolist()
+        return [
+            Evaluation(mean, float(np.trace(confusion) / size), confusion)
+            for mean, confusion in zip(means, confusions, strict=True)
+        ]
+
+    def weights(self, place: int) -> dict[str, NDArray[Any]]:
+        """Return a copy of one network's parameters by name."""
+        return {name: value[place].cpu().numpy().copy() for name, value in self._parameters.items()}
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with the networks at these places alone."""
+        self._trials = tuple(self._trials[place] for place in places)
+        chosen = torch.tensor(places, device=self._device)
+        with self._on_device():
+            self._parameters = {name: value[chosen] for name, value in self._parameters.items()}
+            self._velocities = {name: value[chosen] for name, value in self._velocities.items()}
+            self._set_rates()
+
+    def _set_rates(self) -> None:
+        """Make what a step reads beside its batch; captured steps of a pack of another size are void."""
+        momenta = [trial.momentum for trial in self._trials]
+        self._momenta = torch.tensor(momenta, device=self._device) if any(momenta) else None
+        self._learning_rates = torch.zeros(len(momenta), device=self._device)
+        self._captured: dict[int, Callable[[Tensor], None]] = {}
+
+    def _step(self, places: Tensor) -> None:
+        """Take one step on the batch at these places (E, B) of the training set."""
+        if self._device.type != "cuda":
+            self._update(places)
+            return
+        size = places.shape[1]  # an epoch has two at most: that of its batches and that of its last one
+        if size not in self._captured:
+            self._captured[size] = self._capture(places)
+        self._captured[size](places)
+
+    def _update(self, places: Tensor) -> None:
+        images, labels = self._sets["train"]
+        gradients = self._model.gradients(self._parameters, images[places], labels[places], self._product)
+        for name, gradient in gradients.items():
+            per_network = (len(self._trials), *(1,) * (gradient.dim() - 1))
+            if self._momenta is not None:
+                # torch.optim.SGD's convention: velocity = momentum * velocity + gradient.
+                gradient = self._velocities[name].mul_(self._momenta.view(per_network)).add_(gradient)
+            self._parameters[name].addcmul_(gradient, self._learning_rates.view(per_network), value=-1)
+
+    def _capture(self, places: Tensor) -> Callable[[Tensor], None]:
+        """Record a step of this batch size as a CUDA graph; return a function that replays it on other places."""
+        static = places.clone()
+        state = [*self._parameters.values(), *self._velocities.values()]
+        before = [value.clone() for value in state]
+        side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UP_STEPS):
+                self._update(static)
+        torch.cuda.current_stream(self._device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._update(static)
+        for value, old in zip(state, before, strict=True):
+            value.copy_(old)  # the steps of the warm-up were no part of the training
+
+        def replay(batch: Tensor) -> None:
+            static.copy_(batch)
+            graph.replay()
+
+        return replay
+
+    def _evaluate_tile(self, split: SplitName, tile: slice | Tensor, losses: Tensor, pairs: Tensor) -> None:
+        """Add a tile's losses to (E,) and its pairs of actual and predicted digit to the counts (E, K * K)."""
+        images, labels = (tensor[tile] for tensor in self._sets[split])
+        with torch.inference_mode():
+            logits = self._model.logits(self._parameters, images, self._product)  # (E, B, K)
+            labels = labels.expand(logits.shape[:2])
+            loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+            losses += loss.view(labels.shape).double().sum(dim=1)
+            pair = DIGITS * labels + logits.argmax(dim=2)
+            pairs.scatter_add_(1, pair, torch.ones_like(pair))
+
+    def _load(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Put a set on the device: images float32 (N, D) and labels int64 (N,)."""
+        return self._send(split.images).float().div_(255), self._send(split.labels).long()
+
+    def _send(self, array: NDArray[Any]) -> Tensor:
+        # torch takes no read-only array without a warning; the copy is pinned, so that nobody waits for its way.
+        tensor = torch.from_numpy(array.copy())
+        return tensor.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else tensor
+
+    @contextmanager
+    def _on_device(self) -> Iterator[None]:
+        """Let CUDA's products round as the trials say, and turn its running out of memory into our error."""
+        before = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = self._trials[0].precision == "tf32"
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise OutOfDeviceMemory(f"{len(self._trials)} trials in one pack: {error}") from error
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def _initial_weights(trial: Trial) -> dict[str, NDArray[Any]]:
+    """Draw a trial's initial weights, the same as on the CPU."""
+    rng = generator(trial.seed, "weights")
+    return (MLP if trial.model == "mlp" else CNN).from_trial(trial, rng).weights()

@@ -1,0 +1,176 @@
+"""A stacked pack on torch's CPU device, held against packs of one and against the packs of the CPU.
+
+What CUDA adds (graphs, memory, its own rounding) is not run here.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from torch.nn import functional as F
+
+from mnist_core.cnn import CNN
+from mnist_core.datasets import Dataset
+from mnist_core.errors import OutOfDeviceMemory
+from mnist_core.pack import PackData
+from mnist_core.seeds import generator, subset_index
+from mnist_core.stacked import StackedPack
+from mnist_core.stacked_models import StackedCNN, product_in
+from mnist_core.training import EpochRecord, TrialResult, train, train_networks
+from mnist_core.trial import Trial
+
+# Sums in another order: over a few epochs of small networks the last bits of a float32 grow to this.
+OTHER_ORDER = 2e-5
+BFLOAT16 = 0.05  # eight bits of significand
+
+
+def small_trial(**settings: object) -> Trial:
+    defaults = {"model": "mlp", "subset_size": 300, "adaptive_lr": False, "seed": 0, "epochs": 3, "batch_size": 64}
+    return Trial(**{"learning_rate": 0.003, **defaults, **settings})  # type: ignore[arg-type]
+
+
+def pack_data(trials: Sequence[Trial], dataset: Dataset) -> PackData:
+    size = len(dataset.train.labels)
+    return PackData(dataset, {trial.seed: subset_index(size, trial.subset_size, trial.seed) for trial in trials})
+
+
+def stacked(trials: Sequence[Trial], dataset: Dataset) -> dict[Trial, TrialResult]:
+    pack = StackedPack(trials, pack_data(trials, dataset), torch.device("cpu"))
+    records = train_networks(trials, lambda: pack)
+    return {record.trial: record for record in records if isinstance(record, TrialResult)}
+
+
+def on_cpu(trial: Trial, dataset: Dataset) -> TrialResult:
+    *_, result = train([trial], dataset)
+    assert isinstance(result, TrialResult)
+    return result
+
+
+def losses(result: TrialResult) -> list[float]:
+    return [loss for epoch in result.epochs for loss in (epoch.train_loss, epoch.validation_loss)]
+
+
+def of_every_kind(model: str, **settings: object) -> list[Trial]:
+    return [
+        small_trial(model=model, **settings),
+        small_trial(model=model, adaptive_lr=True, lr_decay=0.5, **settings),
+        small_trial(model=model, seed=1, learning_rate=0.001, **settings),
+        small_trial(model=model, seed=2, momentum=0.5, learning_rate=0.002, **settings),
+    ]
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_each_trial_of_a_stacked_pack_gives_the_numbers_that_it_gives_alone_on_the_cpu(
+    model: str, digits: Dataset
+) -> None:
+    trials = of_every_kind(model)
+    for trial, result in stacked(trials, digits).items():
+        alone = on_cpu(trial, digits)
+        assert losses(result) == pytest.approx(losses(alone), rel=OTHER_ORDER)
+        assert [epoch.learning_rate for epoch in result.epochs] == [epoch.learning_rate for epoch in alone.epochs]
+        assert result.test_loss == pytest.approx(alone.test_loss, rel=OTHER_ORDER)
+        assert alone.weights.keys() == result.weights.keys()
+        for name, weight in alone.weights.items():
+            assert_allclose(result.weights[name], weight, atol=OTHER_ORDER)
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_a_trial_s_numbers_do_not_depend_on_the_trials_stacked_beside_it(model: str, digits: Dataset) -> None:
+    trials = of_every_kind(model)
+    together = stacked(trials, digits)
+    for trial in trials:
+        (alone,) = stacked([trial], digits).values()
+        assert losses(together[trial]) == pytest.approx(losses(alone), rel=OTHER_ORDER)
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_a_diverging_neighbour_ends_alone(model: str, digits: Dataset) -> None:
+    fine, wild = small_trial(model=model), small_trial(model=model, learning_rate=1e38)
+    after = small_trial(model=model, seed=3)
+    together = stacked([fine, wild, after], digits)
+    assert [together[trial].status for trial in (fine, wild, after)] == ["finished", "diverged", "finished"]
+    assert len(together[wild].epochs) == 1
+    assert not math.isfinite(together[wild].epochs[-1].train_loss)
+    for trial in (fine, after):
+        (alone,) = stacked([trial], digits).values()
+        assert losses(together[trial]) == pytest.approx(losses(alone), rel=OTHER_ORDER)
+        assert together[trial].epochs[-1].epoch == 3
+
+
+def test_a_pack_in_which_all_diverge_ends(digits: Dataset) -> None:
+    trials = [small_trial(seed=seed, learning_rate=1e38) for seed in (0, 1)]
+    assert [result.status for result in stacked(trials, digits).values()] == ["diverged", "diverged"]
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_the_first_epoch_of_fixed_and_adaptive_rate_is_equal_to_the_bit(model: str, digits: Dataset) -> None:
+    results = stacked([small_trial(model=model), small_trial(model=model, adaptive_lr=True)], digits)
+    fixed, adaptive = (losses(result) for result in results.values())
+    assert fixed[:2] == adaptive[:2]
+    assert fixed[2:] != adaptive[2:]
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_the_confusion_matrix_counts_every_test_image_once(model: str, digits: Dataset) -> None:
+    (result,) = stacked([small_trial(model=model, epochs=1)], digits).values()
+    assert result.confusion is not None
+    assert_array_equal(result.confusion.sum(axis=1), np.bincount(digits.test.labels, minlength=10))
+    assert result.test_accuracy == np.trace(result.confusion) / len(digits.test.labels)
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_bfloat16_products_come_near_to_those_of_float32(model: str, digits: Dataset) -> None:
+    exact, rounded = (
+        losses(*stacked([small_trial(model=model, precision=precision)], digits).values())
+        for precision in ("float32", "bfloat16")
+    )
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=BFLOAT16)
+
+
+def test_an_evaluation_longer_than_a_tile_counts_all_of_it(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = [small_trial(epochs=1), small_trial(epochs=1, seed=1)]
+    whole = StackedPack(trials, pack_data(trials, digits), torch.device("cpu")).evaluate("train")
+    monkeypatch.setattr("mnist_core.stacked.EVALUATION_TILE", 128)
+    tiled = StackedPack(trials, pack_data(trials, digits), torch.device("cpu")).evaluate("train")
+    for one, other in zip(whole, tiled, strict=True):
+        assert_array_equal(one.confusion, other.confusion)
+        assert one.loss == pytest.approx(other.loss, rel=OTHER_ORDER)
+
+
+@pytest.mark.parametrize("kind", ["random", "constant", "zero"])
+def test_gradients_of_the_stacked_cnn_are_those_of_torch_s_own_layers_also_where_values_tie(kind: str) -> None:
+    rng = np.random.default_rng(3)
+    images = {"random": rng.random((2, 8, 784)), "constant": np.full((2, 8, 784), 0.5), "zero": np.zeros((2, 8, 784))}
+    x = torch.tensor(images[kind], dtype=torch.float64)
+    labels = torch.tensor(rng.integers(0, 10, (2, 8)))
+    twins = [CNN.from_trial(small_trial(model="cnn"), generator(seed, "weights")) for seed in (0, 1)]
+    networks = [twin.network.double() for twin in twins]
+    names = [name for name, _ in networks[0].named_parameters()]
+    parameters = {name: torch.stack([network.get_parameter(name).detach() for network in networks]) for name in names}
+    model = StackedCNN(torch.device("cpu"))
+    model._places = model._places.double()
+    found = model.gradients(parameters, x, labels, product_in("float32"))
+    for place, network in enumerate(networks):
+        F.cross_entropy(network(x[place]), labels[place], reduction="sum").backward()  # type: ignore[no-untyped-call]
+        for name in names:
+            gradient = network.get_parameter(name).grad
+            assert gradient is not None
+            assert_allclose(found[name][place], gradient, atol=1e-10)
+
+
+def test_running_out_of_memory_is_told_as_our_error(digits: Dataset) -> None:
+    trials = [small_trial()]
+    pack = StackedPack(trials, pack_data(trials, digits), torch.device("cpu"))
+    with pytest.raises(OutOfDeviceMemory, match="1 trials in one pack: no more"), pack._on_device():
+        raise torch.OutOfMemoryError("no more")
+
+
+def test_the_loop_reports_a_stacked_pack_like_any_other(digits: Dataset) -> None:
+    trials = [small_trial(epochs=2), small_trial(epochs=2, seed=1)]
+    pack = StackedPack(trials, pack_data(trials, digits), torch.device("cpu"))
+    records = list(train_networks(trials, lambda: pack))
+    assert [type(record) for record in records] == [EpochRecord] * 4 + [TrialResult] * 2
