@@ -23,7 +23,7 @@ from mnist_core.datasets import Dataset, Split
 from mnist_core.pack import PackData, batches
 from mnist_core.seeds import generator, subset_index
 from mnist_core.stacked import StackedPack
-from mnist_core.training import train_networks
+from mnist_core.training import Training
 from mnist_core.trial import Trial
 
 SEEDS = 5
@@ -99,7 +99,7 @@ def _study(model: str, size: int, epochs: int) -> list[Trial]:
 def _train(trials: Sequence[Trial], dataset: Dataset, device: torch.device) -> None:
     size = len(dataset.train.labels)
     data = PackData(dataset, {trial.seed: subset_index(size, trial.subset_size, trial.seed) for trial in trials})
-    for _ in train_networks(trials, lambda: StackedPack(trials, data, device)):
+    for _ in Training(trials, lambda: StackedPack(trials, data, device)):
         pass
 
 

@@ -65,8 +65,9 @@ def _points(recipe: Recipe, touched: set[KeyPath]) -> Iterator[tuple[KeyPath, di
             for keys, numbers in exclusions.items()
             for number in numbers.get(tuple([point[key] for key in keys]), ())
         ]
-        touched.update(("exclude", number) for number in hits)
-        if not hits:
+        if hits:
+            touched.update(("exclude", number) for number in hits)
+        else:
             yield ("grid",), point
     for number, settings in enumerate(recipe.include):
         yield ("include", number), {**base, **settings}

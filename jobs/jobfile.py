@@ -1,5 +1,6 @@
 """The job.json of every job: what was submitted, where it came from, and how it ended."""
 
+import hashlib
 import json
 import re
 import secrets
@@ -50,9 +51,15 @@ def _claim_job_id(store: Store, second: str) -> str:
 
 def write_job(store: Store, job: Job) -> None:
     """Write a job's job.json anew."""
-    text = json.dumps(job, indent=1, ensure_ascii=False)
+    text = json.dumps({**job, "sha256": _digest(job)}, indent=1, ensure_ascii=False)
     # A lone surrogate, out of some file name in a traceback, becomes its JSON escape.
     write_file(job_folder(store, job["job_id"]) / "job.json", text.encode(errors="backslashreplace"))
+
+
+def _digest(job: Mapping[str, Any]) -> str:
+    """Hash what a job.json says, whatever its spelling."""
+    content = {key: value for key, value in job.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_jobs(store: Store) -> list[Job]:
@@ -97,6 +104,8 @@ def _read_job(store: Store, job_id: str) -> Job:
         wrong = [key for key, kind in _JOB_KEYS.items() if not isinstance(job[key], kind)]
         if job["job_id"] != job_id or wrong:
             raise ValueError(f"wrong content of {', '.join(wrong) or 'job_id'}")
+        if job.pop("sha256") != _digest(job):
+            raise ValueError("its sha256 is that of other content")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         message = f"missing key {error}" if isinstance(error, KeyError) else str(error)
         raise StoreError(f"{path}: is not a job's file: {message}; restore it, or remove its folder") from error

@@ -1,5 +1,6 @@
 """Write what people read of a job, from the store alone: flat tables, summary, pictures and page."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from jobs.jobfile import Job, job_folder
 from jobs.page import render_page
 from jobs.pictures import draw_pictures
 from jobs.results import summarize_job
-from jobs.store import Store, parquet_bytes, read_parts, read_weights
+from jobs.store import Parts, Store, parquet_bytes, read_parts, read_weights
 from jobs.summary import Key, configuration_key, summary_csv, summary_markdown
 from jobs.tables import confusion_table, metrics_table, trials_table
 
@@ -30,20 +31,35 @@ class Report:
 def write_report(store: Store, job: Job) -> Report:
     """Write a job's tables, pictures and page into its folder; raises StoreError."""
     parts = read_parts(store, job["trial_ids"])
-    trials, metrics, confusion = trials_table(parts.table), metrics_table(parts.table), confusion_table(parts.table)
-    summary = summarize_job(job, parts)
-    pictures = draw_pictures(summary, trials, metrics, confusion, _first_layers(store, parts.table))
-    page = render_page(_page_facts(job), summary, pictures, trials)
-    tables = {"trials": trials, "metrics": metrics, "confusion": confusion, "summary": summary}
-    files = {f"{name}.parquet": parquet_bytes(table) for name, table in tables.items()}
+    tables = report_tables(job, parts)
+    trials, summary = tables["trials"], tables["summary"]
+    layers = _first_layers(store, parts.table)
+    pictures = draw_pictures(summary, trials, tables["metrics"], tables["confusion"], layers)
+    files = table_files(tables)
     files |= {picture.file_name: picture.svg.encode() for picture in pictures}
-    files["summary.csv"] = summary_csv(summary).encode()
-    files["summary.md"] = summary_markdown(summary).encode()
-    files["report.html"] = page.encode()
+    files["report.html"] = render_page(_page_facts(job), summary, pictures, trials).encode()
     folder = job_folder(store, job["job_id"])
     for name, content in files.items():
         write_file(folder / name, content)
     return Report(folder / "report.html", summary, parts.damaged)
+
+
+def report_tables(job: Job, parts: Parts) -> dict[str, pa.Table]:
+    """Make a job's four tables from what was read of its parts; raises StoreError."""
+    return {
+        "trials": trials_table(parts.table),
+        "metrics": metrics_table(parts.table),
+        "confusion": confusion_table(parts.table),
+        "summary": summarize_job(job, parts),
+    }
+
+
+def table_files(tables: Mapping[str, pa.Table]) -> dict[str, bytes]:
+    """Encode the tables, by the names of their files; equal tables give equal bytes."""
+    files = {f"{name}.parquet": parquet_bytes(table) for name, table in tables.items()}
+    files["summary.csv"] = summary_csv(tables["summary"]).encode()
+    files["summary.md"] = summary_markdown(tables["summary"]).encode()
+    return files
 
 
 def _page_facts(job: Job) -> dict[str, Any]:

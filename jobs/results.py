@@ -1,37 +1,51 @@
 """What the store holds of a job, against what its grid asked for."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.errors import InputError, StoreError
 from jobs.grid import parse_grid
 from jobs.jobfile import Job
 from jobs.schemas import SETTINGS
 from jobs.store import Parts
-from jobs.summary import summarize
-from jobs.tables import trials_table
+from jobs.summary import MEASURED, summarize
 from mnist_core.datasets import DatasetInfo
 from mnist_core.trial import Trial
+
+SUMMARY_COLUMNS = (*MEASURED, "settings")  # of the parts: what a summary is made from
 
 
 def summarize_job(job: Job, parts: Parts) -> pa.Table:
     """Summarize what the store holds of a job against what its grid asked for (columns: jobs.summary.SUMMARY).
 
-    Raises StoreError where the grid, read now, does not give the job's trials.
+    Needs SUMMARY_COLUMNS of the parts. Raises StoreError where the grid, read now, does not give the job's trials.
     """
     trials = _trials(job)
-    settings = {identity: asdict(trial) for identity, trial in zip(job["trial_ids"], trials, strict=True)}
-    for row in parts.table.select(["trial_id", "settings"]).to_pylist():
-        if row["settings"] != settings[row["trial_id"]]:
-            raise _unlike(job, f"its grid gives other settings for trial {row['trial_id']} than it was trained with")
-    requested = pa.Table.from_pylist(
-        [{"trial_id": identity, **each} for identity, each in settings.items()],
-        schema=pa.schema([pa.field("trial_id", pa.string()), *SETTINGS]),
+    requested = pa.table(
+        {
+            "trial_id": pa.array(job["trial_ids"], pa.string()),
+            **{
+                field.name: pa.array([getattr(trial, field.name) for trial in trials], field.type) for field in SETTINGS
+            },
+        }
     )
+    _check_settings(job, parts.table, requested)
     failed = [failure["trial_id"] for failure in job["failures"]]
-    return summarize(trials_table(parts.table), requested, failed)
+    return summarize(parts.table, requested, failed)
+
+
+def _check_settings(job: Job, stored: pa.Table, requested: pa.Table) -> None:
+    """Raise StoreError where a trial was trained with other settings than its job's grid gives now."""
+    asked = requested.take(pc.index_in(stored["trial_id"], requested["trial_id"]))
+    for field in SETTINGS:
+        trained = pc.struct_field(stored["settings"], field.name)
+        if trained.equals(asked[field.name]):
+            continue
+        pairs = zip(stored["trial_id"].to_pylist(), trained.to_pylist(), asked[field.name].to_pylist(), strict=True)
+        (trial_id, *_) = next(pair for pair in pairs if pair[1] != pair[2])
+        raise _unlike(job, f"its grid gives other settings for trial {trial_id} than it was trained with")
 
 
 def _trials(job: Job) -> list[Trial]:

@@ -5,8 +5,9 @@ else to keep in step.
 """
 
 import hashlib
+import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs.errors import StoreError
-from jobs.files import names, read_file, write_file
+from jobs.files import names, read_file, write_file, write_files
 from jobs.schemas import PART
+
+ROW_ORDER = ("finished_at", "attempt", "host", "seconds")  # of several rows of one trial, the first counts
+_LISTINGS = 10  # of the parts, before a reader gives up on a folder from which parts keep going
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class Store:
     @property
     def weights(self) -> Path:
         return self.root / "weights"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
 
     @property
     def jobs(self) -> Path:
@@ -64,29 +72,34 @@ def open_store(path: Path) -> Store:
     return store
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
-    """Encode a table as Parquet with a checksum on every page."""
+def parquet_bytes(*row_groups: pa.Table) -> bytes:
+    """Encode tables of one schema as the row groups of a Parquet file, with a checksum on every page."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    with pq.ParquetWriter(sink, row_groups[0].schema, compression="zstd", write_page_checksum=True) as writer:
+        for rows in row_groups:
+            writer.write_table(rows)
     content: bytes = sink.getvalue().to_pybytes()
     return content
 
 
-def write_part(store: Store, table: pa.Table) -> str:
+def write_part(store: Store, *row_groups: pa.Table) -> str:
     """Commit rows (schema PART) as one new part and return its name."""
-    content = parquet_bytes(table.cast(PART))
+    content = parquet_bytes(*(rows.cast(PART) for rows in row_groups))
     name = f"{hashlib.sha256(content).hexdigest()}.parquet"
     write_file(store.parts / name, content)
     return name
 
 
-def write_weights(store: Store, trial_id: str, weights: Mapping[str, NDArray[Any]]) -> str:
-    """Write a trial's weights and return the sha256 of the file; belongs before the part that names them."""
+def write_weights(store: Store, weights: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, str]:
+    """Write trials' weights, return each file's sha256, both by trial_id; belongs before the part that names them."""
     from safetensors.numpy import save
 
-    content = save({name: np.ascontiguousarray(value) for name, value in weights.items()})
-    write_file(store.weights / f"{trial_id}.safetensors", content)
-    return hashlib.sha256(content).hexdigest()
+    contents = {
+        trial_id: save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
+        for trial_id, arrays in weights.items()
+    }
+    write_files(store.weights, {f"{trial_id}.safetensors": content for trial_id, content in contents.items()})
+    return {trial_id: hashlib.sha256(content).hexdigest() for trial_id, content in contents.items()}
 
 
 def read_weights(store: Store, trial_id: str, sha256: str) -> dict[str, NDArray[Any]] | None:
@@ -103,36 +116,75 @@ def read_weights(store: Store, trial_id: str, sha256: str) -> dict[str, NDArray[
 def stored_ids(store: Store) -> frozenset[str]:
     """Return the ids of all trials that stand in an undamaged part."""
     # One column is a sixth of the work, and the hash has vouched for the others.
-    parts = (rows for _, rows in _parts(store, ["trial_id"]) if rows is not None)
+    parts = (rows for _, rows in scan_parts(store, ["trial_id"]) if rows is not None)
     return frozenset(trial_id for rows in parts for trial_id in rows["trial_id"].to_pylist())
 
 
-def read_parts(store: Store, trial_ids: Collection[str]) -> Parts:
-    """Read the rows of the given trials, in the order given.
+def is_stored(store: Store, part: str, trial_ids: Collection[str]) -> bool:
+    """Tell whether a part is there, or its trials are in another one: a compaction may have merged it already."""
+    return (store.parts / part).exists() or stored_ids(store).issuperset(trial_ids)
 
-    Where two parts hold one trial, the part whose name sorts first is taken.
+
+def read_parts(store: Store, trial_ids: Collection[str], columns: Sequence[str] = tuple(PART.names)) -> Parts:
+    """Read the rows of the given trials, in the order given, and of each row the given columns of PART.
+
+    Where parts hold several rows of one trial, the row is taken that `first_rows` says.
     """
-    wanted = pa.array(trial_ids, pa.string())
-    found, damaged = [PART.empty_table()], []
-    for name, rows in _parts(store):
+    asked = frozenset(trial_ids)
+    found, damaged = [PART.empty_table().select([*_needed(columns)])], []
+    for name, rows in scan_parts(store, _needed(columns)):
         if rows is None:
             damaged.append(name)
         else:
-            found.append(rows.filter(pc.is_in(rows["trial_id"], wanted)))
+            found.append(rows.filter(pa.array([each in asked for each in rows["trial_id"].to_pylist()], pa.bool_())))
     table = pa.concat_tables(found)
-    first = {trial_id: row for row, trial_id in reversed(list(enumerate(table["trial_id"].to_pylist())))}
-    rows = pa.array([first[trial_id] for trial_id in trial_ids if trial_id in first], pa.int64())
-    return Parts(table.take(rows).combine_chunks(), tuple(damaged))
+    first = first_rows(table)
+    order = pa.array([first[trial_id] for trial_id in trial_ids if trial_id in first], pa.int64())
+    return Parts(table.select(columns).take(order).combine_chunks(), tuple(sorted(damaged)))
 
 
-def _parts(store: Store, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table | None]]:
-    """Yield every part by name with its rows, None where it is damaged: not, to the byte, what a task wrote."""
-    for name in names(store.parts):
-        if name.endswith(".parquet"):
-            yield name, _read_part(store.parts / name, columns)
+def _needed(columns: Sequence[str]) -> list[str]:
+    """Add to the columns asked for those that tell the rows of one trial apart."""
+    return list(dict.fromkeys([*columns, "trial_id", *ROW_ORDER]))
 
 
-def _read_part(path: Path, columns: list[str] | None) -> pa.Table | None:
+def first_rows(rows: pa.Table) -> dict[str, int]:
+    """Give the place of each trial's one row that counts: of several, the one that finished first.
+
+    It is told by the row itself (ROW_ORDER), not by the part it stands in, so that it remains the same row where
+    parts are merged. Rows that agree in all of ROW_ORDER are one row, written twice. Needs trial_id and ROW_ORDER.
+    """
+    trial_ids = rows["trial_id"].to_pylist()
+    if len(set(trial_ids)) == len(trial_ids):
+        return dict(zip(trial_ids, range(len(trial_ids)), strict=True))
+    order = pc.sort_indices(rows, [(name, "ascending") for name in ROW_ORDER]).to_pylist()
+    return {trial_ids[place]: place for place in reversed(order)}
+
+
+def scan_parts(store: Store, columns: Sequence[str]) -> Iterator[tuple[str, pa.Table | None]]:
+    """Yield every part by name with these columns of its rows, None where it is damaged: not what a task wrote.
+
+    A compaction may delete parts meanwhile, after it has written their rows to another one: the folder is listed
+    again until nothing has gone. A row may then come more than once. Raises StoreError where parts keep going.
+    """
+    seen: set[str] = set()
+    for listing in range(_LISTINGS):
+        gone = False
+        for name in [name for name in names(store.parts) if name.endswith(".parquet") and name not in seen]:
+            seen.add(name)
+            rows = read_part(store.parts / name, columns)
+            if rows is None and not os.path.lexists(store.parts / name):
+                gone = True
+            else:
+                yield name, rows
+        # One listing alone may miss both a part that goes and the one that comes for it.
+        if listing > 0 and not gone:
+            return
+    raise StoreError(f"{store.parts}: parts went while they were read, {_LISTINGS} times in a row; read again")
+
+
+def read_part(path: Path, columns: Sequence[str]) -> pa.Table | None:
+    """Read columns of a part, or None where it is damaged or not there; every byte is verified by the name."""
     content = read_file(path)
     if content is None or hashlib.sha256(content).hexdigest() != path.stem:
         return None
@@ -141,7 +193,7 @@ def _read_part(path: Path, columns: list[str] | None) -> pa.Table | None:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         if not file.schema_arrow.equals(PART):
             return None
-        rows = file.read(columns=columns)
+        rows = file.read(columns=list(columns), use_threads=False)
         rows.validate(full=True)
     except (pa.ArrowException, OSError):
         return None

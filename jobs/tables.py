@@ -4,14 +4,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.schemas import CONFUSION, EPOCH, METRICS, SETTINGS, TRIALS
+from jobs.schemas import CONFUSION, EPOCH, METRICS, PART, SETTINGS, TRIALS
 
+# The columns of PART that each table is made from.
+TRIALS_COLUMNS = tuple(field.name for field in PART if field in TRIALS or field.name == "settings")
+METRICS_COLUMNS = ("trial_id", "settings", "epochs")
+CONFUSION_COLUMNS = ("trial_id", "confusion")
 _DIGITS = 10
 
 
 def trials_table(parts: pa.Table) -> pa.Table:
     """Flatten parts (schema PART) into one row per trial, in the order of the parts' rows."""
-    settings = {field.name: pc.struct_field(parts["settings"], field.name) for field in SETTINGS}
+    settings = _settings(parts)
     columns = {name: settings[name] if name in settings else parts[name] for name in TRIALS.names}
     return pa.table(columns).cast(TRIALS)
 
@@ -20,7 +24,7 @@ def metrics_table(parts: pa.Table) -> pa.Table:
     """Flatten parts into one row per trial and epoch."""
     parent, records = _explode(parts["epochs"])
     epochs = {field.name: pc.struct_field(records, field.name) for field in EPOCH}
-    trials = trials_table(parts)
+    trials = {"trial_id": parts["trial_id"], **_settings(parts)}
     columns = {name: epochs[name] if name in epochs else trials[name].take(parent) for name in METRICS.names}
     return pa.table(columns).cast(METRICS)
 
@@ -36,6 +40,10 @@ def confusion_table(parts: pa.Table) -> pa.Table:
         "count": counts,
     }
     return pa.table(columns).cast(CONFUSION)
+
+
+def _settings(parts: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return {field.name: pc.struct_field(parts["settings"], field.name) for field in SETTINGS}
 
 
 def _explode(lists: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:

@@ -98,6 +98,12 @@ class Networks(Protocol):
     def weights(self, place: int) -> dict[str, NDArray[Any]]:
         """Return a copy of one network's parameters by name."""
 
+    def velocities(self, place: int) -> dict[str, NDArray[Any]]:
+        """Return a copy of one network's momentum terms by parameter; empty without momentum or before a step."""
+
+    def restore(self, place: int, weights: Mapping[str, NDArray[Any]], velocities: Mapping[str, NDArray[Any]]) -> None:
+        """Set one network to what `weights` and `velocities` gave, of this or another process."""
+
     def keep(self, places: Sequence[int]) -> None:
         """Go on with the networks at these places alone; the others have diverged."""
 

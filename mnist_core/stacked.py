@@ -5,7 +5,7 @@ replay of a CUDA graph, and the host waits for the device only to read what an e
 Letters: E networks of the pack, B images of a batch, N images of a set, D 784 pixels, K 10 digits.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -82,6 +82,18 @@ class StackedPack:
     def weights(self, place: int) -> dict[str, NDArray[Any]]:
         """Return a copy of one network's parameters by name."""
         return {name: value[place].cpu().numpy().copy() for name, value in self._parameters.items()}
+
+    def velocities(self, place: int) -> dict[str, NDArray[Any]]:
+        """Return a copy of one network's momentum terms by parameter; empty without momentum."""
+        if self._momenta is None:
+            return {}
+        return {name: value[place].cpu().numpy().copy() for name, value in self._velocities.items()}
+
+    def restore(self, place: int, weights: Mapping[str, NDArray[Any]], velocities: Mapping[str, NDArray[Any]]) -> None:
+        """Set one network to what `weights` and `velocities` gave."""
+        for saved, stacked in ((weights, self._parameters), (velocities, self._velocities)):
+            for name, value in saved.items():
+                stacked[name][place] = self._send(value)
 
     def keep(self, places: Sequence[int]) -> None:
         """Go on with the networks at these places alone."""

@@ -6,7 +6,8 @@ Letters: K 10 digits.
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -46,9 +47,25 @@ class TrialResult:
     seconds: float
 
 
-def train(trials: Sequence[Trial], dataset: Dataset, device: Device = "cpu") -> Iterator[EpochRecord | TrialResult]:
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Where a trial stood after an epoch: all that it takes to go on from there.
+
+    The learning rate and the state of the shuffle follow from the epochs done.
+    """
+
+    trial: Trial
+    epochs: tuple[EpochRecord, ...]
+    weights: dict[str, NDArray[Any]]
+    velocities: dict[str, NDArray[Any]]  # empty without momentum
+
+
+def train(
+    trials: Sequence[Trial], dataset: Dataset, device: Device = "cpu", snapshots: Sequence[Snapshot] = ()
+) -> "Training":
     """Train trials of one shape in lock-step: yield a record per trial and epoch, and each trial's result as it ends.
 
+    With snapshots, one for each trial of this very pack, it goes on from there; what they hold is not yielded again.
     A trial's numbers do not depend on the trials beside it: on the CPU to the bit, on CUDA but for rounding.
     Raises ValueError where the trials differ in shape or the dataset has too few images, OutOfDeviceMemory where the
     pack does not fit on its device.
@@ -56,7 +73,7 @@ def train(trials: Sequence[Trial], dataset: Dataset, device: Device = "cpu") -> 
     _check_pack(trials, dataset)
     size = len(dataset.train.labels)
     index = {seed: subset_index(size, trials[0].subset_size, seed) for seed in distinct_seeds(trials)}
-    return train_networks(trials, lambda: make_networks(trials, PackData(dataset, index), device))
+    return Training(trials, lambda: make_networks(trials, PackData(dataset, index), device), snapshots)
 
 
 def make_networks(trials: Sequence[Trial], data: PackData, device: Device = "cpu") -> Networks:
@@ -77,29 +94,76 @@ def make_networks(trials: Sequence[Trial], data: PackData, device: Device = "cpu
     return CNNPack(trials, data)
 
 
-def train_networks(trials: Sequence[Trial], make: Callable[[], Networks]) -> Iterator[EpochRecord | TrialResult]:
-    """Train the networks that `make` gives for these trials; yields as `train` does."""
-    started = time.perf_counter()
-    networks, runs = make(), [_Run(trial) for trial in trials]
-    epochs = _orders(trials)
-    orders = next(epochs)
-    for _ in range(trials[0].epochs):
-        # Too high a rate overflows; that is a result (`diverged`), found in the loss, not a warning.
-        with np.errstate(over="ignore", invalid="ignore"):
-            networks.train_epoch(orders, [run.learning_rate for run in runs])
-            orders = next(epochs, orders)  # drawn while a device is busy with the epoch before
-            train, validation = networks.evaluate("train"), networks.evaluate("validation")
-        seconds = (time.perf_counter() - started) / len(runs)
-        for run, of_train, of_validation in zip(runs, train, validation, strict=True):
-            yield run.record(of_train, of_validation, seconds)
+class Training:
+    """The course of a pack through the epochs, an iterator over what `train` yields."""
+
+    def __init__(
+        self, trials: Sequence[Trial], make: Callable[[], Networks], snapshots: Sequence[Snapshot] = ()
+    ) -> None:
+        self._trials = tuple(trials)
+        self._make = make
+        self._runs = [_Run(trial) for trial in trials]
+        self._ended: list[Snapshot] = []
+        self._records = self._train(snapshots)
+
+    def __iter__(self) -> Iterator[EpochRecord | TrialResult]:
+        return self._records
+
+    def __next__(self) -> EpochRecord | TrialResult:
+        return next(self._records)
+
+    def snapshots(self) -> list[Snapshot]:
+        """Return where every trial stands; to be called after an epoch's last record and before the test."""
+        running = [self._snapshot(place) for place in range(len(self._runs))]
+        return sorted([*self._ended, *running], key=lambda snapshot: self._trials.index(snapshot.trial))
+
+    def _train(self, snapshots: Sequence[Snapshot]) -> Iterator[EpochRecord | TrialResult]:
         started = time.perf_counter()
-        yield from _end_diverged(networks, runs)
-        if not runs:
+        self._networks = self._make()
+        for place, snapshot in enumerate(snapshots):
+            self._runs[place].records.extend(snapshot.epochs)
+            self._networks.restore(place, snapshot.weights, snapshot.velocities)
+        yield from self._end_diverged()
+        epochs = islice(_orders(self._trials), len(self._runs[0].records) if self._runs else 0, None)
+        orders = next(epochs, {})
+        while self._runs and len(self._runs[0].records) < self._trials[0].epochs:
+            # Too high a rate overflows; that is a result (`diverged`), found in the loss, not a warning.
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._networks.train_epoch(orders, [run.learning_rate for run in self._runs])
+                orders = next(epochs, {})  # drawn while a device is busy with the epoch before
+                train, validation = self._networks.evaluate("train"), self._networks.evaluate("validation")
+            seconds = (time.perf_counter() - started) / len(self._runs)
+            for run, of_train, of_validation in zip(self._runs, train, validation, strict=True):
+                yield run.record(of_train, of_validation, seconds)
+            started = time.perf_counter()
+            yield from self._end_diverged()
+        if self._runs:
+            yield from self._finish(started)
+
+    def _finish(self, started: float) -> Iterator[TrialResult]:
+        evaluations = self._networks.evaluate("test")
+        seconds = (time.perf_counter() - started) / len(self._runs)
+        for place, (run, evaluation) in enumerate(zip(self._runs, evaluations, strict=True)):
+            yield run.result("finished", self._networks.weights(place), evaluation, seconds)
+
+    def _end_diverged(self) -> Iterator[TrialResult]:
+        """Yield the results of the trials that have diverged, and take them out of the pack."""
+        diverged = {place for place, run in enumerate(self._runs) if run.has_diverged()}
+        if not diverged:
             return
-    test = networks.evaluate("test")
-    seconds = (time.perf_counter() - started) / len(runs)
-    for place, (run, evaluation) in enumerate(zip(runs, test, strict=True)):
-        yield run.result("finished", networks.weights(place), evaluation, seconds)
+        ended = [self._snapshot(place) for place in sorted(diverged)]
+        results = [self._runs[place].result("diverged", self._networks.weights(place)) for place in sorted(diverged)]
+        going_on = [place for place in range(len(self._runs)) if place not in diverged]
+        self._ended += ended
+        self._runs = [self._runs[place] for place in going_on]
+        if going_on:
+            self._networks.keep(going_on)
+        yield from results
+
+    def _snapshot(self, place: int) -> Snapshot:
+        run = self._runs[place]
+        weights, velocities = self._networks.weights(place), self._networks.velocities(place)
+        return Snapshot(run.trial, tuple(run.records), weights, velocities)
 
 
 def _orders(trials: Sequence[Trial]) -> Iterator[Orders]:
@@ -109,21 +173,8 @@ def _orders(trials: Sequence[Trial]) -> Iterator[Orders]:
         yield {seed: shuffle.permutation(trials[0].subset_size) for seed, shuffle in shuffles.items()}
 
 
-def _end_diverged(networks: Networks, runs: list["_Run"]) -> Iterator[TrialResult]:
-    """Yield the results of the trials that have diverged, and take them out of the pack."""
-    diverged = {place for place, run in enumerate(runs) if run.has_diverged()}
-    if not diverged:
-        return
-    for place in sorted(diverged):
-        yield runs[place].result("diverged", networks.weights(place))
-    going_on = [place for place in range(len(runs)) if place not in diverged]
-    runs[:] = [runs[place] for place in going_on]
-    if runs:
-        networks.keep(going_on)
-
-
 def _check_pack(trials: Sequence[Trial], dataset: Dataset) -> None:
-    shapes = {_shape(trial) for trial in trials}
+    shapes = {shape(trial) for trial in trials}
     if len(shapes) != 1:
         raise ValueError(f"a pack holds trials of {len(shapes)} shapes; allowed: exactly one")
     subset_size, available = trials[0].subset_size, len(dataset.train.labels)
@@ -131,10 +182,10 @@ def _check_pack(trials: Sequence[Trial], dataset: Dataset) -> None:
         raise ValueError(f"subset_size {subset_size}: allowed 1 to {available}, the training images of {dataset.name}")
 
 
-def _shape(trial: Trial) -> tuple[object, ...]:
+def shape(trial: Trial) -> tuple[object, ...]:
     """Return what trials of one pack have in common: all but the seed and what the learning rate does."""
     varying = {"seed", "adaptive_lr", "learning_rate", "lr_decay", "momentum", "weight_init_std"}
-    return tuple(value for setting, value in asdict(trial).items() if setting not in varying)
+    return tuple(value for setting, value in vars(trial).items() if setting not in varying)
 
 
 class _Run:
@@ -142,11 +193,17 @@ class _Run:
 
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
-        self.learning_rate = trial.learning_rate
         self.records: list[EpochRecord] = []
 
+    @property
+    def learning_rate(self) -> float:
+        """The next epoch's learning rate."""
+        if not self.records:
+            return self.trial.learning_rate
+        return self.records[-1].learning_rate * (self.trial.lr_decay or 1.0)
+
     def record(self, train: Evaluation, validation: Evaluation, seconds: float) -> EpochRecord:
-        """Close an epoch: keep its record and set the next epoch's learning rate."""
+        """Close an epoch and keep its record."""
         record = EpochRecord(
             trial=self.trial,
             epoch=len(self.records) + 1,
@@ -158,14 +215,12 @@ class _Run:
             seconds=seconds,
         )
         self.records.append(record)
-        if self.trial.lr_decay is not None:
-            self.learning_rate *= self.trial.lr_decay
         return record
 
     def has_diverged(self) -> bool:
         """Tell whether the last epoch left a loss that is NaN or infinite."""
-        last = self.records[-1]
-        return not (math.isfinite(last.train_loss) and math.isfinite(last.validation_loss))
+        last = self.records[-1:]
+        return not all(math.isfinite(loss) for each in last for loss in (each.train_loss, each.validation_loss))
 
     def result(
         self,

@@ -12,6 +12,8 @@ MODELS: tuple[str, ...] = get_args(Model)
 # Raise it whenever the same trial on the same dataset would give other numbers: every stored trial is then stale.
 NUMERICS_VERSION = 2
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
@@ -48,5 +50,4 @@ def unused_settings(model: str, adaptive_lr: bool) -> tuple[str, ...]:
 def trial_id(trial: Trial, dataset_fingerprint: str) -> str:
     """Hash everything that decides the trial's numbers into 32 hexadecimal digits."""
     identity = {"numerics": NUMERICS_VERSION, "dataset": dataset_fingerprint, **vars(trial)}
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(_ENCODER.encode(identity).encode()).hexdigest()[:32]

@@ -69,6 +69,11 @@ def test_how_the_rows_lie_in_parts_does_not_show(study: tuple[Store, Job], sizes
 
 def test_a_damaged_part_is_named_and_its_trials_are_missing(study: tuple[Store, Job]) -> None:
     store, job = study
+    (part,) = store.parts.iterdir()
+    rows = read_parts(store, job["trial_ids"]).table
+    part.unlink()
+    for row in range(3):
+        write_part(store, rows.slice(row, 1))
     damaged = min(store.parts.iterdir())
     damaged.write_bytes(damaged.read_bytes()[:-1])
     report = write_report(store, job)
@@ -120,7 +125,7 @@ def test_both_models_stand_in_one_report(tmp_path: Path) -> None:
 def test_w1_is_that_of_the_first_seed_whose_weights_are_whole(study: tuple[Store, Job]) -> None:
     store, job = study
     assert _w1_seed(store, job) == "0"
-    write_weights(store, job["trial_ids"][0], {"W1": np.zeros((4, 784), np.float32)})
+    write_weights(store, {job["trial_ids"][0]: {"W1": np.zeros((4, 784), np.float32)}})
     assert _w1_seed(store, job) == "1"
     shutil.rmtree(store.weights)
     assert _w1_seed(store, job) is None

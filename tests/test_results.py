@@ -8,7 +8,7 @@ from tiny_study import DIVERGING, submit_tiny
 
 from jobs.errors import StoreError
 from jobs.jobfile import Job
-from jobs.results import summarize_job
+from jobs.results import SUMMARY_COLUMNS, summarize_job
 from jobs.store import Store, read_parts
 from jobs.summary import SUMMARY
 
@@ -30,6 +30,13 @@ def test_the_summary_has_one_row_per_configuration_in_the_grid_s_order(study: tu
     assert summary["subset_size"].to_pylist() == [20, 30]
     assert summary["n"].to_pylist() == [2, 2]
     assert summary["note"].to_pylist() == ["", ""]
+
+
+def test_a_summary_needs_neither_epochs_nor_confusion_matrices(study: tuple[Store, Job]) -> None:
+    store, job = study
+    some = read_parts(store, job["trial_ids"], SUMMARY_COLUMNS)
+    assert not {"epochs", "confusion"} & set(some.table.column_names)
+    assert summarize_job(job, some).equals(summarize_job(job, read_parts(store, job["trial_ids"])))
 
 
 def test_the_mean_is_that_of_the_stored_accuracies(study: tuple[Store, Job]) -> None:

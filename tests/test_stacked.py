@@ -19,7 +19,7 @@ from mnist_core.pack import PackData
 from mnist_core.seeds import generator, subset_index
 from mnist_core.stacked import StackedPack
 from mnist_core.stacked_models import StackedCNN, product_in
-from mnist_core.training import EpochRecord, TrialResult, train, train_networks
+from mnist_core.training import EpochRecord, Training, TrialResult, train
 from mnist_core.trial import Trial
 
 # Sums in another order: over a few epochs of small networks the last bits of a float32 grow to this.
@@ -39,7 +39,7 @@ def pack_data(trials: Sequence[Trial], dataset: Dataset) -> PackData:
 
 def stacked(trials: Sequence[Trial], dataset: Dataset) -> dict[Trial, TrialResult]:
     pack = StackedPack(trials, pack_data(trials, dataset), torch.device("cpu"))
-    records = train_networks(trials, lambda: pack)
+    records = Training(trials, lambda: pack)
     return {record.trial: record for record in records if isinstance(record, TrialResult)}
 
 
@@ -172,5 +172,5 @@ def test_running_out_of_memory_is_told_as_our_error(digits: Dataset) -> None:
 def test_the_loop_reports_a_stacked_pack_like_any_other(digits: Dataset) -> None:
     trials = [small_trial(epochs=2), small_trial(epochs=2, seed=1)]
     pack = StackedPack(trials, pack_data(trials, digits), torch.device("cpu"))
-    records = list(train_networks(trials, lambda: pack))
+    records = list(Training(trials, lambda: pack))
     assert [type(record) for record in records] == [EpochRecord] * 4 + [TrialResult] * 2

@@ -5,6 +5,7 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,24 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
+from part_tables import identity, part_table, write_parts
 from tiny_study import part_rows, run_trials, tiny_trial
 
 from jobs.errors import StoreError
-from jobs.files import write_file
+from jobs.files import delete_files, write_file
 from jobs.jobfile import create_job, read_jobs
 from jobs.schemas import PART
-from jobs.store import Store, open_store, parquet_bytes, read_parts, read_weights, stored_ids, write_part, write_weights
+from jobs.store import (
+    Store,
+    open_store,
+    parquet_bytes,
+    read_parts,
+    read_weights,
+    scan_parts,
+    stored_ids,
+    write_part,
+    write_weights,
+)
 from mnist_core.datasets import Dataset
 
 FILE_SIZE_LIMIT = 1_000_000  # bytes
@@ -98,6 +110,16 @@ def test_a_place_that_cannot_be_written_is_one_error_and_leaves_nothing(tmp_path
     with pytest.raises(StoreError, match="cannot be written: Is a directory"):
         write_file(tmp_path / "folder", b"")
     assert files_below(tmp_path) == ["file"]
+
+
+def test_files_are_deleted_as_far_as_they_are_there(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "kept").touch()
+    delete_files(tmp_path, ["file", "gone already"])
+    assert files_below(tmp_path) == ["kept"]
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreError, match=f"{tmp_path / 'folder'}: cannot be deleted: Is a directory"):
+        delete_files(tmp_path, ["folder"])
 
 
 # A store's place
@@ -222,17 +244,37 @@ def test_rows_come_in_the_order_asked_for_and_only_those(store: Store, tiny: Dat
     assert read_parts(store, []).table.equals(PART.empty_table())
 
 
-def test_of_two_parts_with_one_trial_the_first_by_name_is_always_taken(
-    store: Store, tiny: Dataset, tmp_path: Path
-) -> None:
-    rows = part_rows(tiny, tmp_path, tiny_trial())
-    hosts = {}
-    for host in ("one", "two", "three"):
-        column = rows.schema.get_field_index("host")
-        hosts[write_part(store, rows.set_column(column, PART.field(column), pa.array([host])))] = host
-    identity = rows["trial_id"][0].as_py()
-    assert read_parts(store, [identity]).table["host"].to_pylist() == [hosts[min(hosts)]]
-    assert stored_ids(store) == {identity}
+@pytest.mark.parametrize("columns", [PART.names, ["host"]])
+def test_of_several_rows_of_one_trial_the_one_that_finished_first_is_taken(store: Store, columns: list[str]) -> None:
+    earlier, later = (datetime(year, 1, 1, tzinfo=UTC) for year in (2025, 2026))
+    rows = [("late", later, 1), ("retried", earlier, 2), ("second by name", earlier, 1), ("first by name", earlier, 1)]
+    for place, (host, finished_at, attempt) in enumerate(rows):
+        write_part(store, part_table([0], host=host, finished_at=finished_at, attempt=attempt))
+        assert read_parts(store, [identity(0)], columns).table["host"].to_pylist() == [rows[place][0]]
+    assert stored_ids(store) == {identity(0)}
+
+
+def test_only_the_columns_asked_for_are_read(store: Store) -> None:
+    write_parts(store, [0, 1], [2])
+    ids = [identity(seed) for seed in (2, 0)]
+    rows = read_parts(store, ids, ["weights_sha256", "trial_id"]).table
+    assert rows.column_names == ["weights_sha256", "trial_id"]
+    assert rows.equals(read_parts(store, ids).table.select(rows.column_names))
+    assert read_parts(store, [], ["status"]).table.num_rows == 0
+
+
+def test_parts_that_keep_going_while_they_are_read_are_one_error(store: Store) -> None:
+    write_parts(store, [0], [1])
+
+    def read_while_parts_go() -> None:
+        for number, (name, _) in enumerate(scan_parts(store, ["trial_id"]), start=1):
+            for path in store.parts.iterdir():
+                if path.name != name:
+                    path.unlink()
+            write_parts(store, [2 * number], [2 * number + 1])
+
+    with pytest.raises(StoreError, match=r"parts: parts went while they were read, 10 times in a row; read again"):
+        read_while_parts_go()
 
 
 # Weights
@@ -243,7 +285,7 @@ def test_weights_are_read_back_to_the_bit(store: Store) -> None:
         "W1": np.arange(6, dtype=np.float32).reshape(3, 2).T,
         "b1": np.zeros(3, np.float64),
     }
-    sha256 = write_weights(store, "ab", weights)
+    sha256 = write_weights(store, {"ab": weights})["ab"]
     found = read_weights(store, "ab", sha256)
     assert found is not None
     assert found.keys() == weights.keys()
@@ -255,13 +297,13 @@ def test_weights_are_read_back_to_the_bit(store: Store) -> None:
 def test_equal_weights_are_equal_bytes(store: Store) -> None:
     weights = {name: np.ones(3, np.float32) for name in "abc"}
     backwards = dict(reversed(weights.items()))
-    assert write_weights(store, "one", weights) == write_weights(store, "two", backwards)
+    assert write_weights(store, {"one": weights})["one"] == write_weights(store, {"two": backwards})["two"]
 
 
 def test_weights_that_are_missing_or_not_those_of_the_part_are_none(store: Store) -> None:
-    sha256 = write_weights(store, "ab", {"W1": np.ones(3, np.float32)})
+    sha256 = write_weights(store, {"ab": {"W1": np.ones(3, np.float32)}})["ab"]
     assert read_weights(store, "missing", sha256) is None
-    write_weights(store, "ab", {"W1": np.zeros(3, np.float32)})
+    write_weights(store, {"ab": {"W1": np.zeros(3, np.float32)}})
     assert read_weights(store, "ab", sha256) is None
     (store.weights / "cd.safetensors").mkdir()
     assert read_weights(store, "cd", sha256) is None

@@ -6,7 +6,14 @@ import pytest
 from tiny_study import DIVERGING, part_rows, tiny_trial
 
 from jobs.schemas import CONFUSION, METRICS, PART, TRIALS
-from jobs.tables import confusion_table, metrics_table, trials_table
+from jobs.tables import (
+    CONFUSION_COLUMNS,
+    METRICS_COLUMNS,
+    TRIALS_COLUMNS,
+    confusion_table,
+    metrics_table,
+    trials_table,
+)
 from mnist_core.datasets import Dataset
 from mnist_core.training import TrialResult, train
 from mnist_core.trial import Trial, trial_id
@@ -92,6 +99,13 @@ def test_how_the_rows_are_split_does_not_show(parts: pa.Table) -> None:
     split = pa.concat_tables([parts.slice(0, 1), parts.slice(1, 0), parts.slice(1)])
     for flatten in (trials_table, metrics_table, confusion_table):
         assert str(flatten(split).to_pylist()) == str(flatten(parts).to_pylist())
+
+
+def test_each_table_needs_no_more_than_its_columns(parts: pa.Table) -> None:
+    columns = {trials_table: TRIALS_COLUMNS, metrics_table: METRICS_COLUMNS, confusion_table: CONFUSION_COLUMNS}
+    for flatten, names in columns.items():
+        assert str(flatten(parts.select(names)).to_pylist()) == str(flatten(parts).to_pylist())
+    assert not {"epochs", "confusion"} & set(TRIALS_COLUMNS)
 
 
 def test_no_trials_give_tables_without_rows() -> None:

@@ -1,0 +1,87 @@
+"""Checkpoints of trials under way: what a task leaves for the next one, should it be killed.
+
+A file is the sha256 of the rest, then safetensors: believed if the two agree and it was made for the same trial, on
+the same kind of device, by the same versions. It can be lost without harm: the trial then starts anew.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from jobs.files import read_file, write_file
+from jobs.store import Store
+from mnist_core.training import EpochRecord, Snapshot
+from mnist_core.trial import Trial
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_RECORD = [name for name in EpochRecord.__dataclass_fields__ if name != "trial"]
+
+
+def write_checkpoint(store: Store, trial_id: str, snapshot: Snapshot, made_by: Mapping[str, str]) -> None:
+    """Write where a trial stands, in place of what was written before; raises StoreError."""
+    arrays: dict[str, NDArray[Any]] = {"epochs": _record_table(snapshot.epochs)}
+    for kind, group in (("weights", snapshot.weights), ("velocities", snapshot.velocities)):
+        arrays |= {f"{kind}/{name}": np.ascontiguousarray(value) for name, value in group.items()}
+    content = save(arrays, metadata={"made_by": _identity(trial_id, made_by)})
+    write_file(_path(store, trial_id), hashlib.sha256(content).digest() + content)
+
+
+def read_checkpoint(store: Store, trial_id: str, trial: Trial, made_by: Mapping[str, str]) -> Snapshot | None:
+    """Read where a trial stood, or None where there is no checkpoint that can be believed."""
+    content = read_file(_path(store, trial_id)) or b""
+    digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        return None
+    # Whoever gave a file its right digest may still not be a task of ours.
+    try:
+        return _snapshot(content, trial, _identity(trial_id, made_by))
+    except (ValueError, KeyError, TypeError, RecursionError, SafetensorError):
+        return None
+
+
+def _snapshot(content: bytes, trial: Trial, identity: str) -> Snapshot | None:
+    if _metadata(content)["made_by"] != identity:
+        return None
+    arrays: dict[str, NDArray[Any]] = load(content)
+    groups: dict[str, dict[str, NDArray[Any]]] = {"weights": {}, "velocities": {}}
+    for key, value in arrays.items():
+        kind, _, name = key.partition("/")
+        if name:
+            groups[kind][name] = value
+    return Snapshot(trial, _records(trial, arrays["epochs"]), **groups)
+
+
+def remove_checkpoint(store: Store, trial_id: str) -> None:
+    """Remove a trial's checkpoint, if there is one."""
+    _path(store, trial_id).unlink(missing_ok=True)
+
+
+def _path(store: Store, trial_id: str) -> Path:
+    return store.checkpoints / f"{trial_id}.checkpoint"
+
+
+def _identity(trial_id: str, made_by: Mapping[str, str]) -> str:
+    return json.dumps({"trial_id": trial_id, **made_by}, sort_keys=True)
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Read the metadata of safetensors whose digest was right: a little-endian length, then JSON of that length."""
+    length = int.from_bytes(content[:8], "little")
+    metadata: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
+    return metadata
+
+
+def _record_table(epochs: Sequence[EpochRecord]) -> NDArray[np.float64]:
+    return np.array([[getattr(record, name) for name in _RECORD] for record in epochs], np.float64)
+
+
+def _records(trial: Trial, table: NDArray[np.float64]) -> tuple[EpochRecord, ...]:
+    rows = (dict(zip(_RECORD, row, strict=True)) for row in table.tolist())
+    return tuple(EpochRecord(**{**row, "trial": trial, "epoch": int(row["epoch"])}) for row in rows)

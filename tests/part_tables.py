@@ -1,0 +1,43 @@
+"""Rows of parts without training: what tasks would have written of many trials."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from study_tables import Setting, settings, trial_row
+
+from jobs.schemas import EPOCH, PART, SETTINGS
+from jobs.store import Store, write_part
+
+
+def part_table(
+    seeds: Sequence[int], epochs: int = 3, *, finished_at: datetime | None = None, **row: Setting
+) -> pa.Table:
+    """Make the rows (schema PART) of trials t<seed>, whose settings and figures hang on the seed."""
+    return pa.Table.from_pylist([_row(seed, epochs, finished_at, row) for seed in seeds], PART)
+
+
+def write_parts(store: Store, *seeds: Sequence[int], epochs: int = 3) -> list[str]:
+    """Write a part for each sequence of seeds; return their names."""
+    return [write_part(store, part_table(each, epochs)) for each in seeds]
+
+
+def identity(seed: int) -> str:
+    """Name the trial of a seed."""
+    return f"t{seed:06}"
+
+
+def _row(seed: int, epochs: int, finished_at: datetime | None, changed: dict[str, Setting]) -> dict[str, Any]:
+    asked = settings(seed, subset_size=[2000, 50_000][seed % 2], adaptive_lr=seed % 3 == 0, epochs=epochs)
+    record = {field.name: seed / 1000 for field in EPOCH}
+    return {
+        **trial_row(identity(seed), 0.9 + seed / 1e6, {}),
+        "settings": {field.name: asked[field.name] for field in SETTINGS},
+        "epochs_run": epochs,
+        "epochs": [{**record, "epoch": epoch} for epoch in range(1, epochs + 1)],
+        "confusion": [seed % 7] * 100,
+        "weights_sha256": f"{seed:064}",
+        "finished_at": finished_at or datetime(2026, 1, 1, tzinfo=UTC),
+        **changed,
+    }
