@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -235,10 +236,21 @@ def _fingerprint(splits: Sequence[Split]) -> str:
     return digest.hexdigest()
 
 
-def _load_digits() -> Dataset:
-    from sklearn.datasets import load_digits  # takes a second: only where it is asked for
+def _read_digits() -> UInt8Array:
+    """Read the file behind sklearn.datasets.load_digits, (N, 64 pixels and a label): importing that takes a second."""
+    found = find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise DataError("digits: scikit-learn, which carries them, is not installed")
+    path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    try:
+        return np.loadtxt(path, delimiter=",", dtype=np.uint8)
+    except (OSError, ValueError) as error:
+        raise DataError(f"digits: {path}: {error}; install another version of scikit-learn") from error
 
-    pixels, labels = load_digits(return_X_y=True)
+
+def _load_digits() -> Dataset:
+    rows = _read_digits()
+    pixels, labels = rows[:, :-1].astype(np.float64), rows[:, -1]
     small = np.rint(pixels * 255 / 16).astype(np.uint8).reshape(-1, 8, 8)
     enlarged = small.repeat(3, axis=1).repeat(3, axis=2)  # (N, 24, 24)
     images = np.pad(enlarged, ((0, 0), (2, 2), (2, 2))).reshape(-1, SIDE * SIDE)  # (N, D)

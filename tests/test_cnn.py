@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from report_network import ReportNetwork
 from torch.nn import functional as F
 
 from mnist_core.cnn import CNN, build_network, torch_threads
@@ -19,22 +19,6 @@ def small_trial(**settings: object) -> Trial:
 def batch(size: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(4)
     return rng.random((size, 784), dtype=np.float32), rng.integers(0, 10, size)
-
-
-class ReportNetwork(nn.Module):
-    """The network as the report tells it, in the manner of the tutorial that it names."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
-        self.fc1, self.fc2, self.fc3 = nn.Linear(16 * 4 * 4, 120), nn.Linear(120, 84), nn.Linear(84, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x.view(-1, 1, 28, 28)
-        x = F.max_pool2d(F.relu(self.conv1(x)), 2, 2)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2, 2)
-        x = x.view(-1, 16 * 4 * 4)
-        return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x)))))  # type: ignore[no-any-return]
 
 
 def test_the_layers_have_the_reports_shapes() -> None:

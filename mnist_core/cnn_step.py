@@ -1,0 +1,165 @@
+"""The CNN's forward and backward pass written out: what autograd does for `CNN`, at the cost of its arithmetic.
+
+The images are the innermost dimension throughout; `mnist_core.cnn_layers` says what that gives the convolutions.
+
+Letters: S images, K 10 digits.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mnist_core.cnn import CNN
+from mnist_core.cnn_layers import CONV1, CONV2, PooledConvolution, backward_of_relu
+from mnist_core.mlp import DIGITS
+from mnist_core.trial import Trial
+
+_WIDTH = 28
+_HIDDEN1, _HIDDEN2 = 120, 84
+
+
+class Activations:
+    """S images, and the buffers of one pass through a network; networks take turns with them."""
+
+    def __init__(self, images: int, dtype: torch.dtype = torch.float32) -> None:
+        self._images = torch.empty(images, _WIDTH * _WIDTH, dtype=dtype)
+        self._pixels = torch.empty(_WIDTH * _WIDTH, images, dtype=dtype)
+        self.conv1 = PooledConvolution(CONV1, images, grad_inputs=False, dtype=dtype)
+        self.conv2 = PooledConvolution(CONV2, images, grad_inputs=True, dtype=dtype)
+        self.hidden1, self.grad1 = torch.empty(2, _HIDDEN1, images, dtype=dtype)
+        self.hidden2, self.grad2 = torch.empty(2, _HIDDEN2, images, dtype=dtype)
+        self.logits = torch.empty(DIGITS, images, dtype=dtype)
+
+    def gather(self, images: Tensor, index: Tensor) -> None:
+        """Take the images that `index` (S,) names out of a set (N, 784)."""
+        self.load(torch.index_select(images, 0, index, out=self._images))
+
+    def load(self, images: Tensor) -> None:
+        """Take images (S, 784)."""
+        self._pixels.copy_(images.T)
+        self.conv1.load(self._pixels.view(_WIDTH, _WIDTH, 1, -1).transpose(0, 1))
+
+
+class FastCNN:
+    """Train the report's network like `CNN`: the same weights from the same seed, the same updates but for rounding."""
+
+    def __init__(self, weights: Mapping[str, NDArray[Any]], momentum: float = 0.0) -> None:
+        dtype = torch.from_numpy(weights["fc1.weight"]).dtype
+        # One vector holds all parameters, so that an update is one operation.
+        vectors = torch.zeros(3, sum(weight.size for weight in weights.values()), dtype=dtype)
+        self._vector, self._grad_vector, self._velocity_vector = vectors
+        self.momentum = momentum
+        self._parameters, self._gradients, self._velocities = (_views(vector, weights) for vector in vectors)
+        self._matrix1, self._matrix2 = (torch.zeros(shape.matrix, dtype=dtype) for shape in (CONV1, CONV2))
+        self.restore(weights, {})
+
+    @classmethod
+    def from_trial(cls, trial: Trial, rng: np.random.Generator) -> Self:
+        """Draw the initial weights as `CNN` does."""
+        return cls(CNN.from_trial(trial, rng).weights(), trial.momentum)
+
+    @np.errstate(over="ignore", invalid="ignore")  # a network that diverges overflows: its loss will tell
+    def infer(self, activations: Activations) -> Tensor:
+        """Return the logits (K, S) of the images that `activations` holds; they stay there until the next pass."""
+        weights, conv1, conv2 = self._parameters, activations.conv1, activations.conv2
+        conv2.load(conv1.infer(self._matrix1, weights["conv1.bias"]))
+        return self._classify(activations, conv2.infer(self._matrix2, weights["conv2.bias"]))
+
+    @np.errstate(over="ignore", invalid="ignore")  # a network that diverges overflows: its loss will tell
+    def add_gradients(self, activations: Activations, labels: Tensor) -> None:
+        """Add the gradients, summed over the images that `activations` holds, for their labels (S,)."""
+        weights, grads, conv1, conv2 = self._parameters, self._gradients, activations.conv1, activations.conv2
+        conv2.load(conv1.forward(self._matrix1, weights["conv1.bias"]))
+        logits = self._classify(activations, conv2.forward(self._matrix2, weights["conv2.bias"]))
+        # The gradient of the cross-entropy: softmax, less one at the label.
+        grad = torch.softmax(logits, 0)
+        grad[labels, torch.arange(len(labels))] -= 1
+        self._backward_of_classify(activations, grad)
+        conv2.backward(grads["conv2.weight"], grads["conv2.bias"])
+        conv2.backward_of_inputs(self._matrix2, conv1.grad)
+        conv1.backward(grads["conv1.weight"], grads["conv1.bias"])
+
+    def descend(self, learning_rate: float) -> None:
+        """Take a step against the gradients added up so far, and forget them."""
+        grad = self._grad_vector
+        if self.momentum:
+            # torch.optim.SGD's convention: velocity = momentum * velocity + grad.
+            grad = self._velocity_vector.mul_(self.momentum).add_(grad)
+        self._vector.add_(grad, alpha=-learning_rate)
+        self._grad_vector.zero_()
+        self._write_matrices()
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Return a copy of the parameters by name."""
+        return _plain(self._parameters)
+
+    def gradients(self) -> dict[str, NDArray[Any]]:
+        """Return a copy of the gradients added up so far, by parameter."""
+        return _plain(self._gradients)
+
+    def velocities(self) -> dict[str, NDArray[Any]]:
+        """Return a copy of the momentum terms by parameter; there are none without momentum."""
+        return _plain(self._velocities) if self.momentum else {}
+
+    def restore(self, weights: Mapping[str, NDArray[Any]], velocities: Mapping[str, NDArray[Any]]) -> None:
+        """Set everything to what `weights` and `velocities` gave."""
+        for values, ours in ((weights, self._parameters), (velocities, self._velocities)):
+            for name, value in values.items():
+                plain = torch.from_numpy(value)
+                ours[name].copy_(_columns_first(plain) if name == "fc1.weight" else plain)
+        self._write_matrices()
+
+    def _classify(self, activations: Activations, image: Tensor) -> Tensor:
+        """Return the logits (K, S) of what the convolutions gave, (4 columns, 4 rows, 16, S)."""
+        x = image.flatten(0, 2)  # (256, S)
+        for name, out in (("fc1", activations.hidden1), ("fc2", activations.hidden2), ("fc3", activations.logits)):
+            torch.mm(self._parameters[f"{name}.weight"], x, out=out).add_(self._parameters[f"{name}.bias"][:, None])
+            x = out.relu_() if name != "fc3" else out
+        return x
+
+    def _backward_of_classify(self, activations: Activations, grad: Tensor) -> None:
+        """Add the gradients of the linear layers and write that of their input, from that of the logits (K, S)."""
+        image, grad_image = (x.flatten(0, 2) for x in (activations.conv2.activations, activations.conv2.grad))
+        inputs = {
+            "fc3": (activations.hidden2, activations.grad2),
+            "fc2": (activations.hidden1, activations.grad1),
+            "fc1": (image, grad_image),
+        }
+        for name, (x, grad_x) in inputs.items():
+            self._gradients[f"{name}.weight"].addmm_(grad, x.T)
+            self._gradients[f"{name}.bias"].add_(grad.sum(1))
+            grad = torch.mm(self._parameters[f"{name}.weight"].T, grad, out=grad_x)
+            if name != "fc1":  # the convolution sees to its own ReLU
+                backward_of_relu(grad, x)
+
+    def _write_matrices(self) -> None:
+        for name, shape, matrix in (("conv1", CONV1, self._matrix1), ("conv2", CONV2, self._matrix2)):
+            shape.offsets(matrix).copy_(self._parameters[f"{name}.weight"])
+
+
+def _views(vector: Tensor, shapes: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    """Cut a vector into tensors of the shapes that these arrays have."""
+    parts = torch.split(vector, [array.size for array in shapes.values()])
+    return {name: part.view(array.shape) for (name, array), part in zip(shapes.items(), parts, strict=True)}
+
+
+def _plain(values: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    """Copy parameters, or what belongs to them, into the order that `CNN` has."""
+    return {
+        name: (_rows_first(value) if name == "fc1.weight" else value).contiguous().numpy().copy()
+        for name, value in values.items()
+    }
+
+
+def _columns_first(weight: Tensor) -> Tensor:
+    """Order the inputs of fc1 (120, 256) as the convolutions give them: by column, row and channel."""
+    return weight.view(-1, 16, 4, 4).permute(0, 3, 2, 1).flatten(1)
+
+
+def _rows_first(weight: Tensor) -> Tensor:
+    """Order them as `CNN` has them: by channel, row and column."""
+    return weight.view(-1, 4, 4, 16).permute(0, 3, 2, 1).flatten(1)

@@ -1,0 +1,225 @@
+"""The CNN's fast form against the report's network under autograd, and a pack of CNNs on its own."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from report_network import ReportNetwork
+from torch.nn import functional as F
+
+from mnist_core.cnn import build_network
+from mnist_core.cnn_pack import SLICE, CNNPack
+from mnist_core.cnn_step import Activations, FastCNN
+from mnist_core.datasets import Dataset
+from mnist_core.mlp import cross_entropy
+from mnist_core.pack import Evaluation, PackData
+from mnist_core.seeds import subset_index
+from mnist_core.trial import Trial
+
+# Another order of sums, over some 37,000 outputs; relative to a parameter's largest gradient, which may be a small
+# rest of large terms.
+TOLERANCE = {torch.float64: 1e-13, torch.float32: 5e-5}
+AFTER_STEPS = 1e-5
+
+
+def images(kind: str, size: int) -> np.ndarray:
+    rng = np.random.default_rng(4)
+    values = {
+        "random": rng.random((size, 784)),
+        "sparse": rng.random((size, 784)) * (rng.random((size, 784)) < 0.2),
+        "constant": np.repeat(rng.random((size, 1)), 784, axis=1),
+        "zero": np.zeros((size, 784)),
+        "binary": rng.integers(0, 2, (size, 784)),
+    }
+    return values[kind].astype(np.float64)
+
+
+def labels_of(size: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(5).integers(0, 10, size))
+
+
+def network(kind: str = "default", dtype: torch.dtype = torch.float64) -> ReportNetwork:
+    """Return the report's network with PyTorch's initial weights, or with small whole numbers, whose sums are exact."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(6)
+        made = ReportNetwork().to(dtype)
+        if kind == "whole":
+            for value in made.parameters():
+                value.data = torch.randint(-1, 2, value.shape).to(dtype)
+            made.fc3.weight.data /= 1000  # keeps the softmax away from 0 and 1
+    return made
+
+
+def fast(reference: torch.nn.Module, momentum: float = 0.0) -> FastCNN:
+    return FastCNN({name: value.detach().numpy() for name, value in reference.named_parameters()}, momentum)
+
+
+def loaded(pixels: torch.Tensor) -> Activations:
+    activations = Activations(len(pixels), pixels.dtype)
+    activations.load(pixels)
+    return activations
+
+
+def assert_equal_gradients(reference: ReportNetwork, pixels: torch.Tensor) -> None:
+    labels, ours = labels_of(len(pixels)), fast(reference)
+    ours.add_gradients(loaded(pixels), labels)
+    F.cross_entropy(reference(pixels), labels, reduction="sum").backward()  # type: ignore[no-untyped-call]
+    for name, value in reference.named_parameters():
+        assert value.grad is not None
+        expected = value.grad.numpy()
+        scale = np.abs(expected).max()
+        assert_allclose(ours.gradients()[name], expected, rtol=0, atol=TOLERANCE[pixels.dtype] * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("kind", ["random", "sparse", "constant", "zero"])
+@pytest.mark.parametrize("size", [1, 65])
+def test_every_gradient_equals_autograd_s(size: int, kind: str, dtype: torch.dtype) -> None:
+    assert_equal_gradients(network(dtype=dtype), torch.from_numpy(images(kind, size)).to(dtype))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_of_tied_outputs_the_first_of_the_window_gets_the_gradient(dtype: torch.dtype) -> None:
+    reference, pixels = network("whole", dtype), torch.from_numpy(images("binary", 20)).to(dtype)
+    outputs = reference.conv1(pixels.view(-1, 1, 28, 28)).detach().unfold(2, 2, 2).unfold(3, 2, 2).flatten(-2)
+    tied = (outputs == outputs.amax(-1, keepdim=True)).sum(-1) > 1
+    assert tied.double().mean() > 0.1
+    assert_equal_gradients(reference, pixels)
+
+
+def test_an_activation_of_exactly_zero_passes_no_gradient() -> None:
+    reference = network()
+    for name, value in reference.named_parameters():
+        if name in ("conv1.bias", "conv2.bias", "fc1.bias", "fc2.bias"):
+            value.data.zero_()
+    ours = fast(reference)
+    ours.add_gradients(loaded(torch.zeros(3, 784, dtype=torch.float64)), labels_of(3))
+    assert [name for name, grad in ours.gradients().items() if grad.any()] == ["fc3.bias"]
+
+
+@pytest.mark.parametrize("size", [1, 65])
+def test_logits_equal_the_report_s_network(size: int) -> None:
+    for kind, dtype in product(["random", "constant"], TOLERANCE):
+        reference, pixels = network(dtype=dtype), torch.from_numpy(images(kind, size)).to(dtype)
+        expected = reference(pixels).detach()
+        found = fast(reference).infer(loaded(pixels)).T
+        assert_allclose(found, expected, rtol=0, atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_steps_equal_torch_sgd(momentum: float) -> None:
+    reference = network(dtype=torch.float32)
+    ours = fast(reference, momentum)
+    optimizer = torch.optim.SGD(reference.parameters(), lr=0.001, momentum=momentum)
+    for size in (64, 64, 64, 64, 9):
+        pixels, labels = torch.from_numpy(images("sparse", size)).float(), labels_of(size)
+        ours.add_gradients(loaded(pixels), labels)
+        ours.descend(0.001)
+        optimizer.zero_grad()
+        F.cross_entropy(reference(pixels), labels, reduction="sum").backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    for name, value in reference.named_parameters():
+        assert_allclose(ours.weights()[name], value.detach().numpy(), rtol=0, atol=AFTER_STEPS)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_so_for_the_same_images(value: float) -> None:
+    reference, pixels = network(), torch.from_numpy(images("random", 4))
+    pixels[2, 400] = value
+    expected = reference(pixels).isfinite().all(1)
+    assert expected.tolist() == [True, True, False, True]
+    ours, activations = fast(reference), loaded(pixels)
+    assert ours.infer(activations).isfinite().all(0).tolist() == expected.tolist()
+    ours.add_gradients(activations, labels_of(4))
+    ours.descend(0.001)
+    assert not ours.infer(activations).isfinite().any()
+
+
+def test_buffers_left_by_one_network_do_not_reach_another() -> None:
+    pixels, labels = torch.from_numpy(images("random", 8)).float(), labels_of(8)
+    clean, used = loaded(pixels), loaded(pixels)
+    broken = network(dtype=torch.float32)
+    broken.conv1.weight.data.fill_(float("nan"))
+    fast(broken).add_gradients(used, labels)
+    first, second = fast(network(dtype=torch.float32)), fast(network(dtype=torch.float32))
+    first.add_gradients(clean, labels)
+    second.add_gradients(used, labels)
+    for name, grad in first.gradients().items():
+        assert_array_equal(grad, second.gradients()[name])
+
+
+def test_weights_are_copies_with_the_reference_s_names_and_shapes() -> None:
+    ours = fast(build_network())
+    weights = ours.weights()
+    assert {name: value.shape for name, value in weights.items()} == {
+        name: tuple(value.shape) for name, value in build_network().named_parameters()
+    }
+    assert all(value.flags.c_contiguous for value in weights.values())
+    before = {name: value.copy() for name, value in weights.items()}
+    ours.add_gradients(loaded(torch.from_numpy(images("random", 3)).float()), labels_of(3))
+    ours.descend(0.1)
+    assert all(np.array_equal(weights[name], before[name]) for name in weights)
+    assert not np.array_equal(ours.weights()["conv1.weight"], before["conv1.weight"])
+
+
+def pack_of(dataset: Dataset, *, seeds: tuple[int, ...] = (0,), size: int = 300, **settings: object) -> CNNPack:
+    trials = [
+        Trial(model="cnn", subset_size=size, adaptive_lr=False, seed=seed, **settings)  # type: ignore[arg-type]
+        for seed in seeds
+    ]
+    data = PackData(dataset, {seed: subset_index(len(dataset.train.labels), size, seed) for seed in seeds})
+    return CNNPack(trials, data)
+
+
+def test_a_batch_larger_than_a_slice_takes_one_step(digits: Dataset) -> None:
+    size = SLICE + 50
+    pack = pack_of(digits, size=size, batch_size=size)
+    reference = ReportNetwork()
+    reference.load_state_dict({name: torch.tensor(value) for name, value in pack.weights(0).items()})
+    subset = pack.data.subsets[0]
+    loss = F.cross_entropy(reference(torch.from_numpy(subset.images)), torch.from_numpy(subset.labels), reduction="sum")
+    loss.backward()  # type: ignore[no-untyped-call]
+    pack.train_epoch({0: np.arange(size)}, [0.001])
+    for name, value in reference.named_parameters():
+        assert value.grad is not None
+        expected = (value.data - 0.001 * value.grad).numpy()
+        assert_allclose(pack.weights(0)[name], expected, rtol=0, atol=AFTER_STEPS)
+
+
+@pytest.mark.parametrize("size", [1, SLICE, SLICE + 1])
+def test_an_evaluation_is_the_report_s_network_s(size: int, digits: Dataset) -> None:
+    pack = pack_of(digits, seeds=(0, 1, 0), size=size)
+    for place, found in enumerate(pack.evaluate("train")):
+        reference = ReportNetwork()
+        reference.load_state_dict({name: torch.tensor(value) for name, value in pack.weights(place).items()})
+        data = pack.data.subsets[pack.trials[place].seed]
+        logits = reference(torch.from_numpy(data.images)).detach().numpy()
+        expected = Evaluation.of(data.labels, cross_entropy(logits, data.labels), logits.argmax(axis=1))
+        assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+        assert_array_equal(found.confusion, expected.confusion)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_a_restored_network_goes_on_to_the_bit(momentum: float, digits: Dataset) -> None:
+    order = {0: np.arange(300)}
+    first, second = (pack_of(digits, momentum=momentum) for _ in range(2))
+    first.train_epoch(order, [0.01])
+    assert bool(first.velocities(0)) == (momentum > 0)
+    second.restore(0, first.weights(0), first.velocities(0))
+    for pack in (first, second):
+        pack.train_epoch(order, [0.01])
+    assert_array_equal(first.weights(0)["fc1.weight"], second.weights(0)["fc1.weight"])
+
+
+def test_the_networks_that_are_kept_go_on_to_the_bit(digits: Dataset) -> None:
+    orders = {seed: np.random.default_rng(seed).permutation(300) for seed in (0, 1)}
+    pack, alone = pack_of(digits, seeds=(0, 1)), pack_of(digits, seeds=(1,))
+    pack.train_epoch(orders, [1e30, 0.01])
+    pack.keep([1])
+    pack.train_epoch(orders, [0.01])
+    for _ in range(2):
+        alone.train_epoch(orders, [0.01])
+    for name, value in alone.weights(0).items():
+        assert_array_equal(pack.weights(0)[name], value)
