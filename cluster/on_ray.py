@@ -4,21 +4,23 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from cluster.authentication import protect_token, use_token
 from cluster.port import (
     ClusterError,
+    Device,
     Done,
     Event,
     Failed,
     Failure,
     Item,
     Map,
+    Place,
     Progress,
     Result,
     Shared,
@@ -34,22 +36,41 @@ from ray.exceptions import RayError  # noqa: E402
 _ADDRESSES = "HOST:PORT of a running cluster, auto for the one on this machine, or none to start one"
 _TOKEN = "a cluster with token authentication wants its token in RAY_AUTH_TOKEN or in ~/.ray/auth_token"
 _PROBE_TIMEOUT_S = 5.0
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class TaskNeeds:
+    """What every task gets."""
+
+    cpus: int = 1
+    device: Literal["auto"] | Device = "cpu"  # auto: cuda where the cluster has a GPU
+    gpus: float = 1.0  # of one GPU; counts where the device is cuda
+
+    def on(self, device: Device) -> "TaskNeeds":
+        """Settle the device; a task on the CPU gets no GPU."""
+        return TaskNeeds(self.cpus, device, self.gpus if device == "cuda" else 0.0)
 
 
 @contextmanager
-def ray_map(*, address: str | None = None, workers: int | None = None, cpus_per_task: int = 1) -> Iterator[Map]:
-    """Connect to Ray and give a map that keeps at most `workers` tasks in flight.
+def ray_place(
+    *, address: str | None = None, workers: int | None = None, needs: TaskNeeds | None = None
+) -> Iterator[Place]:
+    """Connect to Ray and give a place whose map keeps at most `workers` tasks in flight.
 
     Without an address (given, or in RAY_ADDRESS) Ray is started here and stopped at the end, with token
-    authentication and without a dashboard. `workers` defaults to what the CPUs allow.
+    authentication and without a dashboard. `workers` defaults to what the CPUs and GPUs allow.
     Raises ClusterError where the cluster cannot be reached or has no place for a task.
     """
     if workers is not None and workers < 1:
         raise ClusterError(f"workers {workers}: allowed from 1")
-    _connect(address or os.environ.get("RAY_ADDRESS") or "local", workers, cpus_per_task)
+    needs = needs or TaskNeeds()
+    _connect(address or os.environ.get("RAY_ADDRESS") or "local", workers, needs.cpus)
     try:
-        places = _places(cpus_per_task)  # raises where no task fits, which would wait for ever
-        yield _bounded_map(workers or places, cpus_per_task)
+        device = _device(needs.device)
+        settled = needs.on(device)
+        places = _places(settled)  # raises where no task fits, which would wait for ever
+        yield Place(_bounded_map(workers or places, settled), workers or places, device)
     finally:
         ray.shutdown()
 
@@ -92,15 +113,35 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(f"Ray at {address!r}: nothing answers ({error}); allowed: {_ADDRESSES}") from error
 
 
-def _places(cpus_per_task: int) -> int:
-    """Count the tasks that the cluster's nodes have CPUs for at once."""
-    cpus = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    places = sum(int(count // cpus_per_task) for count in cpus)
+def _node_resources() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def _device(asked: Literal["auto"] | Device) -> Device:
+    """Settle where tasks compute; raises ClusterError where a GPU is asked for and no node has one."""
+    has_gpu = any(node.get("GPU", 0) >= 1 for node in _node_resources())
+    if asked == "cuda" and not has_gpu:
+        raise ClusterError("resources.device cuda: no node of the cluster has a GPU; allowed: auto or cpu")
+    return "cuda" if has_gpu and asked != "cpu" else "cpu"
+
+
+def _places(needs: TaskNeeds) -> int:
+    """Count the tasks that the cluster's nodes have CPUs, and GPUs where they need them, for at once."""
+    nodes = [node for node in _node_resources() if not needs.gpus or node.get("GPU", 0) >= 1]
+    places = sum(_places_on(node, needs) for node in nodes)
     if not places:
-        raise ClusterError(
-            f"resources.cpus_per_trial {cpus_per_task}: no node has as many; allowed: up to {int(max(cpus, default=0))}"
-        )
+        most = int(max((node.get("CPU", 0) for node in nodes), default=0))
+        which = "node with a GPU" if needs.gpus else "node"
+        raise ClusterError(f"resources.cpus_per_trial {needs.cpus}: no {which} has as many; allowed: up to {most}")
     return places
+
+
+def _places_on(node: Mapping[str, float], needs: TaskNeeds) -> int:
+    by_cpu = int(node.get("CPU", 0) // needs.cpus)
+    if not needs.gpus:
+        return by_cpu
+    # The share of a task lies on one GPU.
+    return min(by_cpu, int(node["GPU"]) * int(1 / needs.gpus + _ROUNDING))
 
 
 @dataclass(frozen=True)
@@ -119,9 +160,10 @@ def _apply(task: Task[Any, Any, Any, Any], item: Any, shared: Any) -> Generator[
         yield _Returned(result)
 
 
-def _bounded_map(workers: int, cpus_per_task: int) -> Map:
-    # Ray caps OMP_NUM_THREADS at num_cpus. Retrying is the caller's to decide: a task here runs once.
-    remote = ray.remote(num_cpus=cpus_per_task, max_retries=0)(_apply)
+def _bounded_map(workers: int, needs: TaskNeeds) -> Map:
+    # Ray caps OMP_NUM_THREADS at num_cpus. Retrying is the caller's to decide: a task here runs once. Left alone, Ray
+    # ends a worker after one task on a GPU: max_calls=0 keeps it, its imports and its CUDA context.
+    remote = ray.remote(num_cpus=needs.cpus, num_gpus=needs.gpus, max_calls=0, max_retries=0)(_apply)
 
     def map_on_ray(
         task: Task[Item, Shared, Value, Result], items: Iterable[Item], shared: Shared

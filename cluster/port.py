@@ -5,7 +5,8 @@ applies it to every item and yields what happens, in the order in which it happe
 
     Progress(item, value)*   then   Done(item, result)  or  Failed(item, failure)
 
-for every item, interleaved. A task that raises or crashes never takes another along.
+for every item, interleaved. A task that raises or crashes never takes another along. A place to run is its map, and
+what there is to know of it: how many tasks run there at once, and on what.
 """
 
 import traceback
@@ -17,6 +18,9 @@ Item = TypeVar("Item")
 Shared = TypeVar("Shared")
 Value = TypeVar("Value")
 Result = TypeVar("Result")
+
+
+Device = Literal["cpu", "cuda"]
 
 
 class ClusterError(Exception):
@@ -72,3 +76,12 @@ class Map(Protocol):
     def __call__(
         self, task: Task[Item, Shared, Value, Result], items: Iterable[Item], shared: Shared
     ) -> Iterator[Event[Item, Value, Result]]: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where tasks run."""
+
+    map: Map
+    workers: int = 1  # tasks at once
+    device: Device = "cpu"

@@ -11,6 +11,7 @@ The Python API, with the verbs of the command line:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobs.api import compact_store as compact_store
     from jobs.api import list_jobs as list_jobs
     from jobs.api import plan_grid as plan_grid
     from jobs.api import read_confusion as read_confusion
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from jobs.api import read_trials as read_trials
     from jobs.api import report_job as report_job
     from jobs.api import submit_grid as submit_grid
+    from jobs.api import verify_job as verify_job
 
 __all__ = [
+    "compact_store",
     "list_jobs",
     "plan_grid",
     "read_confusion",
@@ -29,6 +32,7 @@ __all__ = [
     "read_trials",
     "report_job",
     "submit_grid",
+    "verify_job",
 ]
 
 

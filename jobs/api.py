@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
 from cluster.in_process import map_in_process
-from cluster.port import Map
+from cluster.port import ClusterError, Device, Place
+from jobs.compaction import Compaction, compact
 from jobs.errors import DamagedPartWarning, InputError
 from jobs.grid import Grid, load_grid
 from jobs.jobfile import Job, find_job, read_jobs
-from jobs.results import summarize_job
+from jobs.results import SUMMARY_COLUMNS, summarize_job
 from jobs.store import Parts, open_store, read_parts
-from jobs.submit import PackEvent, Plan, close_job, make_plan, open_job, run_job
-from jobs.tables import confusion_table, metrics_table, trials_table
-from mnist_core.datasets import load_dataset
+from jobs.submit import PackEvent, Plan, check_precision, close_job, make_plan, open_job, run_job
+from jobs.tables import (
+    CONFUSION_COLUMNS,
+    METRICS_COLUMNS,
+    TRIALS_COLUMNS,
+    confusion_table,
+    metrics_table,
+    trials_table,
+)
+from mnist_core.datasets import NAMED_DATASETS, fetch_mnist, find_mnist, load_dataset
+from mnist_core.devices import has_cuda
 
 if TYPE_CHECKING:
     from jobs.report import Report
+    from jobs.verification import Verification
 
 StorePath = str | Path
 
@@ -46,28 +58,60 @@ def submit_grid(
 ) -> Job:
     """Train what a grid file (or a plan, which brings its store) asks for and the store lacks; return the job's record.
 
-    Runs on the Ray cluster at `address` or RAY_ADDRESS, else on a Ray started here; at most `workers` trials at once.
+    Runs on the Ray cluster at `address` or RAY_ADDRESS, else on a Ray started here; at most `workers` tasks at once.
     Raises InputError, StoreError, mnist_core's DataError and cluster's ClusterError, before anything is written.
     """
     plan = grid if isinstance(grid, Plan) else plan_grid(grid, store)
     if not plan.new:
         return close_job(open_job(plan), plan.store, "finished")
-    dataset = load_dataset(plan.grid.dataset_source())
-    if dataset.fingerprint != plan.grid.dataset_info.fingerprint:
-        raise InputError(f"dataset {dataset.name}: has changed since the grid was read; submit the grid again")
-    with _place(plan.grid, address, workers, in_process) as run_map:
-        return run_job(open_job(plan), plan, dataset, run_map, observe)
+    source = plan.grid.dataset_source()
+    if source == "mnist" and find_mnist() is None:
+        fetch_mnist()
+    # The dataset is read while Ray starts, which takes seconds and mostly waits.
+    with ThreadPoolExecutor(1) as reader:
+        loading = reader.submit(load_dataset, source)
+        with _place(plan.grid, address, workers, in_process) as place:
+            dataset = loading.result()
+            if dataset.fingerprint != plan.grid.dataset_info.fingerprint:
+                raise InputError(f"dataset {dataset.name}: has changed since the grid was read; submit the grid again")
+            check_precision(plan, place.device)
+            return run_job(open_job(plan), plan, dataset, place, observe)
 
 
 @contextmanager
-def _place(grid: Grid, address: str | None, workers: int | None, in_process: bool) -> Iterator[Map]:
+def _place(grid: Grid, address: str | None, workers: int | None, in_process: bool) -> Iterator[Place]:
+    resources = grid.resources
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
     if in_process:
-        yield map_in_process
+        yield Place(map_in_process, device=_device_here(resources.device))
         return
-    from cluster.on_ray import ray_map  # half a second to import: only where trials run on Ray
+    from cluster.on_ray import TaskNeeds, ray_place  # half a second to import: only where trials run on Ray
 
-    with ray_map(address=address, workers=workers, cpus_per_task=grid.resources.cpus_per_trial) as run_map:
-        yield run_map
+    device = _device_here(resources.device) if address == "local" else resources.device
+    needs = TaskNeeds(resources.cpus_per_trial, device, resources.gpus_per_task)
+    with ray_place(address=address, workers=workers, needs=needs) as place:
+        yield place
+
+
+def _device_here(asked: Literal["auto"] | Device) -> Device:
+    """Settle the device of this machine; raises ClusterError where a GPU is asked for and there is none."""
+    if asked == "cpu":
+        return "cpu"
+    if has_cuda():
+        return "cuda"
+    if asked == "cuda":
+        raise ClusterError("resources.device cuda: torch finds no GPU on this machine; allowed: auto or cpu")
+    return "cpu"
+
+
+def compact_store(store: StorePath = "results") -> Compaction:
+    """Merge the store's small parts into larger ones, which are read faster; what they hold stays the same.
+
+    Safe at any moment, also while jobs run and readers read. Raises StoreError; nothing is lost then.
+    """
+    done = compact(open_store(Path(store)))
+    _warn_of(done.damaged)
+    return done
 
 
 def list_jobs(store: StorePath = "results") -> list[Job]:
@@ -85,31 +129,47 @@ def report_job(store: StorePath, job: str) -> Report:
     return report
 
 
+def verify_job(store: StorePath, job: str, rerun: int = 0) -> Verification:
+    """Check every byte of a job (its id, or a name's latest job), and train `rerun` of its trials again to compare.
+
+    Raises InputError where trials are to be trained and the dataset is not the one that the job had.
+    """
+    from jobs import verification  # draws, like report
+
+    opened = open_store(Path(store))
+    found = find_job(opened, job)
+    name, fingerprint = found["dataset"]["name"], found["dataset"]["fingerprint"]
+    dataset = load_dataset(name if name in NAMED_DATASETS else Path(name)) if rerun else None
+    if dataset and dataset.fingerprint != fingerprint:
+        raise InputError(f"dataset {name}: is not the one that job {found['job_id']} was trained on; allowed: that one")
+    return verification.verify_job(opened, found, dataset, rerun)
+
+
 def read_summary(store: StorePath, job: str) -> pa.Table:
     """Return one row per configuration over what the store holds now (columns: jobs.summary.SUMMARY)."""
-    return summarize_job(*_job_and_parts(store, job))
+    return summarize_job(*_job_and_parts(store, job, SUMMARY_COLUMNS))
 
 
 def read_trials(store: StorePath, job: str) -> pa.Table:
     """Return one row per stored trial (columns: jobs.schemas.TRIALS)."""
-    return trials_table(_job_and_parts(store, job)[1].table)
+    return trials_table(_job_and_parts(store, job, TRIALS_COLUMNS)[1].table)
 
 
 def read_metrics(store: StorePath, job: str) -> pa.Table:
     """Return one row per stored trial and epoch (columns: jobs.schemas.METRICS)."""
-    return metrics_table(_job_and_parts(store, job)[1].table)
+    return metrics_table(_job_and_parts(store, job, METRICS_COLUMNS)[1].table)
 
 
 def read_confusion(store: StorePath, job: str) -> pa.Table:
     """Return one row per finished trial, actual and predicted digit (columns: jobs.schemas.CONFUSION)."""
-    return confusion_table(_job_and_parts(store, job)[1].table)
+    return confusion_table(_job_and_parts(store, job, CONFUSION_COLUMNS)[1].table)
 
 
-def _job_and_parts(store: StorePath, job: str) -> tuple[Job, Parts]:
-    """Find a job and read its rows; every damaged part is a DamagedPartWarning."""
+def _job_and_parts(store: StorePath, job: str, columns: Sequence[str]) -> tuple[Job, Parts]:
+    """Find a job and read these columns of its rows; every damaged part is a DamagedPartWarning."""
     opened = open_store(Path(store))
     found = find_job(opened, job)
-    parts = read_parts(opened, found["trial_ids"])
+    parts = read_parts(opened, found["trial_ids"], columns)
     _warn_of(parts.damaged)
     return found, parts
 

@@ -113,11 +113,11 @@ def plan(grid: GridArgument, store: StoreOption = STORE) -> None:
     Example: mnistjobs plan grid.yaml
     """
     from jobs.api import plan_grid
-    from jobs.terminal import plan_line, plan_table, print_table
+    from jobs.terminal import cpu_places, plan_line, plan_table, print_table
 
     made = plan_grid(grid, store)
     print_table(plan_table(made))
-    _say(plan_line(made, store))
+    _say(plan_line(made, store, cpu_places(made)))
 
 
 @app.command()
@@ -128,7 +128,7 @@ def submit(
         str | None, typer.Option(envvar="RAY_ADDRESS", metavar="HOST:PORT", help="An existing Ray cluster.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Trials at once; default: as the CPUs allow.")
+        int | None, typer.Option(min=1, metavar="N", help="Tasks at once; default: as the CPUs and GPUs allow.")
     ] = None,
     in_process: Annotated[bool, typer.Option("--in-process", help="Run here one by one, without Ray.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the result only.")] = False,
@@ -140,15 +140,16 @@ def submit(
     from rich.console import Console
 
     from jobs.api import plan_grid, report_job, submit_grid
-    from jobs.terminal import LiveView, failures_line, fetch_mnist_with_bar, plan_line
+    from jobs.terminal import LiveView, cpu_places, failures_line, fetch_mnist_with_bar, plan_line
+    from mnist_core.datasets import find_mnist
 
     if in_process and workers:
         raise InputError(f"--workers {workers}: trials run one by one with --in-process; leave one of the two out")
     with _interruptible():
         made = plan_grid(grid, store)
         if not quiet:
-            _say(plan_line(made, store))
-        if made.new and made.grid.dataset_source() == "mnist" and not quiet:
+            _say(plan_line(made, store, None if address else workers or cpu_places(made)))
+        if made.new and made.grid.dataset_source() == "mnist" and find_mnist() is None and not quiet:
             fetch_mnist_with_bar()
         with LiveView(made, Console(stderr=True, quiet=quiet)) as view:
             job = submit_grid(made, address=address, workers=workers, in_process=in_process, observe=view.observe)
@@ -191,6 +192,27 @@ def report(job: JobArgument, store: StoreOption = STORE) -> None:
     _print_report(report_job(store, job))
 
 
+@app.command("verify")
+def verify_job_(
+    job: JobArgument,
+    store: StoreOption = STORE,
+    rerun: Annotated[int, typer.Option(min=0, metavar="N", help="Trials, chosen at random, to train again.")] = 0,
+) -> None:
+    """Check every byte of a job; with --rerun, train some of its trials again.
+
+    Example: mnistjobs verify report --rerun 3
+    """
+    from jobs.api import verify_job
+
+    found = verify_job(store, job, rerun)
+    for problem in found.problems:
+        _say(problem, err=True)
+    again = f", {found.rerun} trained again" if rerun else ""
+    _say(f"{found.trials} trials with their weights, {found.tables} tables{again}: {len(found.problems)} problems")
+    if found.problems:
+        sys.exit(SOME_FAILED)
+
+
 @app.command("list")
 def list_(store: StoreOption = STORE) -> None:
     """List the jobs of a store, oldest first.
@@ -204,6 +226,19 @@ def list_(store: StoreOption = STORE) -> None:
         print_table(job_table(jobs))
     else:
         _say(f"No jobs in {store} yet; `mnistjobs submit GRID` makes one")
+
+
+@app.command()
+def compact(store: StoreOption = STORE) -> None:
+    """Merge a store's small parts into larger ones.
+
+    Example: mnistjobs compact
+    """
+    from jobs.api import compact_store
+
+    done = compact_store(store)
+    what = f"{len(done.merged)} parts merged into {len(done.written)}" if done.merged else "no small parts to merge"
+    _say(f"{store}: {what}")
 
 
 @app.command()

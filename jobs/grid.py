@@ -82,6 +82,10 @@ class Resources(Section):
     """What every task gets."""
 
     cpus_per_trial: int = Field(default=1, strict=True, ge=1, le=1024, description="Threads per task.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: cuda where there is a GPU.")
+    gpus_per_task: float = Field(
+        default=1.0, strict=True, gt=0, le=1, description="Share of a GPU per task; 0.5 puts two tasks on each."
+    )
 
 
 class Grid(Section):

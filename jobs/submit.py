@@ -12,13 +12,16 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-from cluster.port import Done, Event, Failed, Failure, Map
+from cluster.port import Done, Event, Failed, Failure, Place
+from jobs.errors import InputError
 from jobs.grid import Grid
 from jobs.jobfile import Job, create_job, write_job
-from jobs.store import Store, stored_ids
+from jobs.packs import make_packs
+from jobs.store import Store, is_stored
 from jobs.task import Pack, Shared, Written, run_pack, versions
-from mnist_core.cost import flops
+from jobs.timings import Timings, learn_timings, read_timings
 from mnist_core.datasets import Dataset
+from mnist_core.pack import Device
 from mnist_core.trial import Trial, trial_id
 
 PackEvent = Event[Pack, int, Written]
@@ -32,6 +35,7 @@ class Plan:
     store: Store
     trials: Mapping[str, Trial]  # by trial_id, in the grid's order
     stored: frozenset[str]
+    timings: Timings
 
     @cached_property
     def new(self) -> tuple[str, ...]:
@@ -43,20 +47,37 @@ class Plan:
 
         def place(identity: str) -> tuple[int, float]:
             trial = self.trials[identity]
-            return rank[trial.seed], -self.flops(trial)
+            return rank[trial.seed], -self.timings.expected_seconds(trial)
 
         return tuple(sorted((each for each in self.trials if each not in self.stored), key=place))
 
-    def flops(self, trial: Trial) -> float:
-        """Return the expected cost of a trial."""
-        return flops(trial, self.grid.dataset_info.validation_size)
+    def expected_seconds(self, workers: int) -> float | None:
+        """How long so many workers take for the new trials, or None where nothing tells."""
+        trials = [self.trials[identity] for identity in self.new]
+        if not all(map(self.timings.is_grounded, trials)):
+            return None
+        seconds = list(map(self.timings.expected_seconds, trials))
+        return max(sum(seconds) / workers, *seconds) if seconds else 0.0
 
 
 def make_plan(grid: Grid, store: Store) -> Plan:
     """Hold the grid against the store; nothing runs and nothing is written."""
-    fingerprint = grid.dataset_info.fingerprint
-    trials = {trial_id(trial, fingerprint): trial for trial in grid.trials()}
-    return Plan(grid, store, trials, stored_ids(store) & trials.keys())
+    info = grid.dataset_info
+    trials = {trial_id(trial, info.fingerprint): trial for trial in grid.trials()}
+    stored = read_timings(store)
+    device: Device = "cuda" if grid.resources.device == "cuda" else "cpu"
+    timings = learn_timings(stored, info.fingerprint, info.validation_size, device)
+    return Plan(grid, store, trials, frozenset(trials.keys() & stored["trial_id"].to_pylist()), timings)
+
+
+def check_precision(plan: Plan, device: Device) -> None:
+    """Raise InputError where a trial to train asks for a precision that the device does not have."""
+    asked = {plan.trials[identity].precision for identity in plan.new} - {"float32"}
+    if asked and device == "cpu":
+        raise InputError(
+            f"precision {', '.join(sorted(asked))}: the trials would run on the CPU; allowed there: float32 "
+            "(tf32 and bfloat16 need a GPU, see resources.device)"
+        )
 
 
 def open_job(plan: Plan) -> Job:
@@ -73,16 +94,24 @@ def open_job(plan: Plan) -> Job:
     return create_job(plan.store, plan.grid.name, content)
 
 
-def run_job(job: Job, plan: Plan, dataset: Dataset, run_map: Map, observe: Callable[[PackEvent], None]) -> Job:
-    """Train what the plan lacks and return the job as it ended; `observe` sees every event as it happens."""
-    packs = [Pack((plan.trials[identity],)) for identity in plan.new]
-    shared = Shared(dataset, plan.store.root)
+def run_job(job: Job, plan: Plan, dataset: Dataset, place: Place, observe: Callable[[PackEvent], None]) -> Job:
+    """Train what the plan lacks and return the job as it ended; `observe` sees every event as it happens.
+
+    Where a pack of several trials fails, each of them is tried once more by itself.
+    """
+    shared = Shared(dataset, plan.store.root, place.device)
+    trials = [plan.trials[identity] for identity in plan.new]
+    packs = list(map(Pack, make_packs(trials, plan.timings.expected_seconds, place.workers, place.device)))
     failures: list[dict[str, str]] = []
     try:
-        for event in _checked(run_map(run_pack, packs, shared), plan.store):
-            if isinstance(event, Failed):
-                failures.extend(_failures(event, dataset.fingerprint))
-            observe(event)
+        while packs:
+            again: list[Pack] = []
+            for event in _checked(place.map(run_pack, packs, shared), plan.store, dataset.fingerprint):
+                if isinstance(event, Failed):
+                    again += event.item.alone()
+                    failures += [] if event.item.alone() else _failures(event, dataset.fingerprint)
+                observe(event)
+            packs = again
     except BaseException:
         close_job(job, plan.store, "interrupted", failures)
         raise
@@ -96,10 +125,11 @@ def close_job(job: Job, store: Store, status: str, failures: Iterable[Mapping[st
     return ended
 
 
-def _checked(events: Iterable[PackEvent], store: Store) -> Iterator[PackEvent]:
+def _checked(events: Iterable[PackEvent], store: Store, fingerprint: str) -> Iterator[PackEvent]:
     """Turn a task whose part is not in the store, as seen from here, into a failed one."""
     for event in events:
-        if isinstance(event, Done) and not (store.parts / event.result.part).exists():
+        trial_ids = [trial_id(trial, fingerprint) for trial in event.item.trials]
+        if isinstance(event, Done) and not is_stored(store, event.result.part, trial_ids):
             message = (
                 f"host {event.result.host} wrote its part to its own {store.root}; "
                 "allowed: a store that all nodes of the cluster share"

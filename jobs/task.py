@@ -3,9 +3,9 @@
 import platform
 import socket
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -18,6 +18,8 @@ from threadpoolctl import ThreadpoolController
 from jobs.schemas import PART
 from jobs.store import Store, write_part, write_weights
 from mnist_core.datasets import Dataset
+from mnist_core.errors import OutOfDeviceMemory
+from mnist_core.pack import Device
 from mnist_core.training import EpochRecord, TrialResult, train
 from mnist_core.trial import NUMERICS_VERSION, Trial, trial_id
 
@@ -31,6 +33,10 @@ class Pack:
     trials: tuple[Trial, ...]
     attempt: int = 1  # how often these trials have been started in this job, this time included
 
+    def alone(self) -> "list[Pack]":
+        """Return the packs in which to try these trials again after a failure: each by itself, but only once."""
+        return [Pack((trial,), self.attempt + 1) for trial in self.trials] if len(self.trials) > 1 else []
+
 
 @dataclass(frozen=True, eq=False)
 class Shared:
@@ -38,6 +44,7 @@ class Shared:
 
     dataset: Dataset
     store: Path
+    device: Device = "cpu"
     numerics_version: int = NUMERICS_VERSION
 
 
@@ -61,20 +68,40 @@ def run_pack(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
             f"mnistjobs on {socket.gethostname()} has numerics {NUMERICS_VERSION}, "
             f"the submitter {shared.numerics_version}; install one version everywhere"
         )
-    store = Store(shared.store)
-    rows = []
+    results: list[tuple[TrialResult, datetime]] = []
     with _capped_threads(pack.trials[0]):
-        epochs_done, reported = 0, time.monotonic()
-        for record in train(pack.trials, shared.dataset):
+        epochs_done, reported = dict.fromkeys(pack.trials, 0), time.monotonic()
+        for record in _train_within_memory(pack.trials, shared.dataset, shared.device):
             if isinstance(record, TrialResult):
-                rows.append(_commit_weights(record, pack, shared.dataset, store))
+                results.append((record, datetime.now(UTC)))
                 continue
-            epochs_done += 1
+            epochs_done[record.trial] = record.epoch
             if time.monotonic() - reported >= PROGRESS_INTERVAL_S:
                 reported = time.monotonic()
-                yield epochs_done
-    part = write_part(store, pa.Table.from_pylist(rows, schema=PART))
-    return Written(part, socket.gethostname(), tuple(row["status"] for row in rows))
+                yield sum(epochs_done.values())
+    part = _commit(results, pack, shared)
+    return Written(part, socket.gethostname(), tuple(result.status for result, _ in results))
+
+
+def _train_within_memory(
+    trials: Sequence[Trial], dataset: Dataset, device: Device
+) -> Iterator[EpochRecord | TrialResult]:
+    """Train as `train` does; where the pack does not fit its device, train its halves one after the other."""
+    ended: set[Trial] = set()
+    try:
+        for record in train(trials, dataset, device):
+            yield record
+            if isinstance(record, TrialResult):
+                ended.add(record.trial)
+        return
+    except OutOfDeviceMemory:
+        if len(trials) == 1:
+            raise
+    # Not where the exception is handled: its traceback holds what has to be free by now.
+    left = [trial for trial in trials if trial not in ended]
+    for half in (left[: len(left) // 2], left[len(left) // 2 :]):
+        if half:
+            yield from _train_within_memory(half, dataset, device)
 
 
 @contextmanager
@@ -95,16 +122,31 @@ def _thread_pools(model: str) -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _commit_weights(result: TrialResult, pack: Pack, dataset: Dataset, store: Store) -> dict[str, Any]:
-    """Write a trial's weights; return its row of the part."""
-    identity = trial_id(result.trial, dataset.fingerprint)
+def _commit(results: Sequence[tuple[TrialResult, datetime]], pack: Pack, shared: Shared) -> str:
+    """Write the trials' weights, then their part; return its name."""
+    store = Store(shared.store)
+    identities = [trial_id(result.trial, shared.dataset.fingerprint) for result, _ in results]
+    weights = write_weights(store, {key: result.weights for key, (result, _) in zip(identities, results, strict=True)})
+    rows = [
+        {
+            "trial_id": identity,
+            **_row(result, shared),
+            "attempt": pack.attempt,
+            "finished_at": finished_at,
+            "weights_sha256": weights[identity],
+        }
+        for identity, (result, finished_at) in zip(identities, results, strict=True)
+    ]
+    return write_part(store, pa.Table.from_pylist(rows, schema=PART))
+
+
+def _row(result: TrialResult, shared: Shared) -> dict[str, Any]:
     last = result.epochs[-1]
     return {
-        "trial_id": identity,
         "status": result.status,
-        "settings": asdict(result.trial),
-        "dataset": dataset.name,
-        "dataset_fingerprint": dataset.fingerprint,
+        "settings": vars(result.trial),
+        "dataset": shared.dataset.name,
+        "dataset_fingerprint": shared.dataset.fingerprint,
         "test_accuracy": result.test_accuracy,
         "test_loss": result.test_loss,
         "train_accuracy": last.train_accuracy,
@@ -113,14 +155,11 @@ def _commit_weights(result: TrialResult, pack: Pack, dataset: Dataset, store: St
         "validation_loss": last.validation_loss,
         "epochs_run": len(result.epochs),
         "seconds": result.seconds,
-        "device": "cpu",
+        "device": shared.device,
         "host": socket.gethostname(),
-        "attempt": pack.attempt,
-        "finished_at": datetime.now(UTC),
         **versions(),
         "epochs": [_epoch_fields(record) for record in result.epochs],
         "confusion": None if result.confusion is None else result.confusion.ravel().tolist(),
-        "weights_sha256": write_weights(store, identity, result.weights),
     }
 
 

@@ -1,6 +1,8 @@
 """What a person sees in a terminal: tables, and a job while it runs."""
 
+import os
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +39,8 @@ from mnist_core.trial import Trial
 
 _MOST_LINES = 8  # running trials shown at once
 _MOST_ROWS = 40  # configurations that a plan lists
+_MOST_SUMMARIZED = 1000  # configurations that a summary lists; laying out 10,000 takes rich ten seconds
+_WORTH_SAYING_S = 5.0  # of expected time
 _SILENCE_S = 30.0  # without a terminal, a line at least this often
 _PIPE_WIDTH = 400  # columns
 _NOTED = ("diverged", "failed")  # what the note says as well
@@ -52,8 +56,8 @@ class LiveView:
         self._console = console
         self._started = self._said = time.monotonic()
         self._done = 0
-        self._done_flops = 0.0
-        self._all_flops = sum(plan.flops(plan.trials[identity]) for identity in plan.new)
+        self._done_s = 0.0  # expected seconds of what is done
+        self._all_s = sum(plan.timings.expected_seconds(plan.trials[identity]) for identity in plan.new)
         self._running: dict[Pack, int] = {}  # epochs done
         self._varying = _varying_settings(plan.trials.values())
         self._bar = Progress(
@@ -86,8 +90,10 @@ class LiveView:
             self._running[event.item] = event.value
         else:
             self._running.pop(event.item, None)
-            self._done += len(event.item.trials)
-            self._done_flops += self._flops(event.item)
+            is_tried_again = isinstance(event, Failed) and event.item.alone()
+            if not is_tried_again:
+                self._done += len(event.item.trials)
+                self._done_s += self._expected_seconds(event.item)
             if not self._live or isinstance(event, Failed) or "diverged" in event.result.statuses:
                 self._say(self._line(event))
         if self._live:
@@ -103,13 +109,23 @@ class LiveView:
         self._console.print(Text(line), soft_wrap=True, highlight=False)
 
     def _line(self, event: Done[Pack, Written] | Failed[Pack]) -> str:
-        names = ", ".join(map(self._name, event.item.trials))
         if isinstance(event, Failed):
-            outcome = f"failed: {make_inert(event.failure.message)}"
+            again = "; each of them is tried again by itself" if event.item.alone() else ""
+            outcome = f"failed: {make_inert(event.failure.message)}{again}"
+        elif len(event.item.trials) == 1:
+            outcome = event.result.statuses[0]
         else:
-            outcome = ", ".join(event.result.statuses)
+            counts = Counter(event.result.statuses)
+            outcome = ", ".join(f"{counts[status]} {status}" for status in sorted(counts, reverse=True))
         left = "" if self._live else self._time_left()
-        return f"[{self._done}/{len(self._plan.new)}] {names}: {outcome}" + (f"  {left}" if left else "")
+        return f"[{self._done}/{len(self._plan.new)}] {self._pack_name(event.item)}: {outcome}" + (
+            f"  {left}" if left else ""
+        )
+
+    def _pack_name(self, pack: Pack) -> str:
+        """Name a pack by its first trial."""
+        more = len(pack.trials) - 1
+        return self._name(pack.trials[0]) + (f" and {more} more" if more else "")
 
     def _name(self, trial: Trial) -> str:
         """Name a trial by what the study varies."""
@@ -120,24 +136,24 @@ class LiveView:
     def _epochs_of(self) -> list[str]:
         """Say how far each running pack is."""
         lines = [
-            f"{self._name(pack.trials[0])}: epoch {epochs // len(pack.trials)} of {pack.trials[0].epochs}"
+            f"{self._pack_name(pack)}: epoch {epochs // len(pack.trials)} of {pack.trials[0].epochs}"
             for pack, epochs in self._running.items()
         ]
         return lines[:_MOST_LINES]
 
-    def _flops(self, pack: Pack) -> float:
-        return sum(map(self._plan.flops, pack.trials))
+    def _expected_seconds(self, pack: Pack) -> float:
+        return sum(map(self._plan.timings.expected_seconds, pack.trials))
 
     def _time_left(self) -> str:
-        """Extrapolate from the arithmetic done so far."""
+        """Extrapolate from what was expected of the trials done so far."""
         under_way = sum(
-            self._flops(pack) * epochs / (pack.trials[0].epochs * len(pack.trials))
+            self._expected_seconds(pack) * epochs / (pack.trials[0].epochs * len(pack.trials))
             for pack, epochs in self._running.items()
         )
-        done = self._done_flops + under_way
+        done = self._done_s + under_way
         if not done or self._done == len(self._plan.new):
             return ""
-        seconds = (time.monotonic() - self._started) * (self._all_flops - done) / done
+        seconds = (time.monotonic() - self._started) * (self._all_s - done) / done
         return f"about {_duration(seconds)} left"
 
 
@@ -191,8 +207,11 @@ def summary_table(summary: pa.Table) -> Table:
     }
     shown = [place for place, name in enumerate(header) if name not in _NOTED]
     # Of a note, the reasons: how many there are of how many stands under n.
-    cells = [[row[place].replace(" %", "").rpartition(": ")[2] for place in shown] for row in rows]
-    return _table([percent.get(header[place], header[place]) for place in shown], cells)
+    cells = [[row[place].replace(" %", "").rpartition(": ")[2] for place in shown] for row in rows[:_MOST_SUMMARIZED]]
+    table = _table([percent.get(header[place], header[place]) for place in shown], cells)
+    if len(rows) > _MOST_SUMMARIZED:
+        table.caption = f"and {len(rows) - _MOST_SUMMARIZED} more configurations; --format csv gives all"
+    return table
 
 
 def plan_table(plan: Plan) -> Table:
@@ -209,10 +228,20 @@ def plan_table(plan: Plan) -> Table:
     return table
 
 
-def plan_line(plan: Plan, store: Path) -> str:
-    """Count a plan's trials: all, found in the store, and to train."""
+def plan_line(plan: Plan, store: Path, workers: int | None) -> str:
+    """Count a plan's trials: all, found in the store, and to train; with the time that so many workers may take."""
     found, new = len(plan.stored), len(plan.new)
-    return f"{plan.grid.name}: {len(plan.trials)} trials, {found} found in {store}, {new} to train"
+    line = f"{plan.grid.name}: {len(plan.trials)} trials, {found} found in {store}, {new} to train"
+    expected = plan.expected_seconds(workers) if workers else None
+    if expected is None or expected < _WORTH_SAYING_S:
+        return line
+    return f"{line} (~{_duration(expected)} with {workers} at once)"
+
+
+def cpu_places(plan: Plan) -> int | None:
+    """Count the trials that this machine's CPUs run at once, or None where they do not decide."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return None if plan.timings.device == "cuda" else max(1, cpus // plan.grid.resources.cpus_per_trial)
 
 
 def failures_line(job: Job) -> str:
@@ -238,7 +267,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
             Text(lines),
             justify="left" if name in _LEFT else "right",
             no_wrap=name != "note",
-            min_width=None if name == "note" else longest,
+            # Told, a width need not be measured, cell by cell and five times over.
+            width=None if name == "note" else longest,
         )
     for row in rows:
         table.add_row(*(Text(make_inert(cell)) for cell in row))

@@ -30,11 +30,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="session")
 def ray_of_two() -> Iterator[Map]:
     """One local Ray with two workers for the whole test run: it takes seconds to start."""
-    from cluster.on_ray import ray_map
+    from cluster.on_ray import ray_place
 
     os.environ.pop("RAY_ADDRESS", None)
-    with ray_map(workers=2) as run_map:
-        yield run_map
+    with ray_place(workers=2) as place:
+        yield place.map
     with warnings.catch_warnings():
         # Ray leaves its processes and their pipes to the collector of garbage.
         warnings.simplefilter("ignore", ResourceWarning)

@@ -7,8 +7,10 @@ from command_line import write_grid
 from idx_files import write_idx_folder
 
 import jobs
+from cluster.port import Done
 from jobs.errors import InputError
 from jobs.schemas import CONFUSION, METRICS, TRIALS
+from jobs.submit import PackEvent
 from jobs.summary import SUMMARY
 
 
@@ -39,6 +41,7 @@ def test_a_dataset_that_changes_after_the_grid_was_read_is_refused(grid: Path, t
 
 
 def test_observers_see_every_trial_end(grid: Path, tmp_path: Path) -> None:
-    events: list[object] = []
+    events: list[PackEvent] = []
     jobs.submit_grid(grid, tmp_path / "results", in_process=True, observe=events.append)
-    assert [type(event).__name__ for event in events] == ["Done"] * 3
+    assert all(isinstance(event, Done) for event in events)
+    assert sorted(trial.seed for event in events for trial in event.item.trials) == [0, 1, 2]

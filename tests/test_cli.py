@@ -16,7 +16,8 @@ from command_line import GRID, finish, run, said, start, write_grid
 from jobs.api import plan_grid
 from jobs.cli import BAD_INPUT, INTERRUPTED, SOME_FAILED
 
-COMMANDS = ["", "init", "plan", "submit", "summary", "report", "list", "schema", "data", "data fetch", "data verify"]
+COMMANDS = ["", "init", "plan", "submit", "summary", "report", "list", "compact", "schema"]
+COMMANDS += ["data", "data fetch", "data verify"]
 HEAVY = {"torch", "ray", "matplotlib", "sklearn", "scipy"}  # to import any of them takes longer than --help may
 HOSTILE = "re\x1b[31m\u202e[red]x"  # red from here on, right to left, and markup
 
@@ -99,16 +100,17 @@ def test_a_second_submit_trains_nothing_and_says_how_many_it_found(finished: Pat
     assert sorted(Path("results/parts").iterdir()) == parts
 
 
-def test_without_a_terminal_every_trial_gets_a_plain_line(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_every_pack_gets_a_plain_line(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in many a CI: no reason for a bar that moves
+    grid.write_text(GRID.replace("[20]", "[20, 60]"))  # a pack has one shape
     lines = run("submit", grid, "--in-process").err.splitlines()
-    assert lines[0].startswith("[1/3] mlp 20 fixed seed 0: finished  about ")
-    assert lines[2:] == ["[3/3] mlp 20 fixed seed 2: finished"]
+    assert lines[0].startswith("[3/6] mlp 60 fixed seed 0 and 2 more: 3 finished  about ")
+    assert lines[1:] == ["[6/6] mlp 20 fixed seed 0 and 2 more: 3 finished"]
 
 
 def test_lines_name_every_setting_that_the_grid_varies(grid: Path) -> None:
     grid.write_text(GRID.replace("learning_rate: 0.01, ", "").replace("grid: {", "grid: {learning_rate: [0.01, 0.1], "))
-    assert "mlp 20 fixed learning_rate 0.1 seed 0: finished" in run("submit", grid, "--in-process").err
+    assert "mlp 20 fixed learning_rate 0.01 seed 0 and 5 more: 6 finished" in run("submit", grid, "--in-process").err
 
 
 def test_quiet_leaves_the_table_and_the_path_of_the_report(finished: Path) -> None:
@@ -170,6 +172,24 @@ def test_report_writes_what_is_missing_anew(finished: Path) -> None:
     assert page.is_file()
 
 
+def test_compact_merges_the_parts_of_jobs_and_changes_no_answer(finished: Path) -> None:
+    finished.write_text(GRID.replace("seed: [0, 1, 2]", "seed: [0, 1, 2, 3]"))
+    submit(finished)
+    before = said("summary", "tiny", "--format", "csv")
+    parts = len(list(Path("results/parts").iterdir()))
+    assert said("compact") == f"results: {parts} parts merged into 1\n"
+    assert said("compact") == "results: no small parts to merge\n"
+    assert len(list(Path("results/parts").iterdir())) == 1
+    assert said("summary", "tiny", "--format", "csv") == before
+    assert submit(finished).startswith("tiny: 4 trials, 4 found in results, 0 to train\n")
+
+
+def test_a_store_that_is_not_there_is_not_made_by_compact(tmp_path: Path) -> None:
+    store = tmp_path / "none"
+    assert said("compact", "--store", store) == f"{store}: no small parts to merge\n"
+    assert not store.exists()
+
+
 @pytest.mark.filterwarnings("default::jobs.errors.DamagedPartWarning")
 @pytest.mark.parametrize("command", ["report", "summary"])
 def test_damaged_parts_are_warned_of(command: str, finished: Path) -> None:
@@ -178,7 +198,7 @@ def test_damaged_parts_are_warned_of(command: str, finished: Path) -> None:
     outcome = run(command, "tiny")
     message = "is damaged and ignored; trials that no other part holds count as missing"
     assert (outcome.code, outcome.err) == (0, f"warning: part {part.name} {message}\n")
-    assert " 1 missing" in outcome.out
+    assert " 3 missing" in outcome.out  # they are one pack
 
 
 def test_a_store_without_jobs_is_listed_and_not_made(tmp_path: Path) -> None:

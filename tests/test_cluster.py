@@ -13,7 +13,7 @@ import contracts
 import numpy as np
 import pytest
 
-from cluster.on_ray import ray_map
+from cluster.on_ray import ray_place
 from cluster.port import ClusterError, Map
 
 CONTRACT = [
@@ -82,9 +82,20 @@ def test_results_come_in_order_of_completion(ray_of_two: Map) -> None:
     assert [event.item for event in events] == ["second", "first"]
 
 
+@pytest.mark.ray
+def test_a_gpu_that_no_node_has_is_refused(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(NO_GPU_SCRIPT)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines() == [
+        "1 cpu",
+        "resources.device cuda: no node of the cluster has a GPU; allowed: auto or cpu",
+    ], done.stderr
+
+
 @pytest.mark.parametrize("address", ["nonsense", "ray://127.0.0.1:1", "127.0.0.1:70000", ":1", "127.0.0.1:x"])
 def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
-    with pytest.raises(ClusterError, match="allowed: HOST:PORT"), ray_map(address=address):
+    with pytest.raises(ClusterError, match="allowed: HOST:PORT"), ray_place(address=address):
         pass
 
 
@@ -94,14 +105,26 @@ def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
         port = free.getsockname()[1]
     with (
         pytest.raises(ClusterError, match=f"'127.0.0.1:{port}': nothing answers"),
-        ray_map(address=f"127.0.0.1:{port}"),
+        ray_place(address=f"127.0.0.1:{port}"),
     ):
         pass
 
 
+NO_GPU_SCRIPT = """
+from cluster.on_ray import TaskNeeds, ray_place
+from cluster.port import ClusterError
+
+for device in ("auto", "cuda"):
+    try:
+        with ray_place(workers=1, needs=TaskNeeds(device=device)) as place:
+            print(place.workers, place.device)
+    except ClusterError as error:
+        print(error)
+"""
+GPU = ["--num-gpus=1"]  # Ray takes our word for it
 CLUSTER_SCRIPT = """
 import sys
-from cluster.on_ray import ray_map
+from cluster.on_ray import TaskNeeds, ray_place
 from cluster.port import ClusterError
 
 def threads(item, shared):
@@ -109,14 +132,23 @@ def threads(item, shared):
     return os.environ["OMP_NUM_THREADS"]
     yield
 
+def process(item, shared):
+    import os
+    return os.getpid()
+    yield
+
 address = sys.argv[1] or None
-with ray_map(address=address, cpus_per_task=2) as run_map:
-    print([event.result for event in run_map(threads, [1], None)])
-try:
-    with ray_map(address=address, workers=1, cpus_per_task=64):
-        pass
-except ClusterError as error:
-    print(error)
+with ray_place(address=address, needs=TaskNeeds(2)) as place:
+    print(place.workers, place.device, [event.result for event in place.map(threads, [1], None)])
+for gpus in (1, 0.5):
+    with ray_place(address=address, needs=TaskNeeds(1, "auto", gpus)) as place:
+        print(place.workers, place.device, len({event.result for event in place.map(process, range(4), None)}))
+for needs in (TaskNeeds(64), TaskNeeds(64, "cuda")):
+    try:
+        with ray_place(address=address, workers=1, needs=needs):
+            pass
+    except ClusterError as error:
+        print(error)
 """
 
 
@@ -135,7 +167,7 @@ def existing_cluster(elsewhere: dict[str, str], tmp_path: Path) -> Iterator[str]
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
-    start = [*ray, "start", "--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false", "--block"]
+    start = [*ray, "start", "--head", f"--port={port}", "--num-cpus=2", *GPU, "--include-dashboard=false", "--block"]
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(start, stdout=quiet, stderr=quiet, start_new_session=True, cwd=tmp_path, env=elsewhere)
     address = f"127.0.0.1:{port}"
@@ -153,7 +185,7 @@ def existing_cluster(elsewhere: dict[str, str], tmp_path: Path) -> Iterator[str]
 
 
 @pytest.mark.ray
-def test_an_existing_cluster_runs_tasks_with_their_threads_and_says_when_none_fits(
+def test_an_existing_cluster_runs_tasks_with_what_they_need_and_says_when_none_fits(
     existing_cluster: str, elsewhere: dict[str, str], tmp_path: Path
 ) -> None:
     script = tmp_path / "script.py"
@@ -161,8 +193,11 @@ def test_an_existing_cluster_runs_tasks_with_their_threads_and_says_when_none_fi
     run = [sys.executable, str(script), existing_cluster]
     done = subprocess.run(run, capture_output=True, text=True, timeout=120, env=elsewhere)
     assert done.stdout.splitlines() == [
-        "['2']",
+        "1 cpu ['2']",
+        "1 cuda 1",  # task after task in the same process
+        "2 cuda 2",
         "resources.cpus_per_trial 64: no node has as many; allowed: up to 2",
+        "resources.cpus_per_trial 64: no node with a GPU has as many; allowed: up to 2",
     ], done.stderr
     assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from mnist_core.cost import flops
+from mnist_core.cost import flops, guess_seconds
 from mnist_core.trial import Trial
 
 
@@ -30,3 +30,10 @@ def test_a_wider_hidden_layer_costs_in_proportion() -> None:
     narrow = Trial(model="mlp", subset_size=10, adaptive_lr=False, seed=0, hidden_units=64)
     wide = Trial(model="mlp", subset_size=10, adaptive_lr=False, seed=0, hidden_units=128)
     assert flops(wide, validation_size=5) == 2 * flops(narrow, validation_size=5)
+
+
+def test_a_guess_counts_the_arithmetic_and_the_steps() -> None:
+    trial = Trial(model="mlp", subset_size=1_000, adaptive_lr=False, seed=0, epochs=3, batch_size=256)
+    assert guess_seconds(trial, 500) == pytest.approx(flops(trial, 500) / 2e10 + 3 * 4 * 0.0002)
+    cnn = Trial(model="cnn", subset_size=1_000, adaptive_lr=False, seed=0, epochs=1, batch_size=1_000)
+    assert guess_seconds(cnn, 500) == pytest.approx(flops(cnn, 500) / 2e10 + 0.0007)

@@ -14,7 +14,17 @@ from mnist_core.trial import Model, Trial
 
 GRIDS = Path(__file__).parent.parent / "data" / "grids"
 # How the starter grid's commented settings begin.
-EXTRAS = ("# exclude", "# include", "# overrides", "# resources", "#   - ", "#     ", "#   cpus")
+EXTRAS = (
+    "# exclude",
+    "# include",
+    "# overrides",
+    "# resources",
+    "#   - ",
+    "#     ",
+    "#   cpus",
+    "#   device",
+    "#   gpus",
+)
 HEAD = "name: a\ndataset: mnist\n"
 TWO_MODELS = HEAD + "grid: {model: [mlp, cnn], subset_size: [100], adaptive_lr: [true], seeds: 2}\n"
 
@@ -146,7 +156,10 @@ def test_a_grid_is_frozen_and_its_sections_have_defaults() -> None:
     assert (grid.resources.cpus_per_trial, grid.train, grid.exclude) == (1, {}, [])
     with pytest.raises(ValueError, match="frozen"):
         grid.name = "b"
+    assert (grid.resources.device, grid.resources.gpus_per_task) == ("auto", 1.0)
     assert parse(TWO_MODELS + "resources: {cpus_per_trial: 2}\n").resources.cpus_per_trial == 2
+    shared = parse(TWO_MODELS + "resources: {device: cuda, gpus_per_task: 0.25}\n").resources
+    assert (shared.device, shared.gpus_per_task) == ("cuda", 0.25)
 
 
 def test_a_hundred_thousand_trials_are_all_there() -> None:

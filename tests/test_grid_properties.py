@@ -20,7 +20,7 @@ grid:
   adaptive_lr: [false, true]
   seed: [0, 1]
 """
-NAMES = "name dataset path grid train exclude include overrides when set resources cpus_per_trial"
+NAMES = "name dataset path grid train exclude include overrides when set resources cpus_per_trial device gpus_per_task"
 SETTINGS = "model subset_size adaptive_lr seed seeds epochs learning_rate hidden_units lr_decay lr"
 KEYS = st.sampled_from(f"{NAMES} {SETTINGS}".split())
 VALUES = st.sampled_from([None, True, 0, 1, 2, 0.5, 1e9, "mlp", "cnn", "mnist", "digits", "on", "", "\x7f", "a..b"])

@@ -17,13 +17,15 @@ from idx_files import write_idx_folder
 
 import jobs
 from cluster.in_process import map_in_process
-from cluster.port import Map, Task
+from cluster.port import Map, Place, Task
+from jobs.errors import InputError
 from jobs.grid import load_grid
 from jobs.jobfile import Job
 from jobs.store import open_store
 from jobs.submit import make_plan, open_job, run_job
 from jobs.task import Pack, Shared, Written, run_pack
 from mnist_core.datasets import Dataset, load_dataset
+from mnist_core.devices import has_cuda
 
 WALL_CLOCK = {"seconds", "host", "attempt", "finished_at"}
 GRID = """
@@ -110,6 +112,7 @@ def test_trials_start_seed_by_seed_and_the_longest_first(grid: Path, tmp_path: P
 def test_the_job_records_the_grid_as_submitted_and_where_it_ran(grid: Path, tmp_path: Path) -> None:
     job = jobs.submit_grid(grid, tmp_path / "store", in_process=True)
     record = json.loads((tmp_path / "store" / "jobs" / job["job_id"] / "job.json").read_text())
+    del record["sha256"]
     assert record == job
     assert record["grid"] == GRID
     assert record["status"] == "finished"
@@ -127,7 +130,7 @@ def submit_with(wrap: Callable[[PackTask], PackTask], grid: Path, dataset: Datas
         return run_map(wrap(task), packs, shared)
 
     plan = make_plan(load_grid(grid), open_store(store))
-    return run_job(open_job(plan), plan, dataset, cast(Map, substituted), lambda event: None)
+    return run_job(open_job(plan), plan, dataset, Place(cast(Map, substituted)), lambda event: None)
 
 
 def test_a_raising_and_a_crashing_trial_take_no_other_along(
@@ -137,11 +140,11 @@ def test_a_raising_and_a_crashing_trial_take_no_other_along(
 
     def fail_seed_one(task: PackTask) -> PackTask:
         def failing(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
-            trial = pack.trials[0]
-            if trial.seed == 1 and trial.model == "mlp":
-                raise ArithmeticError("no such number")
-            if trial.seed == 1 and trial.subset_size == 60 and not in_this_process:
-                os.kill(os.getpid(), signal.SIGKILL)
+            for trial in pack.trials:
+                if trial.seed == 1 and trial.model == "mlp":
+                    raise ArithmeticError("no such number")
+                if trial.seed == 1 and trial.subset_size == 60 and not in_this_process:
+                    os.kill(os.getpid(), signal.SIGKILL)
             return (yield from task(pack, shared))
 
         return failing
@@ -156,6 +159,53 @@ def test_a_raising_and_a_crashing_trial_take_no_other_along(
     summary = jobs.read_summary(store, "tiny").to_pylist()
     assert sum(row["failed"] for row in summary) == len(failed)
     assert "n is 1 of 2: 1 failed" in {row["note"] for row in summary}
+
+
+def test_the_trials_of_a_pack_that_fails_are_tried_again_one_by_one(
+    grid: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    started: list[tuple[int, int]] = []  # trials of each pack, and its attempt
+
+    def fail_for_one(task: PackTask) -> PackTask:
+        def failing(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
+            started.append((len(pack.trials), pack.attempt))
+            if any(trial.seed == 1 and trial.subset_size == 20 and trial.adaptive_lr for trial in pack.trials):
+                raise ArithmeticError("no such number")
+            return (yield from task(pack, shared))
+
+        return failing
+
+    store = tmp_path / "store"
+    job = submit_with(fail_for_one, grid, dataset, store, map_in_process)
+    assert len(job["failures"]) == 2  # an MLP and a CNN
+    attempts = jobs.read_trials(store, "tiny")["attempt"].to_pylist()
+    assert len(attempts) == 14
+    assert set(attempts) == {1, 2}
+    assert max(size for size, attempt in started if attempt == 1) > 1
+    assert {size for size, attempt in started if attempt == 2} == {1}
+
+
+def test_a_precision_that_the_device_lacks_is_refused_before_anything_is_written(grid: Path, tmp_path: Path) -> None:
+    grid.write_text(GRID.replace("epochs: 2", "epochs: 2, precision: bfloat16"))
+    with pytest.raises(
+        InputError, match=r"precision bfloat16: the trials would run on the CPU; allowed there: float32"
+    ):
+        jobs.submit_grid(grid, tmp_path / "store", in_process=True)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.skipif(has_cuda(), reason="needs a machine without a GPU")
+@pytest.mark.parametrize("place", [["--in-process"], []], ids=["in process", "on Ray"])
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(
+    grid: Path, tmp_path: Path, place: list[str]
+) -> None:
+    grid.write_text(GRID + "resources: {device: cuda}\n")
+    done = subprocess.run(
+        command("submit", grid, "--store", tmp_path / "store", *place), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr == "resources.device cuda: torch finds no GPU on this machine; allowed: auto or cpu\n"
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_part_that_another_host_wrote_elsewhere_is_a_failure_that_names_the_store(

@@ -3,9 +3,11 @@
 import hashlib
 import platform
 import socket
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,10 @@ from jobs.store import Store, read_parts, read_weights, stored_ids
 from jobs.task import Pack, Shared, run_pack, versions
 from mnist_core.cnn import torch_threads
 from mnist_core.datasets import Dataset
-from mnist_core.training import TrialResult, train
-from mnist_core.trial import NUMERICS_VERSION, trial_id
+from mnist_core.errors import OutOfDeviceMemory
+from mnist_core.pack import Device
+from mnist_core.training import EpochRecord, TrialResult, train
+from mnist_core.trial import NUMERICS_VERSION, Trial, trial_id
 
 EVERY_EPOCH = 0.0  # seconds between two reports of progress
 
@@ -110,6 +114,54 @@ def test_a_task_that_is_given_up_writes_nothing(store: Store, tiny: Dataset, mon
     next(steps)
     steps.close()
     assert not store.root.exists()
+
+
+def test_a_pack_that_does_not_fit_its_device_is_trained_in_halves(
+    store: Store, tiny: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[list[int]] = []
+
+    def train_two_at_most(
+        trials: Sequence[Trial], dataset: Dataset, device: Device
+    ) -> Iterator[EpochRecord | TrialResult]:
+        tried.append([trial.seed for trial in trials])
+        steps = train(trials, dataset, device)
+        if len(trials) > 2:
+            yield from islice(steps, len(trials))  # an epoch: diverged trials end with it
+            yield from (step for step in islice(steps, 1) if isinstance(step, TrialResult))
+            raise OutOfDeviceMemory("too many")
+        yield from steps
+
+    monkeypatch.setattr(task, "train", train_two_at_most)
+    monkeypatch.setattr(task, "PROGRESS_INTERVAL_S", EVERY_EPOCH)
+    trials = (tiny_trial(0), tiny_trial(1, DIVERGING), tiny_trial(2), tiny_trial(3), tiny_trial(4), tiny_trial(5))
+    steps = list(run_pack(Pack(trials), Shared(tiny, store.root)))
+    assert tried == [[0, 1, 2, 3, 4, 5], [0, 2], [3, 4, 5], [3], [4, 5]]
+    assert steps[-1] == 2 * 5 + 1  # epochs, none of them counted twice
+    assert stored_ids(store) == {trial_id(trial, tiny.fingerprint) for trial in trials}
+
+
+def test_a_trial_that_does_not_fit_by_itself_is_an_error(
+    store: Store, tiny: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never_fits(*_: object) -> Iterator[EpochRecord | TrialResult]:
+        raise OutOfDeviceMemory("1 trial in one pack")
+        yield
+
+    monkeypatch.setattr(task, "train", never_fits)
+    with pytest.raises(OutOfDeviceMemory):
+        list(run_pack(Pack((tiny_trial(0), tiny_trial(1))), Shared(tiny, store.root)))
+    assert not store.root.exists()
+
+
+def test_the_device_is_passed_on_and_recorded(store: Store, tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train_here(trials: Sequence[Trial], dataset: Dataset, device: Device) -> Iterator[EpochRecord | TrialResult]:
+        assert device == "cuda"
+        return train(trials, dataset)
+
+    monkeypatch.setattr(task, "train", train_here)
+    list(run_pack(Pack((tiny_trial(),)), Shared(tiny, store.root, "cuda")))
+    assert read_parts(store, stored_ids(store)).table["device"].to_pylist() == ["cuda"]
 
 
 def test_a_machine_with_other_numerics_trains_nothing(store: Store, tiny: Dataset) -> None:

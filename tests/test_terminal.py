@@ -13,17 +13,21 @@ from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from command_line import GRID, write_grid
 from rich.console import Console
+from study_tables import REQUESTED, settings
 
-from cluster.port import Done
+from cluster.port import Done, Failed, Failure
 from cluster.port import Progress as Advance
 from jobs.grid import load_grid
+from jobs.schemas import TRIALS
 from jobs.store import open_store
 from jobs.submit import PackEvent, make_plan
+from jobs.summary import summarize
 from jobs.task import Pack, Written
-from jobs.terminal import LiveView
+from jobs.terminal import LiveView, cpu_places, plan_line, summary_table
 
 COLUMNS = 80
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -87,6 +91,40 @@ def test_the_time_left_follows_the_arithmetic_left(grid: Path, monkeypatch: pyte
     assert left == ["4 min 40 s left", "1 min 40 s left", "50 s left", ""]
 
 
+def test_a_log_counts_trials_of_packs_and_tells_when_they_are_tried_again(grid: Path) -> None:
+    grid.write_text(grid.read_text().replace("[0, 1]", "[0, 1, 2]"))
+    plan = make_plan(load_grid(grid), open_store(grid.parent / "results"))
+    first, second, third = (plan.trials[identity] for identity in plan.new)
+    pack = Pack((first, second))
+    log = StringIO()
+    view = LiveView(plan, Console(file=log))
+    view.observe(Failed(pack, Failure("raised", "ArithmeticError: no such number", "")))
+    for event in (Done(each, Written("part", "here", ("finished",))) for each in pack.alone()):
+        view.observe(event)
+    view.observe(Done(Pack((third, third)), Written("part", "here", ("diverged", "finished"))))
+    assert [line.partition("  about")[0] for line in log.getvalue().splitlines()] == [
+        "[0/3] mlp 20 fixed seed 0 and 1 more: failed: ArithmeticError: no such number; "
+        "each of them is tried again by itself",
+        "[1/3] mlp 20 fixed seed 0: finished",
+        "[2/3] mlp 20 fixed seed 1: finished",
+        "[4/3] mlp 20 fixed seed 2 and 1 more: 1 finished, 1 diverged",
+    ]
+
+
+def test_a_plan_says_how_long_it_may_take_where_that_is_worth_saying(grid: Path) -> None:
+    grid.write_text(grid.read_text().replace("4000", "100000"))
+    store = grid.parent / "results"
+    plan = make_plan(load_grid(grid), open_store(store))
+    counts = f"tiny: 2 trials, 0 found in {store}, 2 to train"
+    assert re.fullmatch(rf"{re.escape(counts)} \(~\d+ s with 2 at once\)", plan_line(plan, store, 2))
+    assert plan_line(plan, store, None) == counts
+    assert cpu_places(plan) == len(os.sched_getaffinity(0))
+    grid.write_text(grid.read_text() + "resources: {device: cuda}\n")
+    on_gpu = make_plan(load_grid(grid), open_store(store))
+    assert cpu_places(on_gpu) is None
+    assert plan_line(on_gpu, store, 2) == counts
+
+
 def test_a_quiet_submit_and_one_with_nothing_to_train_show_no_bar(grid: Path) -> None:
     first = seen(grid.parent, "submit", grid, "--in-process", "--quiet")
     second = seen(grid.parent, "submit", grid, "--in-process")
@@ -109,3 +147,9 @@ def test_no_cell_of_a_table_is_cut(grid: Path) -> None:
     assert "0.12345" in written
     assert "0.00012345" in written
     assert "diverged" in written
+
+
+def test_a_summary_of_thousands_of_configurations_shows_the_first_and_says_how_to_get_all() -> None:
+    asked = [{"trial_id": f"{width}", **settings(0, hidden_units=width)} for width in range(1, 1008)]
+    table = summary_table(summarize(TRIALS.empty_table(), pa.Table.from_pylist(asked, REQUESTED)))
+    assert (table.row_count, table.caption) == (1000, "and 7 more configurations; --format csv gives all")

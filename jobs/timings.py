@@ -1,0 +1,86 @@
+"""How long trials take: learnt from the seconds in the store, guessed from the arithmetic before there are any."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.schemas import PART, SETTINGS
+from jobs.store import Store, scan_parts
+from mnist_core.cost import guess_seconds
+from mnist_core.pack import Device
+from mnist_core.trial import Trial
+
+# What decides how long an epoch takes.
+_SIZE = ("model", "subset_size", "batch_size", "hidden_units", "cpus_per_trial", "precision")
+_SETTINGS = [field for field in SETTINGS if field.name in (*_SIZE, "epochs")]
+_FLAT = ["trial_id", "status", "dataset_fingerprint", "device", "seconds"]
+_ROWS = pa.schema([*map(PART.field, _FLAT), pa.field("settings", pa.struct(_SETTINGS), nullable=False)])
+_COLUMNS = [*_FLAT, *(f"settings.{field.name}" for field in _SETTINGS)]  # as Parquet names them
+Size: TypeAlias = tuple[object, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Timings:
+    """What is known of how long an epoch takes on one dataset and device, by the trial's size."""
+
+    validation_size: int
+    device: Device = "cpu"
+    timed: Mapping[Size, float] = field(default_factory=dict)  # seconds an epoch; medians of what is stored
+    _expected: dict[Size, float] = field(default_factory=dict, init=False, repr=False)
+
+    def expected_seconds(self, trial: Trial) -> float:
+        """Take the time of trials of this size, else scale that of the nearest size of the model, else guess."""
+        size = _size(trial)
+        if size not in self._expected:
+            self._expected[size] = self._seconds_an_epoch(trial)
+        return trial.epochs * self._expected[size]
+
+    def is_grounded(self, trial: Trial) -> bool:
+        """Tell whether expected seconds are more than a CPU's guess for another device."""
+        return self.device == "cpu" or any(size[0] == trial.model for size in self.timed)
+
+    def _seconds_an_epoch(self, trial: Trial) -> float:
+        size, guess = _size(trial), self._guess(trial)
+        if size in self.timed:
+            return self.timed[size]
+        like = {other: self._guess_size(trial, other) for other in self.timed if other[0] == trial.model}
+        if not like:
+            return guess
+        nearest = min(like, key=lambda other: max(like[other] / guess, guess / like[other]))
+        return self.timed[nearest] * guess / like[nearest]
+
+    def _guess(self, trial: Trial) -> float:
+        return guess_seconds(trial, self.validation_size) / trial.epochs
+
+    def _guess_size(self, trial: Trial, size: Size) -> float:
+        settings: dict[str, Any] = dict(zip(_SIZE, size, strict=True))
+        return self._guess(replace(trial, **settings))
+
+
+def read_timings(store: Store) -> pa.Table:
+    """Read, of all trials that stand in an undamaged part, what timings are learnt from."""
+    parts = [rows.select(_ROWS.names) for _, rows in scan_parts(store, _COLUMNS) if rows is not None]
+    return pa.concat_tables([_ROWS.empty_table(), *parts])
+
+
+def learn_timings(rows: pa.Table, fingerprint: str, validation_size: int, device: Device) -> Timings:
+    """Take, of what `read_timings` gives, the median seconds an epoch of the finished trials of each size."""
+    alike = rows.filter(
+        (pc.field("status") == "finished")
+        & (pc.field("dataset_fingerprint") == fingerprint)
+        & (pc.field("device") == device)
+    )
+    settings = {field.name: pc.struct_field(alike["settings"], field.name) for field in _SETTINGS}
+    seconds = pc.divide(alike["seconds"], pc.cast(settings.pop("epochs"), pa.float64()))
+    medians = pa.table({**settings, "seconds": seconds}).group_by(_SIZE).aggregate([("seconds", "approximate_median")])
+    sizes = zip(*(medians[name].to_pylist() for name in _SIZE), strict=True)
+    return Timings(
+        validation_size, device, dict(zip(sizes, medians["seconds_approximate_median"].to_pylist(), strict=True))
+    )
+
+
+def _size(trial: Trial) -> Size:
+    return tuple(getattr(trial, name) for name in _SIZE)
