@@ -86,6 +86,9 @@ class Resources(Section):
     gpus_per_task: float = Field(
         default=1.0, strict=True, gt=0, le=1, description="Share of a GPU per task; 0.5 puts two tasks on each."
     )
+    checkpoint_seconds: float = Field(
+        default=30.0, strict=True, ge=0, allow_inf_nan=False, description="Between the checkpoints of a long trial."
+    )
 
 
 class Grid(Section):

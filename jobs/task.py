@@ -3,7 +3,7 @@
 import platform
 import socket
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,12 +15,13 @@ from typing import Any
 import pyarrow as pa
 from threadpoolctl import ThreadpoolController
 
+from jobs.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
 from jobs.schemas import PART
 from jobs.store import Store, write_part, write_weights
 from mnist_core.datasets import Dataset
 from mnist_core.errors import OutOfDeviceMemory
 from mnist_core.pack import Device
-from mnist_core.training import EpochRecord, TrialResult, train
+from mnist_core.training import EpochRecord, Snapshot, TrialResult, train
 from mnist_core.trial import NUMERICS_VERSION, Trial, trial_id
 
 PROGRESS_INTERVAL_S = 0.2
@@ -45,6 +46,7 @@ class Shared:
     dataset: Dataset
     store: Path
     device: Device = "cpu"
+    checkpoint_seconds: float = 30.0  # between the checkpoints of a pack that takes longer
     numerics_version: int = NUMERICS_VERSION
 
 
@@ -71,7 +73,7 @@ def run_pack(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
     results: list[tuple[TrialResult, datetime]] = []
     with _capped_threads(pack.trials[0]):
         epochs_done, reported = dict.fromkeys(pack.trials, 0), time.monotonic()
-        for record in _train_within_memory(pack.trials, shared.dataset, shared.device):
+        for record in _train_within_memory(pack.trials, shared):
             if isinstance(record, TrialResult):
                 results.append((record, datetime.now(UTC)))
                 continue
@@ -80,16 +82,16 @@ def run_pack(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
                 reported = time.monotonic()
                 yield sum(epochs_done.values())
     part = _commit(results, pack, shared)
+    for trial in pack.trials:
+        remove_checkpoint(Store(shared.store), trial_id(trial, shared.dataset.fingerprint))
     return Written(part, socket.gethostname(), tuple(result.status for result, _ in results))
 
 
-def _train_within_memory(
-    trials: Sequence[Trial], dataset: Dataset, device: Device
-) -> Iterator[EpochRecord | TrialResult]:
+def _train_within_memory(trials: Sequence[Trial], shared: Shared) -> Iterator[EpochRecord | TrialResult]:
     """Train as `train` does; where the pack does not fit its device, train its halves one after the other."""
     ended: set[Trial] = set()
     try:
-        for record in train(trials, dataset, device):
+        for record in _train_with_checkpoints(trials, shared):
             yield record
             if isinstance(record, TrialResult):
                 ended.add(record.trial)
@@ -101,7 +103,29 @@ def _train_within_memory(
     left = [trial for trial in trials if trial not in ended]
     for half in (left[: len(left) // 2], left[len(left) // 2 :]):
         if half:
-            yield from _train_within_memory(half, dataset, device)
+            yield from _train_within_memory(half, shared)
+
+
+def _train_with_checkpoints(trials: Sequence[Trial], shared: Shared) -> Iterator[EpochRecord | TrialResult]:
+    """Train as `train` does, from the trials' checkpoints where they have them, and leave new ones now and then."""
+    store, made_by = Store(shared.store), {**versions(), "device": shared.device}
+    identities = {trial: trial_id(trial, shared.dataset.fingerprint) for trial in trials}
+    training = train(trials, shared.dataset, shared.device, _snapshots(store, identities, made_by))
+    saved = time.monotonic()
+    for record in training:
+        yield record
+        if isinstance(record, EpochRecord) and time.monotonic() - saved >= shared.checkpoint_seconds:
+            for snapshot in training.snapshots():
+                write_checkpoint(store, identities[snapshot.trial], snapshot, made_by)
+            saved = time.monotonic()
+
+
+def _snapshots(store: Store, identities: Mapping[Trial, str], made_by: Mapping[str, str]) -> list[Snapshot]:
+    """Read where the trials of a pack stood, or nothing where they do not go on from one epoch together."""
+    read = [read_checkpoint(store, identity, trial, made_by) for trial, identity in identities.items()]
+    snapshots = [snapshot for snapshot in read if snapshot]
+    going_on = {len(snapshot.epochs) for snapshot in snapshots if not snapshot.has_diverged()}
+    return snapshots if len(snapshots) == len(identities) and len(going_on) <= 1 else []
 
 
 @contextmanager

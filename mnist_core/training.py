@@ -59,6 +59,10 @@ class Snapshot:
     weights: dict[str, NDArray[Any]]
     velocities: dict[str, NDArray[Any]]  # empty without momentum
 
+    def has_diverged(self) -> bool:
+        """Tell whether the last epoch left a loss that is NaN or infinite."""
+        return _has_diverged(self.epochs)
+
 
 def train(
     trials: Sequence[Trial], dataset: Dataset, device: Device = "cpu", snapshots: Sequence[Snapshot] = ()
@@ -113,7 +117,7 @@ class Training:
         return next(self._records)
 
     def snapshots(self) -> list[Snapshot]:
-        """Return where every trial stands; to be called after an epoch's last record and before the test."""
+        """Return where every trial stands after the last epoch of which a record has been yielded."""
         running = [self._snapshot(place) for place in range(len(self._runs))]
         return sorted([*self._ended, *running], key=lambda snapshot: self._trials.index(snapshot.trial))
 
@@ -133,8 +137,11 @@ class Training:
                 orders = next(epochs, {})  # drawn while a device is busy with the epoch before
                 train, validation = self._networks.evaluate("train"), self._networks.evaluate("validation")
             seconds = (time.perf_counter() - started) / len(self._runs)
-            for run, of_train, of_validation in zip(self._runs, train, validation, strict=True):
-                yield run.record(of_train, of_validation, seconds)
+            # All of them before the first is handed out: whenever a snapshot is asked for, it is of one epoch.
+            yield from [
+                run.record(of_train, of_validation, seconds)
+                for run, of_train, of_validation in zip(self._runs, train, validation, strict=True)
+            ]
             started = time.perf_counter()
             yield from self._end_diverged()
         if self._runs:
@@ -148,7 +155,7 @@ class Training:
 
     def _end_diverged(self) -> Iterator[TrialResult]:
         """Yield the results of the trials that have diverged, and take them out of the pack."""
-        diverged = {place for place, run in enumerate(self._runs) if run.has_diverged()}
+        diverged = {place for place, run in enumerate(self._runs) if _has_diverged(run.records)}
         if not diverged:
             return
         ended = [self._snapshot(place) for place in sorted(diverged)]
@@ -217,11 +224,6 @@ class _Run:
         self.records.append(record)
         return record
 
-    def has_diverged(self) -> bool:
-        """Tell whether the last epoch left a loss that is NaN or infinite."""
-        last = self.records[-1:]
-        return not all(math.isfinite(loss) for each in last for loss in (each.train_loss, each.validation_loss))
-
     def result(
         self,
         status: Literal["finished", "diverged"],
@@ -240,3 +242,8 @@ class _Run:
             weights=weights,
             seconds=sum(record.seconds for record in self.records) + seconds,
         )
+
+
+def _has_diverged(epochs: Sequence[EpochRecord]) -> bool:
+    """Tell whether the last epoch left a loss that is NaN or infinite."""
+    return not all(math.isfinite(loss) for last in epochs[-1:] for loss in (last.train_loss, last.validation_loss))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from mnist_core.cnn import torch_threads
 from mnist_core.datasets import Dataset
 from mnist_core.errors import OutOfDeviceMemory
 from mnist_core.pack import Device
-from mnist_core.training import EpochRecord, TrialResult, train
+from mnist_core.training import EpochRecord, Snapshot, TrialResult, train
 from mnist_core.trial import NUMERICS_VERSION, Trial, trial_id
 
 EVERY_EPOCH = 0.0  # seconds between two reports of progress
@@ -116,13 +117,32 @@ def test_a_task_that_is_given_up_writes_nothing(store: Store, tiny: Dataset, mon
     assert not store.root.exists()
 
 
+@pytest.mark.parametrize("settings", [{"model": "mlp"}, {"model": "cnn", "momentum": 0.5}])
+def test_a_trial_given_up_after_a_checkpoint_goes_on_from_there_and_ends_as_if_nothing_had_happened(
+    store: Store, tiny: Dataset, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(task, "PROGRESS_INTERVAL_S", EVERY_EPOCH)
+    trial = tiny_trial(epochs=4, **settings)
+    shared = Shared(tiny, store.root, checkpoint_seconds=0.0)
+    steps = run_pack(Pack((trial,)), shared)
+    assert [next(steps), next(steps)] == [1, 2]
+    steps.close()
+    assert [path.stem for path in store.checkpoints.iterdir()] == [trial_id(trial, tiny.fingerprint)]
+    assert list(run_pack(Pack((trial,), attempt=2), shared)) == [2, 3, 4]  # the second epoch's was yet to be written
+    assert list(store.checkpoints.iterdir()) == []
+    run_trials(whole := Store(tmp_path / "whole"), tiny, trial)
+    resumed, undisturbed = (read_parts(each, stored_ids(each)).table for each in (store, whole))
+    for name in ("test_loss", "train_loss", "validation_loss", "confusion", "weights_sha256", "epochs_run"):
+        assert resumed[name].to_pylist() == undisturbed[name].to_pylist()
+
+
 def test_a_pack_that_does_not_fit_its_device_is_trained_in_halves(
     store: Store, tiny: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[list[int]] = []
 
     def train_two_at_most(
-        trials: Sequence[Trial], dataset: Dataset, device: Device
+        trials: Sequence[Trial], dataset: Dataset, device: Device, snapshots: Sequence[Snapshot]
     ) -> Iterator[EpochRecord | TrialResult]:
         tried.append([trial.seed for trial in trials])
         steps = train(trials, dataset, device)
@@ -155,7 +175,9 @@ def test_a_trial_that_does_not_fit_by_itself_is_an_error(
 
 
 def test_the_device_is_passed_on_and_recorded(store: Store, tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    def train_here(trials: Sequence[Trial], dataset: Dataset, device: Device) -> Iterator[EpochRecord | TrialResult]:
+    def train_here(
+        trials: Sequence[Trial], dataset: Dataset, device: Device, snapshots: Sequence[Snapshot]
+    ) -> Iterator[EpochRecord | TrialResult]:
         assert device == "cuda"
         return train(trials, dataset)
 
