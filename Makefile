@@ -4,7 +4,7 @@ BIN := .venv/bin
 GRID ?= data/grids/report.yaml
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 .DEFAULT_GOAL := help
-.PHONY: help install demo report test lint fmt lock clean
+.PHONY: help install demo report test chaos bench lint fmt lock audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -29,6 +29,14 @@ report: .venv/installed ## Run the full study on MNIST: 40 trials of 100 epochs
 test: .venv/installed-dev ## Run the whole test suite
 	$(BIN)/python -m pytest
 
+chaos: .venv/installed-dev ## Kill a study a hundred times and compare what comes out; some 20 minutes
+	$(BIN)/python tests/chaos.py --kills 100 --seed 0
+	MNISTJOBS_FLIPS=10000 $(BIN)/python -m pytest tests/test_bit_flips.py
+
+bench: .venv/installed-dev ## Measure what the README says about speed; some 15 minutes
+	$(PIP) --editable '.[bench]'
+	for name in mlp cnn workers overhead first_trial scale; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
 lint: .venv/installed-dev ## Check format, style, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -41,6 +49,11 @@ fmt: .venv/installed-dev ## Format the code and sort its imports
 
 lock: .venv/installed-dev ## Write constraints.txt from what is installed in .venv
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt
+
+audit: ## Hold the pinned packages against the known vulnerabilities; needs the internet
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.venv/audit/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
 
 clean: ## Remove .venv and caches; results stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,37 +1,25 @@
 """Run tasks on Ray: an instance started here for one command, or an existing cluster."""
 
 import os
+import shutil
 import signal
 import socket
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal
 
 from cluster.authentication import protect_token, use_token
-from cluster.port import (
-    ClusterError,
-    Device,
-    Done,
-    Event,
-    Failed,
-    Failure,
-    Item,
-    Map,
-    Place,
-    Progress,
-    Result,
-    Shared,
-    Task,
-    Value,
-)
+from cluster.leftovers import end_orphans, end_own, marked
+from cluster.port import ClusterError, Device, Place
 
 use_token()
 
 import ray  # noqa: E402 - reads the mode of authentication as it is imported
 from ray.exceptions import RayError  # noqa: E402
+
+from cluster.ray_map import Needs, bounded_map  # noqa: E402
 
 _ADDRESSES = "HOST:PORT of a running cluster, auto for the one on this machine, or none to start one"
 _TOKEN = "a cluster with token authentication wants its token in RAY_AUTH_TOKEN or in ~/.ray/auth_token"
@@ -65,26 +53,34 @@ def ray_place(
     if workers is not None and workers < 1:
         raise ClusterError(f"workers {workers}: allowed from 1")
     needs = needs or TaskNeeds()
-    _connect(address or os.environ.get("RAY_ADDRESS") or "local", workers, needs.cpus)
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
     try:
+        session = _connect(address, workers, needs.cpus)
         device = _device(needs.device)
         settled = needs.on(device)
         places = _places(settled)  # raises where no task fits, which would wait for ever
-        yield Place(_bounded_map(workers or places, settled), workers or places, device)
+        run_map = bounded_map(workers or places, Needs(settled.cpus, settled.gpus), is_shared=address != "local")
+        yield Place(run_map, workers or places, device)
     finally:
         ray.shutdown()
+        end_own()
+    if address == "local":
+        shutil.rmtree(session, ignore_errors=True)  # megabytes of logs, which Ray would keep for ever
 
 
-def _connect(address: str, workers: int | None, cpus_per_task: int) -> None:
+def _connect(address: str, workers: int | None, cpus_per_task: int) -> str:
+    """Connect to Ray, or start one; return the folder of its logs."""
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         options |= {"include_dashboard": False, "num_cpus": workers and workers * cpus_per_task}
+        end_orphans()
     elif address != "auto":
         _check_reachable(address)
     try:
-        with _own_sigterm():
-            ray.init(**options)
+        with _own_sigterm(), marked() if address == "local" else nullcontext():
+            context: Any = ray.init(**options)
         protect_token()
+        return str(context.address_info["session_dir"])
     except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
         raise ClusterError(f"Ray at {address!r}: {error}; allowed: {_ADDRESSES}; {_TOKEN}") from error
 
@@ -96,10 +92,15 @@ def _own_sigterm() -> Iterator[None]:
         yield  # neither Ray nor we may set handlers there
         return
     before = signal.getsignal(signal.SIGTERM)
+    is_taken_by_ray = False
     try:
         yield
+    except SystemExit:
+        is_taken_by_ray = True
     finally:
         signal.signal(signal.SIGTERM, before)
+    if is_taken_by_ray:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _check_reachable(address: str) -> None:
@@ -142,60 +143,3 @@ def _places_on(node: Mapping[str, float], needs: TaskNeeds) -> int:
         return by_cpu
     # The share of a task lies on one GPU.
     return min(by_cpu, int(node["GPU"]) * int(1 / needs.gpus + _ROUNDING))
-
-
-@dataclass(frozen=True)
-class _Returned:
-    """Mark a task's result among the values that it yields."""
-
-    result: Any
-
-
-def _apply(task: Task[Any, Any, Any, Any], item: Any, shared: Any) -> Generator[Any, None, None]:  # noqa: ANN401
-    try:
-        result = yield from task(item, shared)
-    except Exception as error:
-        yield Failure.from_exception(error)  # text travels where an exception may not unpickle
-    else:
-        yield _Returned(result)
-
-
-def _bounded_map(workers: int, needs: TaskNeeds) -> Map:
-    # Ray caps OMP_NUM_THREADS at num_cpus. Retrying is the caller's to decide: a task here runs once. Left alone, Ray
-    # ends a worker after one task on a GPU: max_calls=0 keeps it, its imports and its CUDA context.
-    remote = ray.remote(num_cpus=needs.cpus, num_gpus=needs.gpus, max_calls=0, max_retries=0)(_apply)
-
-    def map_on_ray(
-        task: Task[Item, Shared, Value, Result], items: Iterable[Item], shared: Shared
-    ) -> Iterator[Event[Item, Value, Result]]:
-        # Stored once; a task on any node reads it from there, arrays without a copy.
-        shared_ref = ray.put(shared)
-        waiting = iter(items)
-        running = {remote.remote(task, item, shared_ref): item for item in islice(waiting, workers)}
-        try:
-            while running:
-                (ready, *_), _ = ray.wait(list(running), num_returns=1)
-                event = _next_event(ready, running[ready])
-                if not isinstance(event, Progress):
-                    del running[ready]
-                    running |= {remote.remote(task, item, shared_ref): item for item in islice(waiting, 1)}
-                yield event
-        finally:
-            for abandoned in running:
-                ray.cancel(abandoned, force=True)
-
-    return map_on_ray
-
-
-def _next_event(stream: Any, item: Item) -> Event[Item, Any, Any]:  # noqa: ANN401
-    try:
-        value = ray.get(next(stream))
-    except RayError as error:
-        first_line = str(error).strip().splitlines()[0]
-        value = Failure("crashed", f"{type(error).__name__}: {first_line}", "")
-    match value:
-        case _Returned(result):
-            return Done(item, result)
-        case Failure():
-            return Failed(item, value)
-    return Progress(item, value)

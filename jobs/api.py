@@ -15,12 +15,14 @@ import pyarrow as pa
 from cluster.in_process import map_in_process
 from cluster.port import ClusterError, Device, Place
 from jobs.compaction import Compaction, compact
-from jobs.errors import DamagedPartWarning, InputError
+from jobs.errors import InputError
 from jobs.grid import Grid, load_grid
 from jobs.jobfile import Job, find_job, read_jobs
+from jobs.quarantine import set_aside
 from jobs.results import SUMMARY_COLUMNS, summarize_job
-from jobs.store import Parts, open_store, read_parts
-from jobs.submit import PackEvent, Plan, check_precision, close_job, make_plan, open_job, run_job
+from jobs.store import Parts, Store, open_store, read_parts
+from jobs.submit import JobEvent, Plan, check_precision, close_job, make_plan, open_job, run_job
+from jobs.sweeping import sweep
 from jobs.tables import (
     CONFUSION_COLUMNS,
     METRICS_COLUMNS,
@@ -40,11 +42,13 @@ StorePath = str | Path
 
 
 def plan_grid(grid: str | Path, store: StorePath = "results") -> Plan:
-    """Say what a grid file asks for and what of it is stored; nothing runs and nothing is written.
+    """Say what a grid file asks for and what of it is stored; nothing runs, and only damaged parts are moved.
 
     Raises InputError where the grid is at fault, StoreError where the store cannot be read.
     """
-    return make_plan(load_grid(Path(grid)), open_store(Path(store)))
+    plan = make_plan(load_grid(Path(grid)), open_store(Path(store)))
+    _warn_of(plan.store, plan.unusable)
+    return plan
 
 
 def submit_grid(
@@ -54,7 +58,7 @@ def submit_grid(
     address: str | None = None,
     workers: int | None = None,
     in_process: bool = False,
-    observe: Callable[[PackEvent], None] = lambda event: None,
+    observe: Callable[[JobEvent], None] = lambda event: None,
 ) -> Job:
     """Train what a grid file (or a plan, which brings its store) asks for and the store lacks; return the job's record.
 
@@ -63,7 +67,7 @@ def submit_grid(
     """
     plan = grid if isinstance(grid, Plan) else plan_grid(grid, store)
     if not plan.new:
-        return close_job(open_job(plan), plan.store, "finished")
+        return close_job(_open_job(plan), plan.store, "finished")
     source = plan.grid.dataset_source()
     if source == "mnist" and find_mnist() is None:
         fetch_mnist()
@@ -75,7 +79,13 @@ def submit_grid(
             if dataset.fingerprint != plan.grid.dataset_info.fingerprint:
                 raise InputError(f"dataset {dataset.name}: has changed since the grid was read; submit the grid again")
             check_precision(plan, place.device)
-            return run_job(open_job(plan), plan, dataset, place, observe)
+            return run_job(_open_job(plan), plan, dataset, place, observe)
+
+
+def _open_job(plan: Plan) -> Job:
+    """Enter a job, after clearing away what killed ones left: on a full disk, that may make the room."""
+    sweep(plan.store, plan.new)
+    return open_job(plan)
 
 
 @contextmanager
@@ -109,8 +119,10 @@ def compact_store(store: StorePath = "results") -> Compaction:
 
     Safe at any moment, also while jobs run and readers read. Raises StoreError; nothing is lost then.
     """
-    done = compact(open_store(Path(store)))
-    _warn_of(done.damaged)
+    opened = open_store(Path(store))
+    sweep(opened)
+    done = compact(opened)
+    _warn_of(opened, done.damaged)
     return done
 
 
@@ -125,7 +137,7 @@ def report_job(store: StorePath, job: str) -> Report:
 
     opened = open_store(Path(store))
     report = write_report(opened, find_job(opened, job))
-    _warn_of(report.damaged)
+    _warn_of(opened, report.damaged)
     return report
 
 
@@ -166,18 +178,15 @@ def read_confusion(store: StorePath, job: str) -> pa.Table:
 
 
 def _job_and_parts(store: StorePath, job: str, columns: Sequence[str]) -> tuple[Job, Parts]:
-    """Find a job and read these columns of its rows; every damaged part is a DamagedPartWarning."""
+    """Find a job and read these columns of its rows; damaged parts are moved and warned of."""
     opened = open_store(Path(store))
     found = find_job(opened, job)
     parts = read_parts(opened, found["trial_ids"], columns)
-    _warn_of(parts.damaged)
+    _warn_of(opened, parts.damaged)
     return found, parts
 
 
-def _warn_of(damaged: tuple[str, ...]) -> None:
-    for name in damaged:
-        warnings.warn(
-            f"part {name} is damaged and ignored; trials that no other part holds count as missing",
-            DamagedPartWarning,
-            stacklevel=3,
-        )
+def _warn_of(store: Store, unusable: Sequence[str]) -> None:
+    """Move damaged parts out of the way and warn of every part that cannot be used."""
+    for warning in set_aside(store, unusable):
+        warnings.warn(warning, stacklevel=3)

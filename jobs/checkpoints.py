@@ -7,6 +7,7 @@ the same kind of device, by the same versions. It can be lost without harm: the 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from jobs.files import read_file, write_file
-from jobs.store import Store
+from jobs.files import names, read_file, write_file
+from jobs.store import Store, trial_file
 from mnist_core.training import EpochRecord, Snapshot
 from mnist_core.trial import Trial
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
+_SUFFIX = ".checkpoint"
 _RECORD = [name for name in EpochRecord.__dataclass_fields__ if name != "trial"]
 
 
@@ -59,12 +61,18 @@ def _snapshot(content: bytes, trial: Trial, identity: str) -> Snapshot | None:
 
 
 def remove_checkpoint(store: Store, trial_id: str) -> None:
-    """Remove a trial's checkpoint, if there is one."""
-    _path(store, trial_id).unlink(missing_ok=True)
+    """Remove a trial's checkpoint, if there is one; where that cannot be done, the next submit tries again."""
+    with suppress(OSError):
+        _path(store, trial_id).unlink(missing_ok=True)
+
+
+def checkpointed(store: Store) -> frozenset[str]:
+    """Return the ids of the trials that have a checkpoint, whether it can be believed or not; raises StoreError."""
+    return frozenset(name.removesuffix(_SUFFIX) for name in names(store.checkpoints) if name.endswith(_SUFFIX))
 
 
 def _path(store: Store, trial_id: str) -> Path:
-    return store.checkpoints / f"{trial_id}.checkpoint"
+    return trial_file(store.checkpoints, trial_id, _SUFFIX)
 
 
 def _identity(trial_id: str, made_by: Mapping[str, str]) -> str:

@@ -1,23 +1,21 @@
-"""The command line: the only module that prints or exits."""
+"""The command line: with jobs.cli_data and jobs.cli_output, the only modules that print or exit."""
 
 import io
 import json
 import os
-import signal
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from cluster.port import ClusterError
+from jobs.cli_data import data_app
+from jobs.cli_output import say, say_each_warning_once
 from jobs.errors import InputError, MnistjobsError
-from jobs.inert import make_inert
+from jobs.interruption import HOW_TO_GO_ON, INTERRUPTED, interruptible, unread_output_dropped
 from mnist_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 SOME_FAILED = 1
-INTERRUPTED = 130  # as shells count it: 128 + SIGINT
 
 app = typer.Typer(
     help="Train replicated studies of MNIST-sized models from a grid file, on this machine or a Ray cluster.\n\n"
@@ -35,7 +32,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Fetch and verify datasets.\n\nExample: mnistjobs data verify digits", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 
@@ -57,7 +53,6 @@ StoreOption = Annotated[
         help="The folder that holds all results.",
     ),
 ]
-MirrorOption = Annotated[list[str] | None, typer.Option(metavar="URL", help="Download from here instead; repeatable.")]
 STORE = Path("results")
 
 
@@ -70,19 +65,26 @@ class Format(StrEnum):
     markdown = "markdown"
 
 
+class PlanFormat(StrEnum):
+    """How `plan` writes what it found."""
+
+    table = "table"
+    json = "json"
+
+
 def main() -> NoReturn:
     """Run the command line; bad input ends in one message and exit code 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that lacks a character gets its escape.
             stream.reconfigure(errors="backslashreplace")
-    warnings.showwarning = _warn
+    say_each_warning_once()
     try:
         app(prog_name="mnistjobs")
     except (MnistjobsError, DataError, ClusterError) as error:
-        _say(str(error), err=True)
+        say(str(error), err=True)
     except OSError as error:  # a full disk behind stdout, a working directory that is gone
-        _say(f"{error.filename or 'mnistjobs'}: {error.strerror or error}", err=True)
+        say(f"{error.filename or 'mnistjobs'}: {error.strerror or error}", err=True)
     sys.exit(BAD_INPUT)
 
 
@@ -103,21 +105,32 @@ def init(
         raise InputError(f"{path}: exists already; allowed: a new file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-    _say(f"Wrote {path}. Next: mnistjobs submit {path}")
+    say(f"Wrote {path}. Next: mnistjobs submit {path}")
 
 
 @app.command()
-def plan(grid: GridArgument, store: StoreOption = STORE) -> None:
-    """Count a grid's trials, stored and new; nothing runs.
+def plan(
+    grid: GridArgument,
+    store: StoreOption = STORE,
+    trials: Annotated[bool, typer.Option("--trials", help="List every trial, and why it is to be trained.")] = False,
+    format_: Annotated[PlanFormat, typer.Option("--format", help="How to write it; json has every trial.")] = (
+        PlanFormat.table
+    ),
+) -> None:
+    """Count a grid's trials, stored, new and stale; nothing runs.
 
-    Example: mnistjobs plan grid.yaml
+    Example: mnistjobs plan grid.yaml --trials
     """
     from jobs.api import plan_grid
-    from jobs.terminal import cpu_places, plan_line, plan_table, print_table
+    from jobs.plan_view import cpu_places, plan_json, plan_line, plan_table, plan_trials
+    from jobs.terminal import print_table
 
     made = plan_grid(grid, store)
-    print_table(plan_table(made))
-    _say(plan_line(made, store, cpu_places(made)))
+    if format_ is PlanFormat.json:
+        say(plan_json(made))
+        return
+    print_table(plan_trials(made) if trials else plan_table(made))
+    say(plan_line(made, store, cpu_places(made)))
 
 
 @app.command()
@@ -140,22 +153,29 @@ def submit(
     from rich.console import Console
 
     from jobs.api import plan_grid, report_job, submit_grid
-    from jobs.terminal import LiveView, cpu_places, failures_line, fetch_mnist_with_bar, plan_line
+    from jobs.plan_view import cpu_places, plan_line
+    from jobs.terminal import LiveView, failures_line, fetch_mnist_with_bar
     from mnist_core.datasets import find_mnist
 
     if in_process and workers:
         raise InputError(f"--workers {workers}: trials run one by one with --in-process; leave one of the two out")
-    with _interruptible():
-        made = plan_grid(grid, store)
-        if not quiet:
-            _say(plan_line(made, store, None if address else workers or cpu_places(made)))
-        if made.new and made.grid.dataset_source() == "mnist" and find_mnist() is None and not quiet:
-            fetch_mnist_with_bar()
-        with LiveView(made, Console(stderr=True, quiet=quiet)) as view:
-            job = submit_grid(made, address=address, workers=workers, in_process=in_process, observe=view.observe)
-        _print_report(report_job(store, job["job_id"]))
+    try:
+        with interruptible(), unread_output_dropped():
+            made = plan_grid(grid, store)
+            if not quiet:
+                say(plan_line(made, store, None if address else workers or cpu_places(made)))
+            if made.new and made.grid.dataset_source() == "mnist" and find_mnist() is None and not quiet:
+                fetch_mnist_with_bar()
+            with LiveView(made, Console(stderr=True, quiet=quiet)) as view:
+                job = submit_grid(made, address=address, workers=workers, in_process=in_process, observe=view.observe)
+            _print_report(report_job(store, job["job_id"]))
+            if job["failures"]:
+                say(failures_line(job), err=True)
+    except KeyboardInterrupt:
+        with suppress(OSError):  # nobody reads it
+            say(HOW_TO_GO_ON, err=True)
+        sys.exit(INTERRUPTED)
     if job["failures"]:
-        _say(failures_line(job), err=True)
         sys.exit(SOME_FAILED)
 
 
@@ -178,7 +198,7 @@ def summary(
         print_table(summary_table(table))
     else:
         renderers = {Format.csv: summary_csv, Format.json: summary_json, Format.markdown: summary_markdown}
-        _say(renderers[format_](table).rstrip("\n"))
+        say(renderers[format_](table).rstrip("\n"))
 
 
 @app.command()
@@ -198,17 +218,17 @@ def verify_job_(
     store: StoreOption = STORE,
     rerun: Annotated[int, typer.Option(min=0, metavar="N", help="Trials, chosen at random, to train again.")] = 0,
 ) -> None:
-    """Check every byte of a job; with --rerun, train some of its trials again.
+    """Check every byte of a job; train some trials again.
 
     Example: mnistjobs verify report --rerun 3
     """
     from jobs.api import verify_job
 
     found = verify_job(store, job, rerun)
-    for problem in found.problems:
-        _say(problem, err=True)
+    for line in [*found.problems, *(f"note: {note}" for note in found.notes)]:
+        say(line, err=True)
     again = f", {found.rerun} trained again" if rerun else ""
-    _say(f"{found.trials} trials with their weights, {found.tables} tables{again}: {len(found.problems)} problems")
+    say(f"{found.trials} trials with their weights, {found.files} files{again}: {len(found.problems)} problems")
     if found.problems:
         sys.exit(SOME_FAILED)
 
@@ -225,7 +245,7 @@ def list_(store: StoreOption = STORE) -> None:
     if jobs := list_jobs(store):
         print_table(job_table(jobs))
     else:
-        _say(f"No jobs in {store} yet; `mnistjobs submit GRID` makes one")
+        say(f"No jobs in {store} yet; `mnistjobs submit GRID` makes one")
 
 
 @app.command()
@@ -238,7 +258,7 @@ def compact(store: StoreOption = STORE) -> None:
 
     done = compact_store(store)
     what = f"{len(done.merged)} parts merged into {len(done.written)}" if done.merged else "no small parts to merge"
-    _say(f"{store}: {what}")
+    say(f"{store}: {what}")
 
 
 @app.command()
@@ -249,74 +269,14 @@ def schema() -> None:
     """
     from jobs.grid import grid_schema
 
-    _say(json.dumps(grid_schema(), indent=2))
-
-
-@data_app.command()
-def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="mnist or digits.")], mirror: MirrorOption = None
-) -> None:
-    """Download a dataset unless it is there.
-
-    Example: mnistjobs data fetch mnist
-    """
-    from jobs.terminal import fetch_mnist_with_bar
-    from mnist_core.datasets import NAMED_DATASETS
-
-    if name not in NAMED_DATASETS:
-        raise InputError(f"dataset {name!r}: cannot be fetched; allowed: {', '.join(NAMED_DATASETS)}")
-    if name == "mnist":
-        fetch_mnist_with_bar(mirror)
-    verify(name)
-
-
-@data_app.command()
-def verify(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="mnist, digits or a folder of IDX files.")],
-) -> None:
-    """Check every byte of a dataset on this machine.
-
-    Example: mnistjobs data verify mnist
-    """
-    from mnist_core.datasets import NAMED_DATASETS, find_mnist, verify_dataset
-
-    info = verify_dataset(name if name in NAMED_DATASETS else Path(name))
-    place = f" in {find_mnist()}" if name == "mnist" else ""
-    sizes = f"{info.train_size} training, {info.validation_size} validation and {info.test_size} test images"
-    _say(f"{name} is whole{place}: {sizes}, fingerprint {info.fingerprint}")
-
-
-def _say(text: str, err: bool = False) -> None:
-    print(make_inert(text, keep="\n"), file=sys.stderr if err else sys.stdout, flush=True)
-
-
-def _warn(message: Warning | str, *where: Any, **how: Any) -> None:  # noqa: ANN401
-    _say(f"warning: {message}", err=True)
+    say(json.dumps(grid_schema(), indent=2))
 
 
 def _print_report(written: "Report") -> None:
     from jobs.terminal import print_table, summary_table
 
     print_table(summary_table(written.summary))
-    _say(f"Report: {written.page}")
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Take SIGTERM and a closed terminal for Ctrl-C, and say after any of them how to go on."""
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    except KeyboardInterrupt:
-        _say("Interrupted. What has finished is stored; submit the same grid again to train the rest.", err=True)
-        sys.exit(INTERRUPTED)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+    say(f"Report: {written.page}")
 
 
 if __name__ == "__main__":

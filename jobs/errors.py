@@ -41,3 +41,7 @@ class StoreError(MnistjobsError):
 
 class DamagedPartWarning(UserWarning):
     """A part is not what a task wrote, and its trials count as missing."""
+
+
+class ForeignPartWarning(UserWarning):
+    """Parts were written by another version of mnistjobs, and their trials count as missing."""

@@ -1,9 +1,11 @@
 """From axes to trials: the cross product, exclusion, inclusion and overrides; knows neither YAML nor datasets."""
 
 import math
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -15,6 +17,7 @@ DEFAULTS = {setting.name: setting.default for setting in fields(Trial) if settin
 # The seeds of one configuration stand together.
 ORDER = (*(setting.name for setting in fields(Trial) if setting.name != "seed"), "seed")
 
+Index = dict[tuple[str, ...], dict[tuple[Any, ...], list[int]]]  # keys -> their values -> numbers of rules
 Settings = Mapping[str, Any]  # setting -> value, such as {"model": "cnn", "seed": 0}
 
 
@@ -35,6 +38,11 @@ class Recipe:
     exclude: Sequence[Settings] = ()
     include: Sequence[Settings] = ()
     overrides: Sequence[tuple[Settings, Settings]] = ()  # (when, set)
+
+    @cached_property
+    def override_index(self) -> "Index":
+        """The numbers of the overrides by what they match."""
+        return _index([when for when, _ in self.overrides])
 
 
 def expand(recipe: Recipe) -> tuple[list[Trial], list[Problem]]:
@@ -77,9 +85,9 @@ def _axis_names(recipe: Recipe) -> list[str]:
     return [name for name in ORDER if name in recipe.axes]
 
 
-def _index(rules: Sequence[Settings]) -> dict[tuple[str, ...], dict[tuple[Any, ...], list[int]]]:
+def _index(rules: Sequence[Settings]) -> Index:
     """Look rules up by the keys and values they give, so that thousands of them cost each trial no more than a few."""
-    index: dict[tuple[str, ...], dict[tuple[Any, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
+    index: Index = defaultdict(lambda: defaultdict(list))
     for number, rule in enumerate(rules):
         keys = tuple(sorted(rule))
         index[keys][tuple(rule[key] for key in keys)].append(number)
@@ -87,14 +95,25 @@ def _index(rules: Sequence[Settings]) -> dict[tuple[str, ...], dict[tuple[Any, .
 
 
 def _overridden(point: dict[str, Any], recipe: Recipe, touched: set[KeyPath]) -> dict[str, Any]:
-    """Apply the overrides that match; note them, and every change that the trial makes use of."""
-    for number, (when, changes) in enumerate(recipe.overrides):
-        if when.items() <= point.items():
-            point.update(changes)
-            used = changes.keys() - unused_settings(point["model"], point["adaptive_lr"])
-            touched.add(("overrides", number, "when"))
-            touched.update(("overrides", number, "set", key) for key in used)
+    """Apply the overrides that match, in order; note them, and every change that the trial makes use of."""
+    number = -1
+    while (number := _next_override(point, recipe, number)) < len(recipe.overrides):
+        changes = recipe.overrides[number][1]
+        point.update(changes)
+        used = changes.keys() - unused_settings(point["model"], point["adaptive_lr"])
+        touched.add(("overrides", number, "when"))
+        touched.update(("overrides", number, "set", key) for key in used)
     return point
+
+
+def _next_override(point: dict[str, Any], recipe: Recipe, number: int) -> int:
+    """Find the first override after this number that matches as the point stands; their count where there is none."""
+    following = len(recipe.overrides)
+    for keys, numbers in recipe.override_index.items():
+        matching = numbers.get(tuple([point[key] for key in keys]), [])
+        later = bisect_right(matching, number)
+        following = min([following, *matching[later : later + 1]])
+    return following
 
 
 def _rule_problems(recipe: Recipe, touched: set[KeyPath], any_left: bool) -> Iterator[Problem]:

@@ -2,14 +2,26 @@
 
 import errno
 import os
+import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from stat import S_ISREG
 
 from jobs.errors import StoreError
+from jobs.processes import Process, this_process
 
 _FSYNCS_AT_ONCE = 16
+_OPEN_AT_ONCE = 64  # files: a process may have some hundreds
+# It has gone since, here or (ESTALE) on another node; or it leads nowhere.
+_NOT_THERE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ELOOP)
+_LARGEST = 1 << 30  # bytes of a file of ours; what is larger is not read
+_TEMPORARY = re.compile(
+    r"\..*\.(?P<host>[\w-]+)\.(?P<boot>[0-9a-f]*)\.(?P<space>\d+)\.(?P<pid>\d+)\.(?P<started>\d+)\.[0-9a-f]{8}\.tmp",
+    re.ASCII | re.DOTALL,
+)
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -19,22 +31,21 @@ def write_file(path: Path, content: bytes) -> None:
 
 def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write files of one folder, each whole or not at all; when this returns, all of them last. Raises StoreError."""
-    unique = f"{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = {name: folder / f".{name}.{unique}.tmp" for name in contents}
+    temporary = {name: folder / _temporary_name(name) for name in contents}
     path = folder
     try:
         make_folder(folder)
         try:
-            for name, content in contents.items():
-                path = folder / name
-                with temporary[name].open("xb") as file:
-                    file.write(content)
-            path = folder
-            _fsync_together(list(temporary.values()))
+            waiting = list(contents)
+            while waiting:
+                batch, waiting = waiting[:_OPEN_AT_ONCE], waiting[_OPEN_AT_ONCE:]
+                path = folder / batch[0]
+                _write_lasting({temporary[name]: contents[name] for name in batch})
             for name in contents:
                 path = folder / name
                 temporary[name].replace(path)
         finally:
+            # Also what an fsync has failed for: a second fsync would call it done, and the system may have dropped it.
             for each in temporary.values():
                 each.unlink(missing_ok=True)
         fsync_folder(folder)
@@ -44,10 +55,37 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
         ) from error
 
 
-def _fsync_together(paths: Sequence[Path]) -> None:
-    """Make files durable. Asked for many at once, a disk is done with them in little more than the time of one."""
-    with ThreadPoolExecutor(min(len(paths), _FSYNCS_AT_ONCE)) as threads:
-        list(threads.map(_fsync, paths))
+def _write_lasting(contents: Mapping[Path, bytes]) -> None:
+    """Write new files and make them durable. Asked for many at once, a disk takes little more than for one."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(path.open("xb")) for path in contents]
+        for file, content in zip(files, contents.values(), strict=True):
+            file.write(content)
+            file.flush()
+        # By the descriptors they were written with: another one need not hear of a write that failed.
+        with ThreadPoolExecutor(min(len(files), _FSYNCS_AT_ONCE)) as threads:
+            list(threads.map(os.fsync, [file.fileno() for file in files]))
+
+
+def _temporary_name(name: str) -> str:
+    """Name the file beside a file's place so that others can tell when its writer is gone."""
+    start = os.fsencode(name)[:64].decode("ascii", errors="replace").replace("\ufffd", "_")
+    writer = ".".join(map(str, vars(this_process()).values()))
+    return f".{start}.{writer}.{secrets.token_hex(4)}.tmp"
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a file's name is that of one under way, whoever writes it."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+def temporary_writer(name: str) -> Process | None:
+    """Tell which process writes, or wrote, a temporary file, by its name; None where that does not say."""
+    match = _TEMPORARY.fullmatch(name)
+    if match is None:
+        return None
+    numbers = (int(match[field]) for field in ("space", "pid", "started"))
+    return Process(match["host"], match["boot"], *numbers)
 
 
 def make_folder(folder: Path) -> None:
@@ -56,16 +94,17 @@ def make_folder(folder: Path) -> None:
         return  # where it is a file, opening what lies in it will say so
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    fsync_folder(folder.parent)
+    try:
+        fsync_folder(folder.parent)
+    except OSError:
+        with suppress(OSError):  # of others' files in it
+            folder.rmdir()  # whoever found it would take it for durable
+        raise
 
 
 def fsync_folder(folder: Path) -> None:
     """Make the entries of a folder durable; raises OSError."""
-    _fsync(folder)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -73,11 +112,12 @@ def _fsync(path: Path) -> None:
 
 
 def read_file(path: Path) -> bytes | None:
-    """Read a file whole, or return None where no regular file is there; raises StoreError."""
+    """Read a file whole, or return None where no regular file of a sensible size is there; raises StoreError."""
     try:
-        return path.read_bytes() if path.is_file() else None
+        found = path.stat()
+        return path.read_bytes() if S_ISREG(found.st_mode) and found.st_size <= _LARGEST else None
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ESTALE):  # it has gone since, here or (ESTALE) on another node
+        if error.errno in _NOT_THERE:
             return None
         raise StoreError(f"{path}: cannot be read: {error.strerror}; allowed: a file that you may read") from error
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -24,7 +25,7 @@ from jobs.errors import Fault, InputError
 from jobs.expansion import DEFAULTS, Problem, Recipe, expand
 from jobs.faults import faults_of
 from jobs.gridfile import Document, parse_yaml, read_text, shown
-from jobs.settings import Axes, IncludedTrial, SomeSettings, SomeTraining, TrainSettings
+from jobs.settings import Axes, IncludedTrial, SomeSettings, SomeTraining, TrainSettings, from_word
 from mnist_core.datasets import NAMED_DATASETS, DatasetInfo, inspect_dataset
 from mnist_core.errors import DataError
 from mnist_core.trial import Trial
@@ -89,6 +90,14 @@ class Resources(Section):
     checkpoint_seconds: float = Field(
         default=30.0, strict=True, ge=0, allow_inf_nan=False, description="Between the checkpoints of a long trial."
     )
+    hung_after_seconds: float = Field(
+        default=600.0,
+        strict=True,
+        gt=0,
+        allow_inf_nan=False,
+        description="A task without a new epoch for so long, or for 20 times an epoch's usual time if that is longer, "
+        "is killed and tried again.",
+    )
 
 
 class Grid(Section):
@@ -113,6 +122,16 @@ class Grid(Section):
     include: list[IncludedTrial] = Field(default=[], description="Adds whole trials, after exclusion.")
     overrides: list[Override] = Field(default=[], description="Changes settings of the trials matched, in order.")
     resources: Resources = Field(default=Resources(), description="What every task gets.")
+    retries: int = Field(
+        default=2,
+        strict=True,
+        ge=0,
+        le=10,
+        description="How often a trial is tried again after a crash, a hang or a full disk.",
+    )
+    fail_fast: Annotated[bool, BeforeValidator(from_word)] = Field(
+        default=False, strict=True, description="Whether the first trial that fails ends the job."
+    )
 
     _text: str = PrivateAttr()
     _folder: Path = PrivateAttr()

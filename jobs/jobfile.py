@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -11,12 +12,15 @@ from typing import Any
 
 from jobs.errors import InputError, StoreError
 from jobs.files import fsync_folder, make_folder, names, read_file, write_file
+from jobs.processes import is_gone, read_process, this_process
 from jobs.store import Store
 
 _JOB_ID = re.compile(r"(?P<second>(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)-\d{8}-\d{6})-[0-9a-f]{4}")
 Job = dict[str, Any]  # the content of a job.json
 # What every reader of a job.json relies on.
 _JOB_KEYS = {"submitted_at": str, "status": str, "grid": str, "trial_ids": list, "failures": list, "dataset": dict}
+
+_FAILURE_KEYS = ("trial_id", "message", "traceback")
 
 
 def job_folder(store: Store, job_id: str) -> Path:
@@ -30,11 +34,13 @@ def create_job(store: Store, name: str, content: Mapping[str, Any]) -> Job:
     now = datetime.now(UTC)
     try:
         make_folder(store.jobs)
+        fsync_folder(store.root)  # whoever made the folders in it may have been killed before
         job_id = _claim_job_id(store, f"{name}-{now:%Y%m%d-%H%M%S}")
         fsync_folder(store.jobs)
     except OSError as error:
         raise StoreError(f"store {str(store.root)!r}: cannot be written: {error.strerror or error}") from error
-    job = {"job_id": job_id, "name": name, "submitted_at": now.isoformat(), **content}
+    driver = vars(this_process())
+    job = {"job_id": job_id, "name": name, "submitted_at": now.isoformat(), "driver": driver, **content}
     write_job(store, job)
     return job
 
@@ -49,8 +55,18 @@ def _claim_job_id(store: Store, second: str) -> str:
         return job_id
 
 
+def check_job_is_there(store: Store, job: Job) -> None:
+    """Raise StoreError where the folder of a job under way has gone: with it, most likely, the store."""
+    if not os.path.isdir(job_folder(store, job["job_id"])):
+        raise StoreError(
+            f"{job_folder(store, job['job_id'])}: has gone while the job ran; bring the store {str(store.root)!r} "
+            "back, if you can, and submit the same grid again"
+        )
+
+
 def write_job(store: Store, job: Job) -> None:
-    """Write a job's job.json anew."""
+    """Write a job's job.json anew; raises StoreError, also where the job's folder has gone."""
+    check_job_is_there(store, job)
     text = json.dumps({**job, "sha256": _digest(job)}, indent=1, ensure_ascii=False)
     # A lone surrogate, out of some file name in a traceback, becomes its JSON escape.
     write_file(job_folder(store, job["job_id"]) / "job.json", text.encode(errors="backslashreplace"))
@@ -101,12 +117,34 @@ def _read_job(store: Store, job_id: str) -> Job:
     path = job_folder(store, job_id) / "job.json"
     try:
         job = json.loads(read_file(path) or b"")
-        wrong = [key for key, kind in _JOB_KEYS.items() if not isinstance(job[key], kind)]
-        if job["job_id"] != job_id or wrong:
-            raise ValueError(f"wrong content of {', '.join(wrong) or 'job_id'}")
+        wrong = _wrong_keys(job, job_id)
+        if wrong:
+            raise ValueError(f"wrong content of {', '.join(wrong)}")
         if job.pop("sha256") != _digest(job):
             raise ValueError("its sha256 is that of other content")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         message = f"missing key {error}" if isinstance(error, KeyError) else str(error)
         raise StoreError(f"{path}: is not a job's file: {message}; restore it, or remove its folder") from error
-    return dict(job)
+    return {**job, "status": "interrupted"} if _is_orphan(job) else dict(job)
+
+
+def _wrong_keys(job: Mapping[str, Any], job_id: str) -> list[str]:
+    """Name what is not as every reader relies on; raises KeyError where a key is missing."""
+    wrong = [key for key, kind in _JOB_KEYS.items() if not isinstance(job[key], kind)]
+    wrong += [] if job["job_id"] == job_id else ["job_id"]
+    wrong += [] if isinstance(job.get("provenance", {}), dict) else ["provenance"]
+    if not wrong and not all(isinstance(each, str) for each in job["trial_ids"]):
+        wrong.append("trial_ids")
+    if not wrong and not all(map(_is_failure, job["failures"])):
+        wrong.append("failures")
+    return wrong
+
+
+def _is_failure(failure: object) -> bool:
+    return isinstance(failure, dict) and all(isinstance(failure.get(key), str) for key in _FAILURE_KEYS)
+
+
+def _is_orphan(job: Job) -> bool:
+    """Tell whether a job was left running by a driver that was killed; nobody could say so in its job.json."""
+    driver = read_process(job.get("driver"))
+    return job["status"] == "running" and driver is not None and is_gone(driver)

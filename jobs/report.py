@@ -1,6 +1,7 @@
 """Write what people read of a job, from the store alone: flat tables, summary, pictures and page."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jobs.files import write_file
-from jobs.jobfile import Job, job_folder
+from jobs.files import delete_files, names, write_file
+from jobs.jobfile import Job, check_job_is_there, job_folder
 from jobs.page import render_page
 from jobs.pictures import draw_pictures
 from jobs.results import summarize_job
 from jobs.store import Parts, Store, parquet_bytes, read_parts, read_weights
 from jobs.summary import Key, configuration_key, summary_csv, summary_markdown
 from jobs.tables import confusion_table, metrics_table, trials_table
+
+# As jobs.pictures names them.
+_PICTURE = re.compile(r"(learning-curve|(curves|confusion|w1)-[A-Za-z0-9_]+-\d+(-[A-Za-z0-9._=-]*)?)\.svg")
 
 
 @dataclass(frozen=True)
@@ -31,20 +35,38 @@ class Report:
 def write_report(store: Store, job: Job) -> Report:
     """Write a job's tables, pictures and page into its folder; raises StoreError."""
     parts = read_parts(store, job["trial_ids"])
-    tables = report_tables(job, parts)
-    trials, summary = tables["trials"], tables["summary"]
-    layers = _first_layers(store, parts.table)
-    pictures = draw_pictures(summary, trials, tables["metrics"], tables["confusion"], layers)
-    files = table_files(tables)
-    files |= {picture.file_name: picture.svg.encode() for picture in pictures}
-    files["report.html"] = render_page(_page_facts(job), summary, pictures, trials).encode()
+    tables = _tables(job, parts)
+    files = report_files(store, job, parts, tables)
+    check_job_is_there(store, job)
     folder = job_folder(store, job["job_id"])
     for name, content in files.items():
         write_file(folder / name, content)
-    return Report(folder / "report.html", summary, parts.damaged)
+    if outdated := _old_pictures(store, job, files):
+        delete_files(folder, outdated)
+    return Report(folder / "report.html", tables["summary"], parts.damaged)
 
 
-def report_tables(job: Job, parts: Parts) -> dict[str, pa.Table]:
+def report_files(
+    store: Store, job: Job, parts: Parts, tables: Mapping[str, pa.Table] | None = None
+) -> dict[str, bytes]:
+    """Make every file of a job's report, by name, from what was read of its parts; raises StoreError."""
+    tables = tables or _tables(job, parts)
+    trials, summary = tables["trials"], tables["summary"]
+    layers = _first_layers(store, parts.table)
+    pictures = draw_pictures(summary, trials, tables["metrics"], tables["confusion"], layers)
+    files = _table_files(tables)
+    files |= {picture.file_name: picture.svg.encode() for picture in pictures}
+    files["report.html"] = render_page(_page_facts(job), summary, pictures, trials).encode()
+    return files
+
+
+def _old_pictures(store: Store, job: Job, files: Collection[str]) -> list[str]:
+    """Name the pictures of earlier reports that these files do not replace; what is not named as ours is not."""
+    found = names(job_folder(store, job["job_id"]))
+    return [name for name in found if _PICTURE.fullmatch(name) and name not in files]
+
+
+def _tables(job: Job, parts: Parts) -> dict[str, pa.Table]:
     """Make a job's four tables from what was read of its parts; raises StoreError."""
     return {
         "trials": trials_table(parts.table),
@@ -54,7 +76,7 @@ def report_tables(job: Job, parts: Parts) -> dict[str, pa.Table]:
     }
 
 
-def table_files(tables: Mapping[str, pa.Table]) -> dict[str, bytes]:
+def _table_files(tables: Mapping[str, pa.Table]) -> dict[str, bytes]:
     """Encode the tables, by the names of their files; equal tables give equal bytes."""
     files = {f"{name}.parquet": parquet_bytes(table) for name, table in tables.items()}
     files["summary.csv"] = summary_csv(tables["summary"]).encode()

@@ -18,7 +18,8 @@ def _within_dataset(size: int, validation: ValidationInfo) -> int:
     return size
 
 
-def _from_word(value: object) -> object:
+def from_word(value: object) -> object:
+    """Take a boolean's word of YAML 1.1 for the boolean, and leave anything else as it is."""
     return WORDS.get(value.lower(), value) if isinstance(value, str) else value
 
 
@@ -39,7 +40,7 @@ SubsetSize = Annotated[
 AdaptiveLr = Annotated[
     bool,
     Field(strict=True, description="Whether the learning rate is multiplied by lr_decay after every epoch."),
-    BeforeValidator(_from_word),
+    BeforeValidator(from_word),
 ]
 Seed = Annotated[
     int,

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs.errors import StoreError
 from jobs.files import names, read_file, write_file, write_files
+from jobs.partfile import decode_part, part_name
+from jobs.partfile import parquet_bytes as parquet_bytes
 from jobs.schemas import PART
 
 ROW_ORDER = ("finished_at", "attempt", "host", "seconds")  # of several rows of one trial, the first counts
+_TRIAL_ID = re.compile(r"[0-9a-f]{32}")
 _LISTINGS = 10  # of the parts, before a reader gives up on a folder from which parts keep going
 
 
@@ -43,6 +46,10 @@ class Store:
     @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine"
 
     @property
     def jobs(self) -> Path:
@@ -72,22 +79,19 @@ def open_store(path: Path) -> Store:
     return store
 
 
-def parquet_bytes(*row_groups: pa.Table) -> bytes:
-    """Encode tables of one schema as the row groups of a Parquet file, with a checksum on every page."""
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, row_groups[0].schema, compression="zstd", write_page_checksum=True) as writer:
-        for rows in row_groups:
-            writer.write_table(rows)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
-
-
 def write_part(store: Store, *row_groups: pa.Table) -> str:
     """Commit rows (schema PART) as one new part and return its name."""
     content = parquet_bytes(*(rows.cast(PART) for rows in row_groups))
-    name = f"{hashlib.sha256(content).hexdigest()}.parquet"
-    write_file(store.parts / name, content)
-    return name
+    path = store.parts / part_name(content)
+    was_there = os.path.lexists(path)
+    try:
+        write_file(path, content)
+    except StoreError:
+        if not was_there:
+            with suppress(OSError):
+                path.unlink()  # it came to its place, and may still not last: nobody shall count on it
+        raise
+    return path.name
 
 
 def write_weights(store: Store, weights: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, str]:
@@ -98,19 +102,36 @@ def write_weights(store: Store, weights: Mapping[str, Mapping[str, NDArray[Any]]
         trial_id: save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
         for trial_id, arrays in weights.items()
     }
-    write_files(store.weights, {f"{trial_id}.safetensors": content for trial_id, content in contents.items()})
+    write_files(store.weights, {weights_path(store, trial_id).name: content for trial_id, content in contents.items()})
     return {trial_id: hashlib.sha256(content).hexdigest() for trial_id, content in contents.items()}
 
 
 def read_weights(store: Store, trial_id: str, sha256: str) -> dict[str, NDArray[Any]] | None:
     """Read a trial's weights, or None where the file is missing or its bytes do not hash to `sha256`."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    content = read_file(store.weights / f"{trial_id}.safetensors")
+    content = read_file(weights_path(store, trial_id))
     if content is None or hashlib.sha256(content).hexdigest() != sha256:
         return None
-    arrays: dict[str, NDArray[Any]] = load(content)
+    # Whoever gave a row the right hash may still not be a task of ours.
+    try:
+        arrays: dict[str, NDArray[Any]] = load(content)
+    except (SafetensorError, ValueError, KeyError, TypeError):
+        return None
     return arrays
+
+
+def weights_path(store: Store, trial_id: str) -> Path:
+    """Return where a trial's weights lie; raises StoreError where it is no trial's id, which might lead anywhere."""
+    return trial_file(store.weights, trial_id, ".safetensors")
+
+
+def trial_file(folder: Path, trial_id: str, suffix: str) -> Path:
+    """Return the path of a file that is named after a trial; raises StoreError where it is no trial's id."""
+    if not _TRIAL_ID.fullmatch(trial_id):
+        raise StoreError(f"{folder}: trial_id {trial_id[:80]!r} names no trial; allowed: 32 hexadecimal digits")
+    return folder / f"{trial_id}{suffix}"
 
 
 def stored_ids(store: Store) -> frozenset[str]:
@@ -186,15 +207,6 @@ def scan_parts(store: Store, columns: Sequence[str]) -> Iterator[tuple[str, pa.T
 def read_part(path: Path, columns: Sequence[str]) -> pa.Table | None:
     """Read columns of a part, or None where it is damaged or not there; every byte is verified by the name."""
     content = read_file(path)
-    if content is None or hashlib.sha256(content).hexdigest() != path.stem:
+    if content is None or part_name(content) != path.name:
         return None
-    # Whoever gave a file its right name may still not be a task of ours.
-    try:
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        if not file.schema_arrow.equals(PART):
-            return None
-        rows = file.read(columns=list(columns), use_threads=False)
-        rows.validate(full=True)
-    except (pa.ArrowException, OSError):
-        return None
-    return rows
+    return decode_part(content, columns)

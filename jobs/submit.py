@@ -5,26 +5,34 @@ import platform
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from cluster.port import Done, Event, Failed, Failure, Place
-from jobs.errors import InputError
+from cluster.failures import Failure
+from cluster.port import Done, Event, Failed, Place, Waiting
+from jobs.checkpoints import checkpointed
+from jobs.errors import InputError, StoreError
 from jobs.grid import Grid
-from jobs.jobfile import Job, create_job, write_job
+from jobs.holdings import read_holdings, stale_trials
+from jobs.jobfile import Job, check_job_is_there, create_job, write_job
 from jobs.packs import make_packs
+from jobs.retries import Queue, Retried
 from jobs.store import Store, is_stored
 from jobs.task import Pack, Shared, Written, run_pack, versions
-from jobs.timings import Timings, learn_timings, read_timings
+from jobs.timings import Timings, learn_timings
 from mnist_core.datasets import Dataset
 from mnist_core.pack import Device
 from mnist_core.trial import Trial, trial_id
 
-PackEvent = Event[Pack, int, Written]
+PackEvent = Event[Pack, int, Written] | Waiting
+JobEvent = PackEvent | Retried  # Failed is then for good
+_HUNG_EPOCHS = 20  # as long as so many epochs are expected to take
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,16 @@ class Plan:
     trials: Mapping[str, Trial]  # by trial_id, in the grid's order
     stored: frozenset[str]
     timings: Timings
+    stale: Mapping[str, str] = field(default_factory=dict)  # of the others, those stored under another id, and why
+    checkpointed: frozenset[str] = frozenset()  # those that may go on where they were interrupted
+    unusable: tuple[str, ...] = ()  # names of parts that are damaged or of another version
+
+    def explain(self, identity: str) -> tuple[str, str]:
+        """Say of a trial whether it is stored, new or stale, and why."""
+        if identity in self.stored:
+            return "stored", ""
+        resumes = "goes on from its checkpoint" if identity in self.checkpointed else ""
+        return ("stale", self.stale[identity]) if identity in self.stale else ("new", resumes)
 
     @cached_property
     def new(self) -> tuple[str, ...]:
@@ -64,10 +82,12 @@ def make_plan(grid: Grid, store: Store) -> Plan:
     """Hold the grid against the store; nothing runs and nothing is written."""
     info = grid.dataset_info
     trials = {trial_id(trial, info.fingerprint): trial for trial in grid.trials()}
-    stored = read_timings(store)
+    held = read_holdings(store)
     device: Device = "cuda" if grid.resources.device == "cuda" else "cpu"
-    timings = learn_timings(stored, info.fingerprint, info.validation_size, device)
-    return Plan(grid, store, trials, frozenset(trials.keys() & stored["trial_id"].to_pylist()), timings)
+    timings = learn_timings(held.rows, info.fingerprint, info.validation_size, device)
+    stored = frozenset(trials.keys() & held.rows["trial_id"].to_pylist())
+    stale = stale_trials({key: trial for key, trial in trials.items() if key not in stored}, held.rows, info)
+    return Plan(grid, store, trials, stored, timings, stale, checkpointed(store), held.unusable)
 
 
 def check_precision(plan: Plan, device: Device) -> None:
@@ -94,42 +114,59 @@ def open_job(plan: Plan) -> Job:
     return create_job(plan.store, plan.grid.name, content)
 
 
-def run_job(job: Job, plan: Plan, dataset: Dataset, place: Place, observe: Callable[[PackEvent], None]) -> Job:
+def run_job(job: Job, plan: Plan, dataset: Dataset, place: Place, observe: Callable[[JobEvent], None]) -> Job:
     """Train what the plan lacks and return the job as it ended; `observe` sees every event as it happens.
 
-    Where a pack of several trials fails, each of them is tried once more by itself.
+    What failed is tried again as jobs.retries says. With fail_fast, the first trial that fails for good ends the job.
     """
-    shared = Shared(dataset, plan.store.root, place.device)
+    shared = Shared(dataset, plan.store.root, place.device, plan.grid.resources.checkpoint_seconds)
     trials = [plan.trials[identity] for identity in plan.new]
-    packs = list(map(Pack, make_packs(trials, plan.timings.expected_seconds, place.workers, place.device)))
-    failures: list[dict[str, str]] = []
-    try:
-        while packs:
-            again: list[Pack] = []
-            for event in _checked(place.map(run_pack, packs, shared), plan.store, dataset.fingerprint):
+    packs = map(Pack, make_packs(trials, plan.timings.expected_seconds, place.workers, place.device))
+    queue = Queue(packs, plan.grid.retries)
+    failures: list[dict[str, Any]] = []
+    retried: list[dict[str, Any]] = []
+    with closing(place.map(run_pack, queue, shared, partial(_patience, plan))) as events:
+        try:
+            for event in _settled(_checked(events, plan.store, dataset.fingerprint), queue):
+                check_job_is_there(plan.store, job)
                 if isinstance(event, Failed):
-                    again += event.item.alone()
-                    failures += [] if event.item.alone() else _failures(event, dataset.fingerprint)
+                    failures += _failures(event, dataset.fingerprint)
+                elif isinstance(event, Retried):
+                    retried.append(_retry(event, dataset.fingerprint))
                 observe(event)
-            packs = again
-    except BaseException:
-        close_job(job, plan.store, "interrupted", failures)
-        raise
-    return close_job(job, plan.store, "failed" if failures else "finished", failures)
+                if failures and plan.grid.fail_fast:
+                    break
+        except BaseException:
+            with suppress(StoreError):  # which may be why; readers see that the driver is gone
+                close_job(job, plan.store, "interrupted", failures, retried)
+            raise
+    return close_job(job, plan.store, "failed" if failures else "finished", failures, retried)
 
 
-def close_job(job: Job, store: Store, status: str, failures: Iterable[Mapping[str, str]] = ()) -> Job:
-    """Write how a job ended."""
-    ended = {**job, "status": status, "finished_at": datetime.now(UTC).isoformat(), "failures": list(failures)}
+def close_job(
+    job: Job,
+    store: Store,
+    status: str,
+    failures: Sequence[Mapping[str, Any]] = (),
+    retried: Sequence[Mapping[str, Any]] = (),
+) -> Job:
+    """Write how a job ended: the trials that failed for good, and the failures that were not for good."""
+    ended = {**job, "status": status, "finished_at": datetime.now(UTC).isoformat()}
+    ended |= {"failures": list(failures), "retried": list(retried)}
     write_job(store, ended)
     return ended
+
+
+def _patience(plan: Plan, pack: Pack) -> float:
+    """Say for how long, in seconds, a pack may give no sign of life, which it does when it has trained an epoch."""
+    epoch_s = sum(plan.timings.expected_seconds(trial) / trial.epochs for trial in pack.trials)
+    return max(plan.grid.resources.hung_after_seconds, _HUNG_EPOCHS * epoch_s)
 
 
 def _checked(events: Iterable[PackEvent], store: Store, fingerprint: str) -> Iterator[PackEvent]:
     """Turn a task whose part is not in the store, as seen from here, into a failed one."""
     for event in events:
-        trial_ids = [trial_id(trial, fingerprint) for trial in event.item.trials]
-        if isinstance(event, Done) and not is_stored(store, event.result.part, trial_ids):
+        if isinstance(event, Done) and not is_stored(store, event.result.part, _ids(event.item, fingerprint)):
             message = (
                 f"host {event.result.host} wrote its part to its own {store.root}; "
                 "allowed: a store that all nodes of the cluster share"
@@ -139,8 +176,29 @@ def _checked(events: Iterable[PackEvent], store: Store, fingerprint: str) -> Ite
             yield event
 
 
-def _failures(event: Failed[Pack], fingerprint: str) -> list[dict[str, str]]:
-    return [{"trial_id": trial_id(trial, fingerprint), **asdict(event.failure)} for trial in event.item.trials]
+def _settled(events: Iterable[PackEvent], queue: Queue) -> Iterator[JobEvent]:
+    """Line up what is to be tried again; of failures, let only those for good through."""
+    for event in events:
+        if isinstance(event, Done | Failed):
+            queue.end(event.item)
+        if isinstance(event, Failed) and (packs := queue.retry(event.item, event.failure)):
+            yield Retried(event.item, event.failure, packs)
+        else:
+            yield event
+
+
+def _failures(event: Failed[Pack], fingerprint: str) -> list[dict[str, Any]]:
+    record = {"attempt": event.item.attempt, **asdict(event.failure)}
+    return [{"trial_id": identity, **record} for identity in _ids(event.item, fingerprint)]
+
+
+def _retry(event: Retried, fingerprint: str) -> dict[str, Any]:
+    what = {"kind": event.failure.kind, "message": event.failure.message}
+    return {"trial_ids": _ids(event.item, fingerprint), "attempt": event.item.attempt, **what}
+
+
+def _ids(pack: Pack, fingerprint: str) -> list[str]:
+    return [trial_id(trial, fingerprint) for trial in pack.trials]
 
 
 def _provenance() -> dict[str, str]:

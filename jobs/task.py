@@ -4,7 +4,7 @@ import platform
 import socket
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -16,6 +16,7 @@ import pyarrow as pa
 from threadpoolctl import ThreadpoolController
 
 from jobs.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
+from jobs.errors import StoreError
 from jobs.schemas import PART
 from jobs.store import Store, write_part, write_weights
 from mnist_core.datasets import Dataset
@@ -33,10 +34,7 @@ class Pack:
 
     trials: tuple[Trial, ...]
     attempt: int = 1  # how often these trials have been started in this job, this time included
-
-    def alone(self) -> "list[Pack]":
-        """Return the packs in which to try these trials again after a failure: each by itself, but only once."""
-        return [Pack((trial,), self.attempt + 1) for trial in self.trials] if len(self.trials) > 1 else []
+    is_alone: bool = False  # nothing else runs meanwhile
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +113,10 @@ def _train_with_checkpoints(trials: Sequence[Trial], shared: Shared) -> Iterator
     for record in training:
         yield record
         if isinstance(record, EpochRecord) and time.monotonic() - saved >= shared.checkpoint_seconds:
-            for snapshot in training.snapshots():
-                write_checkpoint(store, identities[snapshot.trial], snapshot, made_by)
+            # A checkpoint saves time and nothing else: a full disk is no reason to stop what goes on without one.
+            with suppress(StoreError):
+                for snapshot in training.snapshots():
+                    write_checkpoint(store, identities[snapshot.trial], snapshot, made_by)
             saved = time.monotonic()
 
 

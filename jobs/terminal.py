@@ -1,10 +1,8 @@
 """What a person sees in a terminal: tables, and a job while it runs."""
 
-import os
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -26,26 +24,25 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from cluster.port import Done, Failed
+from cluster.port import Done, Failed, Waiting
 from cluster.port import Progress as Advance
 from jobs.inert import make_inert
 from jobs.jobfile import Job
-from jobs.submit import PackEvent, Plan
-from jobs.summary import CONFIGURATION, setting_text, summary_cells
+from jobs.retries import Retried
+from jobs.submit import JobEvent, Plan
+from jobs.summary import CONFIGURATION, summary_cells
 from jobs.task import Pack, Written
 from mnist_core.datasets import fetch_mnist
 from mnist_core.download import MIRRORS
 from mnist_core.trial import Trial
 
 _MOST_LINES = 8  # running trials shown at once
-_MOST_ROWS = 40  # configurations that a plan lists
 _MOST_SUMMARIZED = 1000  # configurations that a summary lists; laying out 10,000 takes rich ten seconds
-_WORTH_SAYING_S = 5.0  # of expected time
 _SILENCE_S = 30.0  # without a terminal, a line at least this often
 _PIPE_WIDTH = 400  # columns
 _NOTED = ("diverged", "failed")  # what the note says as well
 _PERCENT = ("test accuracy [95 % interval]", "train", "validation")
-_LEFT = ("model", "note", "job", "status", "submitted (UTC)")
+_LEFT = ("model", "note", "job", "status", "submitted (UTC)", "state", "why")
 
 
 class LiveView:
@@ -59,7 +56,7 @@ class LiveView:
         self._done_s = 0.0  # expected seconds of what is done
         self._all_s = sum(plan.timings.expected_seconds(plan.trials[identity]) for identity in plan.new)
         self._running: dict[Pack, int] = {}  # epochs done
-        self._varying = _varying_settings(plan.trials.values())
+        self._varying = varying_settings(plan.trials.values())
         self._bar = Progress(
             TextColumn("trials"),
             BarColumn(bar_width=20),
@@ -84,17 +81,18 @@ class LiveView:
         if self._live:
             self._live.stop()
 
-    def observe(self, event: PackEvent) -> None:
+    def observe(self, event: JobEvent) -> None:
         """Take in what happened and show it."""
-        if isinstance(event, Advance):
+        if isinstance(event, Waiting):
+            self._say(event.message)
+        elif isinstance(event, Advance):
             self._running[event.item] = event.value
         else:
             self._running.pop(event.item, None)
-            is_tried_again = isinstance(event, Failed) and event.item.alone()
-            if not is_tried_again:
+            if not isinstance(event, Retried):
                 self._done += len(event.item.trials)
                 self._done_s += self._expected_seconds(event.item)
-            if not self._live or isinstance(event, Failed) or "diverged" in event.result.statuses:
+            if not self._live or not isinstance(event, Done) or "diverged" in event.result.statuses:
                 self._say(self._line(event))
         if self._live:
             self._bar.update(self._task, completed=self._done, left=self._time_left())
@@ -108,19 +106,10 @@ class LiveView:
         self._said = time.monotonic()
         self._console.print(Text(line), soft_wrap=True, highlight=False)
 
-    def _line(self, event: Done[Pack, Written] | Failed[Pack]) -> str:
-        if isinstance(event, Failed):
-            again = "; each of them is tried again by itself" if event.item.alone() else ""
-            outcome = f"failed: {make_inert(event.failure.message)}{again}"
-        elif len(event.item.trials) == 1:
-            outcome = event.result.statuses[0]
-        else:
-            counts = Counter(event.result.statuses)
-            outcome = ", ".join(f"{counts[status]} {status}" for status in sorted(counts, reverse=True))
+    def _line(self, event: Done[Pack, Written] | Failed[Pack] | Retried) -> str:
         left = "" if self._live else self._time_left()
-        return f"[{self._done}/{len(self._plan.new)}] {self._pack_name(event.item)}: {outcome}" + (
-            f"  {left}" if left else ""
-        )
+        line = f"[{self._done}/{len(self._plan.new)}] {self._pack_name(event.item)}: {_outcome(event)}"
+        return f"{line}  {left}" if left else line
 
     def _pack_name(self, pack: Pack) -> str:
         """Name a pack by its first trial."""
@@ -154,16 +143,31 @@ class LiveView:
         if not done or self._done == len(self._plan.new):
             return ""
         seconds = (time.monotonic() - self._started) * (self._all_s - done) / done
-        return f"about {_duration(seconds)} left"
+        return f"about {duration_text(seconds)} left"
 
 
-def _varying_settings(trials: Collection[Trial]) -> list[str]:
+def _outcome(event: Done[Pack, Written] | Failed[Pack] | Retried) -> str:
+    """Say in a few words how a pack ended."""
+    if isinstance(event, Done):
+        counts = Counter(event.result.statuses)
+        if len(event.item.trials) == 1:
+            return event.result.statuses[0]
+        return ", ".join(f"{counts[status]} {status}" for status in sorted(counts, reverse=True))
+    why = make_inert(event.failure.message)
+    if isinstance(event, Failed):
+        return f"failed: {why}"
+    each = "each by itself" if len(event.packs) > 1 else "alone, at the end" if event.packs[0].is_alone else ""
+    return f"{event.failure.kind.replace('_', ' ')}: {why}; tried again{' ' if each else ''}{each}"
+
+
+def varying_settings(trials: Collection[Trial]) -> list[str]:
     """Name the settings, besides those that every study varies, of which the trials have more than one value."""
     names = [field.name for field in CONFIGURATION[3:]]
     return [name for name in names if len({vars(trial)[name] for trial in trials} - {None}) > 1]
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Write a duration for a person."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
@@ -208,40 +212,10 @@ def summary_table(summary: pa.Table) -> Table:
     shown = [place for place, name in enumerate(header) if name not in _NOTED]
     # Of a note, the reasons: how many there are of how many stands under n.
     cells = [[row[place].replace(" %", "").rpartition(": ")[2] for place in shown] for row in rows[:_MOST_SUMMARIZED]]
-    table = _table([percent.get(header[place], header[place]) for place in shown], cells)
+    table = lay_out([percent.get(header[place], header[place]) for place in shown], cells)
     if len(rows) > _MOST_SUMMARIZED:
         table.caption = f"and {len(rows) - _MOST_SUMMARIZED} more configurations; --format csv gives all"
     return table
-
-
-def plan_table(plan: Plan) -> Table:
-    """Count new and stored trials per configuration, named by the settings that vary."""
-    names = [*(field.name for field in CONFIGURATION[:3]), *_varying_settings(plan.trials.values())]
-    counts: dict[tuple[object, ...], list[int]] = {}
-    for identity, trial in plan.trials.items():
-        key = tuple(vars(trial)[name] for name in names)
-        counts.setdefault(key, [0, 0])[identity in plan.stored] += 1
-    rows = [[*map(setting_text, key), *map(str, count)] for key, count in counts.items()]
-    table = _table([*(name.replace("_", " ") for name in names), "new", "stored"], rows[:_MOST_ROWS])
-    if len(rows) > _MOST_ROWS:
-        table.caption = f"and {len(rows) - _MOST_ROWS} more configurations"
-    return table
-
-
-def plan_line(plan: Plan, store: Path, workers: int | None) -> str:
-    """Count a plan's trials: all, found in the store, and to train; with the time that so many workers may take."""
-    found, new = len(plan.stored), len(plan.new)
-    line = f"{plan.grid.name}: {len(plan.trials)} trials, {found} found in {store}, {new} to train"
-    expected = plan.expected_seconds(workers) if workers else None
-    if expected is None or expected < _WORTH_SAYING_S:
-        return line
-    return f"{line} (~{_duration(expected)} with {workers} at once)"
-
-
-def cpu_places(plan: Plan) -> int | None:
-    """Count the trials that this machine's CPUs run at once, or None where they do not decide."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return None if plan.timings.device == "cuda" else max(1, cpus // plan.grid.resources.cpus_per_trial)
 
 
 def failures_line(job: Job) -> str:
@@ -254,11 +228,13 @@ def failures_line(job: Job) -> str:
 def job_table(jobs: Sequence[Job]) -> Table:
     """List jobs: id, status, how many trials they asked for, and when."""
     rows = [[job["job_id"], job["status"], str(len(job["trial_ids"])), job["submitted_at"][:19]] for job in jobs]
-    return _table(["job", "status", "trials", "submitted (UTC)"], rows)
+    return lay_out(["job", "status", "trials", "submitted (UTC)"], rows)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def lay_out(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Lay out a table whose cells are not cut, made inert."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    rows = [list(map(make_inert, row)) for row in rows]  # before it is measured: escapes are longer
     for place, name in enumerate(header):
         # Numbers stay whole; headers break where that makes the column narrow.
         lines = name.replace(" [", "\n[") if "[" in name else name.replace(" ", "\n", 1)
@@ -271,5 +247,5 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
             width=None if name == "note" else longest,
         )
     for row in rows:
-        table.add_row(*(Text(make_inert(cell)) for cell in row))
+        table.add_row(*map(Text, row))
     return table

@@ -7,18 +7,13 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.schemas import PART, SETTINGS
-from jobs.store import Store, scan_parts
 from mnist_core.cost import guess_seconds
 from mnist_core.pack import Device
 from mnist_core.trial import Trial
 
 # What decides how long an epoch takes.
 _SIZE = ("model", "subset_size", "batch_size", "hidden_units", "cpus_per_trial", "precision")
-_SETTINGS = [field for field in SETTINGS if field.name in (*_SIZE, "epochs")]
-_FLAT = ["trial_id", "status", "dataset_fingerprint", "device", "seconds"]
-_ROWS = pa.schema([*map(PART.field, _FLAT), pa.field("settings", pa.struct(_SETTINGS), nullable=False)])
-_COLUMNS = [*_FLAT, *(f"settings.{field.name}" for field in _SETTINGS)]  # as Parquet names them
+_SETTINGS = (*_SIZE, "epochs")
 Size: TypeAlias = tuple[object, ...]
 
 
@@ -60,20 +55,14 @@ class Timings:
         return self._guess(replace(trial, **settings))
 
 
-def read_timings(store: Store) -> pa.Table:
-    """Read, of all trials that stand in an undamaged part, what timings are learnt from."""
-    parts = [rows.select(_ROWS.names) for _, rows in scan_parts(store, _COLUMNS) if rows is not None]
-    return pa.concat_tables([_ROWS.empty_table(), *parts])
-
-
 def learn_timings(rows: pa.Table, fingerprint: str, validation_size: int, device: Device) -> Timings:
-    """Take, of what `read_timings` gives, the median seconds an epoch of the finished trials of each size."""
+    """Take, of stored rows (as jobs.holdings reads them), the median seconds an epoch of the finished of each size."""
     alike = rows.filter(
         (pc.field("status") == "finished")
         & (pc.field("dataset_fingerprint") == fingerprint)
         & (pc.field("device") == device)
     )
-    settings = {field.name: pc.struct_field(alike["settings"], field.name) for field in _SETTINGS}
+    settings = {name: pc.struct_field(alike["settings"], name) for name in _SETTINGS}
     seconds = pc.divide(alike["seconds"], pc.cast(settings.pop("epochs"), pa.float64()))
     medians = pa.table({**settings, "seconds": seconds}).group_by(_SIZE).aggregate([("seconds", "approximate_median")])
     sizes = zip(*(medians[name].to_pylist() for name in _SIZE), strict=True)

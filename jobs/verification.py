@@ -12,14 +12,17 @@ import pyarrow as pa
 
 from cluster.in_process import map_in_process
 from cluster.port import Failed
+from jobs.errors import DamagedPartWarning
 from jobs.files import read_file
 from jobs.jobfile import Job, job_folder
-from jobs.report import report_tables, table_files
-from jobs.store import Parts, Store, read_parts
+from jobs.quarantine import quarantined, set_aside
+from jobs.report import report_files
+from jobs.store import Parts, Store, read_parts, weights_path
+from jobs.sweeping import leftovers
 from jobs.task import Pack, Shared, run_pack, versions
 from mnist_core.datasets import Dataset
 from mnist_core.devices import has_cuda
-from mnist_core.trial import Trial
+from mnist_core.trial import Trial, trial_id
 
 # What tells of a run and not of its numbers.
 _OF_THE_RUN = {"seconds", "host", "attempt", "finished_at", *versions()}
@@ -30,44 +33,51 @@ class Verification:
     """What was looked at, and every problem found, a sentence each."""
 
     trials: int  # whose row and weights were hashed
-    tables: int  # files of the job's folder
+    files: int  # of the job's folder
     rerun: int  # trials trained again
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # on what lies in the store and does the job no harm
 
 
 def verify_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int = 0) -> Verification:
     """Check every byte of a job, and train `rerun` of its trials again, chosen at random; raises StoreError.
 
-    A trial trained again has to give every number and every weight to the bit. Trials that ran on another kind of
-    device than this machine has are not chosen.
+    That its job.json is whole was checked when it was read. Damaged parts are moved, as by every reader. A trial
+    trained again has to give every number and every weight to the bit. Trials that ran on another kind of device than
+    this machine has are not chosen.
     """
     parts = read_parts(store, job["trial_ids"])
-    files = table_files(report_tables(job, parts))
+    files = report_files(store, job, parts)
+    unusable = set_aside(store, parts.damaged)
     chosen = _choose(parts.table, rerun) if dataset else []
     problems = [
-        *(f"part {name} is damaged" for name in parts.damaged),
+        *(str(each) for each in unusable if isinstance(each, DamagedPartWarning)),
         *_missing(job, parts),
         *_damaged_weights(store, parts.table),
         *_unlike_files(store, job, files),
         *(problem for row in chosen if dataset for problem in _unlike_rerun(row, dataset)),
     ]
-    return Verification(parts.table.num_rows, len(files), len(chosen), tuple(problems))
+    notes = [str(each) for each in unusable if not isinstance(each, DamagedPartWarning)]
+    notes += [*quarantined(store), *leftovers(store)]
+    # job.json is a file too.
+    return Verification(parts.table.num_rows, len(files) + 1, len(chosen), tuple(problems), tuple(notes))
 
 
 def _missing(job: Job, parts: Parts) -> Iterator[str]:
     """Name the trials that the job has come to have and the store has no more."""
     absent = set(job["trial_ids"]) - set(parts.table["trial_id"].to_pylist())
-    if job["status"] == "finished":
+    absent -= {failure["trial_id"] for failure in job["failures"]}
+    if job["status"] in ("finished", "failed"):
         yield from (f"trial {identity} is in no undamaged part" for identity in sorted(absent))
 
 
 def _damaged_weights(store: Store, rows: pa.Table) -> Iterator[str]:
-    for trial_id, digest in zip(rows["trial_id"].to_pylist(), rows["weights_sha256"].to_pylist(), strict=True):
-        content = read_file(store.weights / f"{trial_id}.safetensors")
+    for identity, digest in zip(rows["trial_id"].to_pylist(), rows["weights_sha256"].to_pylist(), strict=True):
+        content = read_file(weights_path(store, identity))
         if content is None:
-            yield f"the weights of trial {trial_id} are missing"
+            yield f"the weights of trial {identity} are missing"
         elif sha256(content).hexdigest() != digest:
-            yield f"the weights of trial {trial_id} are damaged"
+            yield f"the weights of trial {identity} are damaged"
 
 
 def _unlike_files(store: Store, job: Job, files: Mapping[str, bytes]) -> Iterator[str]:
@@ -89,6 +99,9 @@ def _choose(rows: pa.Table, count: int) -> list[dict[str, Any]]:
 
 def _unlike_rerun(row: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
     """Train a trial again, into a store of its own, and say what came out otherwise."""
+    if trial_id(Trial(**row["settings"]), dataset.fingerprint) != row["trial_id"]:
+        yield f"trial {row['trial_id']} is of other numerics; train it again with mnistjobs {row['mnistjobs_version']}"
+        return
     with TemporaryDirectory(prefix="mnistjobs-verify-") as folder:
         shared = Shared(dataset, Path(folder), row["device"])
         for event in map_in_process(run_pack, [Pack((Trial(**row["settings"]),))], shared):

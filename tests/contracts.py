@@ -3,12 +3,12 @@
 from collections.abc import Generator
 from typing import Any
 
-from cluster.port import Done, Event, Failed, Map, Progress
+from cluster.port import Done, Event, Failed, Map, Progress, Waiting
 
 # The tasks are defined inside functions: Ray's workers cannot import a test file.
 
 
-def outcome(event: Event[Any, Any, Any]) -> tuple[Any, ...]:
+def outcome(event: Event[Any, Any, Any] | Waiting) -> tuple[Any, ...]:
     """Reduce an event to what the contract speaks of."""
     match event:
         case Progress(item, value):
@@ -17,6 +17,8 @@ def outcome(event: Event[Any, Any, Any]) -> tuple[Any, ...]:
             return "done", item, result
         case Failed(item, failure):
             return "failed", item, failure.kind
+        case Waiting(message):
+            return "waiting", None, message
 
 
 def check_results_and_progress(run_map: Map) -> None:

@@ -14,9 +14,12 @@ import pytest
 from command_line import GRID, finish, run, said, start, write_grid
 
 from jobs.api import plan_grid
-from jobs.cli import BAD_INPUT, INTERRUPTED, SOME_FAILED
+from jobs.cli import BAD_INPUT, SOME_FAILED
+from jobs.interruption import INTERRUPTED
+from jobs.jobfile import write_job
+from jobs.store import open_store
 
-COMMANDS = ["", "init", "plan", "submit", "summary", "report", "list", "compact", "schema"]
+COMMANDS = ["", "init", "plan", "submit", "summary", "report", "verify", "list", "compact", "schema"]
 COMMANDS += ["data", "data fetch", "data verify"]
 HEAVY = {"torch", "ray", "matplotlib", "sklearn", "scipy"}  # to import any of them takes longer than --help may
 HOSTILE = "re\x1b[31m\u202e[red]x"  # red from here on, right to left, and markup
@@ -196,9 +199,13 @@ def test_damaged_parts_are_warned_of(command: str, finished: Path) -> None:
     part = next(Path("results/parts").iterdir())
     part.write_bytes(part.read_bytes()[:-1])
     outcome = run(command, "tiny")
-    message = "is damaged and ignored; trials that no other part holds count as missing"
-    assert (outcome.code, outcome.err) == (0, f"warning: part {part.name} {message}\n")
+    place = Path("results/quarantine").absolute() / part.name
+    message = "trials that no other part holds are missing, and `mnistjobs submit` trains them again"
+    assert outcome.code == 0
+    assert outcome.err == f"warning: part {part.name} is damaged; it is in {place} now, and {message}\n"
     assert " 3 missing" in outcome.out  # they are one pack
+    assert place.is_file()
+    assert run(command, "tiny").err == ""
 
 
 def test_a_store_without_jobs_is_listed_and_not_made(tmp_path: Path) -> None:
@@ -229,7 +236,7 @@ def test_text_from_elsewhere_commands_no_terminal(grid: Path, tmp_path: Path) ->
 
 def test_a_job_file_commands_no_terminal(finished: Path) -> None:
     path = next(Path("results/jobs").glob("*/job.json"))
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": HOSTILE}))
+    write_job(open_store(Path("results")), json.loads(path.read_text()) | {"status": HOSTILE})
     assert r"re\x1b[31m\u202e[red]x" in said("list")
 
 
@@ -273,5 +280,5 @@ def test_interrupted_work_is_kept_and_taken_up_again(number: signal.Signals, gri
     found = len(list(Path("results/parts").iterdir()))
     assert 1 <= found < 3
     assert "interrupted" in said("list")
-    assert submit(grid).startswith(f"tiny: 3 trials, {found} found in results, {3 - found} to train\n")
+    assert submit(grid).startswith(f"tiny: 3 trials, {found} found in results, {3 - found} to train")
     assert len(list(Path("results/parts").iterdir())) == 3

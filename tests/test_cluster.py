@@ -79,7 +79,7 @@ def test_results_come_in_order_of_completion(ray_of_two: Map) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         events = list(ray_of_two(wait_for_the_other, ["first", "second"], folder))
-    assert [event.item for event in events] == ["second", "first"]
+    assert [contracts.outcome(event)[1] for event in events] == ["second", "first"]
 
 
 @pytest.mark.ray
@@ -200,6 +200,52 @@ def test_an_existing_cluster_runs_tasks_with_what_they_need_and_says_when_none_f
         "resources.cpus_per_trial 64: no node with a GPU has as many; allowed: up to 2",
     ], done.stderr
     assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+
+
+BUSY_SCRIPT = """
+import sys, time
+from cluster.on_ray import TaskNeeds, ray_place
+
+def stay(item, shared):
+    yield "there"
+    time.sleep(1000)
+
+def go(item, shared):
+    return "gone"
+    yield
+
+task = stay if sys.argv[2] == "stay" else go
+with ray_place(address=sys.argv[1], needs=TaskNeeds(2)) as place:
+    for event in place.map(task, [1], None):
+        print(event, flush=True)
+"""
+
+
+@pytest.mark.ray
+def test_a_cluster_whose_cpus_are_all_taken_is_waited_for_and_said_to_be(
+    existing_cluster: str, elsewhere: dict[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(BUSY_SCRIPT)
+    starts = [[sys.executable, str(script), existing_cluster, task] for task in ("stay", "go")]
+    with subprocess.Popen(starts[0], stdout=subprocess.PIPE, text=True, env=elsewhere) as first:
+        assert first.stdout
+        assert "there" in first.stdout.readline()
+        with subprocess.Popen(starts[1], stdout=subprocess.PIPE, text=True, env=elsewhere) as second:
+            assert second.stdout
+            assert "waiting for CPUs of the cluster: 0 of 2 are free" in second.stdout.readline()
+            first.kill()
+            assert "gone" in second.stdout.read()
+
+
+@pytest.mark.ray
+def test_a_ray_that_was_started_here_leaves_no_files_at_a_normal_end(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(NO_GPU_SCRIPT)
+    environment = {**os.environ, "RAY_TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, timeout=120, check=True)
+    kept = [path for path in (tmp_path / "ray").iterdir() if path.is_dir() and not path.is_symlink()]
+    assert len(kept) == 1  # of the second, which was refused
 
 
 @pytest.mark.ray

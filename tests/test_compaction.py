@@ -230,7 +230,7 @@ def test_a_part_that_is_its_own_merger_stays(store: Store) -> None:
 # Damage and full disks
 
 
-def test_damaged_parts_are_left_where_they_are_and_named(store: Store) -> None:
+def test_damaged_parts_are_moved_out_of_the_way_and_named(store: Store) -> None:
     names = write_parts(store, [0], [1], [2], [3])
     broken = (store.parts / names[1]).read_bytes()[:-1]
     (store.parts / names[1]).write_bytes(broken)
@@ -238,7 +238,8 @@ def test_damaged_parts_are_left_where_they_are_and_named(store: Store) -> None:
         done = jobs.compact_store(store.root)
     assert done.damaged == (names[1],)
     assert len(done.merged) == 3
-    assert (store.parts / names[1]).read_bytes() == broken
+    assert (store.quarantine / names[1]).read_bytes() == broken
+    assert part_names(store) == list(done.written)
     assert stored_ids(store) == {identity(0), identity(2), identity(3)}
 
 

@@ -24,6 +24,9 @@ EXTRAS = (
     "#   cpus",
     "#   device",
     "#   gpus",
+    "#   hung",
+    "# retries",
+    "# fail_fast",
 )
 HEAD = "name: a\ndataset: mnist\n"
 TWO_MODELS = HEAD + "grid: {model: [mlp, cnn], subset_size: [100], adaptive_lr: [true], seeds: 2}\n"

@@ -3,14 +3,17 @@
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from jobs.errors import InputError, StoreError
 from jobs.jobfile import Job, create_job, find_job, job_folder, read_jobs, write_job
+from jobs.processes import this_process
 from jobs.store import Store, open_store
 
+FAILURE = {"trial_id": "0" * 32, "kind": "raised", "message": "", "traceback": ""}
 CONTENT = {"status": "running", "grid": "", "trial_ids": [], "failures": [], "dataset": {}}
 
 
@@ -34,7 +37,7 @@ def test_jobs_made_at_once_all_have_their_own_ids(store: Store) -> None:
 
 
 def test_a_lone_surrogate_from_a_file_name_does_not_keep_a_job_from_being_closed(store: Store) -> None:
-    job = create_job(store, "study", {**CONTENT, "failures": [{"message": "no file \udcff"}]})
+    job = create_job(store, "study", {**CONTENT, "failures": [{**FAILURE, "message": "no file \udcff"}]})
     assert find_job(store, "study") == job
     (job_folder(store, job["job_id"]) / "job.json").read_bytes().decode("utf-8")
 
@@ -50,6 +53,7 @@ def test_a_name_finds_the_latest_of_its_jobs_also_within_one_second(store: Store
 
 def _entered(store: Store, job_id: str, submitted_at: str) -> Job:
     job = {**CONTENT, "job_id": job_id, "name": job_id[:-21], "submitted_at": submitted_at}
+    job_folder(store, job_id).mkdir(parents=True)
     write_job(store, job)
     return job
 
@@ -97,3 +101,67 @@ def test_folders_that_are_no_jobs_are_passed_over(store: Store) -> None:
     (store.jobs / "study-20260101-000000-0000").mkdir()  # a job that was never entered
     (store.jobs / "file").touch()
     assert read_jobs(store) == []
+
+
+# Damage and drivers that are gone
+
+
+def test_any_torn_job_file_is_damaged(store: Store) -> None:
+    job = create_job(store, "study", {**CONTENT, "failures": [FAILURE]})
+    path = job_folder(store, job["job_id"]) / "job.json"
+    content = path.read_bytes()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        assert [each["status"] for each in read_jobs(store)] == ["damaged"], length
+
+
+def test_any_flipped_bit_in_a_job_file_is_damage_or_changes_nothing(store: Store) -> None:
+    job = create_job(store, "study", {**CONTENT, "grid": "seed: [0, 1]"})
+    path = job_folder(store, job["job_id"]) / "job.json"
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        (read,) = read_jobs(store)
+        assert read["status"] == "damaged" or read == job, place
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"trial_ids": [3]}, {"failures": ["x"]}, {"failures": [{**FAILURE, "message": None}]}, {"provenance": []}],
+)
+def test_a_job_file_with_values_of_other_kinds_is_damaged(store: Store, changed: Job) -> None:
+    job = create_job(store, "study", {**CONTENT, **changed})
+    assert [each["status"] for each in read_jobs(store)] == ["damaged"]
+    with pytest.raises(StoreError, match=f"wrong content of {next(iter(changed))}"):
+        find_job(store, job["job_id"])
+
+
+def test_a_job_whose_driver_is_gone_is_interrupted_and_its_file_stays_as_it_is(store: Store) -> None:
+    job = create_job(store, "study", CONTENT)
+    assert find_job(store, "study")["status"] == "running"
+    write_job(store, {**job, "driver": vars(replace(this_process(), boot="00000000"))})
+    path = job_folder(store, job["job_id"]) / "job.json"
+    content = path.read_bytes()
+    assert find_job(store, "study")["status"] == "interrupted"
+    assert [each["status"] for each in read_jobs(store)] == ["interrupted"]
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("driver", [None, {}, "me", {"pid": 1}, {**vars(this_process()), "host": "elsewhere"}])
+def test_of_a_driver_elsewhere_or_unknown_the_job_says_what_is_recorded(store: Store, driver: object) -> None:
+    write_job(store, {**create_job(store, "study", CONTENT), "driver": driver})
+    assert find_job(store, "study")["status"] == "running"
+
+
+def test_a_job_that_has_ended_is_as_it_ended_whatever_became_of_its_driver(store: Store) -> None:
+    gone = vars(replace(this_process(), boot="00000000"))
+    write_job(store, {**create_job(store, "study", CONTENT), "driver": gone, "status": "finished"})
+    assert find_job(store, "study")["status"] == "finished"
+
+
+def test_a_job_whose_folder_has_gone_is_not_written_to_another_one(store: Store) -> None:
+    job = create_job(store, "study", CONTENT)
+    shutil.rmtree(store.root)
+    with pytest.raises(StoreError, match=r"has gone while the job ran; bring the store .* back"):
+        write_job(store, job)
+    assert not store.root.exists()

@@ -150,3 +150,22 @@ def test_a_job_that_found_everything_stored_has_the_same_tables(study: tuple[Sto
     first, second = files_of(store, job), files_of(store, again)
     for name in first.keys() - {"job.json", "report.html"}:
         assert second[name] == first[name]
+
+
+def test_pictures_of_earlier_reports_go_and_files_of_others_stay(study: tuple[Store, Job]) -> None:
+    store, job = study
+    folder = job_folder(store, job["job_id"])
+    before = files_of(store, job)
+    old = ["curves-mlp-40.svg", "confusion-cnn-20-adaptive.svg", "w1-mlp-20-fixed-hidden_units=8.svg"]
+    kept = ["mine.svg", "curves.svg", "curves-mlp-20.png", "w1-notes.svg", "learning-curve-2.svg"]
+    for name in (*old, *kept):
+        (folder / name).write_text("x")
+    write_report(store, job)
+    assert {path.name for path in folder.iterdir()} == before.keys() | set(kept)
+
+
+def test_the_learning_curve_goes_when_there_is_nothing_to_draw(study: tuple[Store, Job]) -> None:
+    store, job = study
+    assert "learning-curve.svg" in files_of(store, job)
+    shutil.rmtree(store.parts)
+    assert not [name for name in files_of(store, job) if name.endswith(".svg")]

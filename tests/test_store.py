@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import resource
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +17,7 @@ from part_tables import identity, part_table, write_parts
 from tiny_study import part_rows, run_trials, tiny_trial
 
 from jobs.errors import StoreError
-from jobs.files import delete_files, write_file
+from jobs.files import write_file
 from jobs.jobfile import create_job, read_jobs
 from jobs.schemas import PART
 from jobs.store import (
@@ -35,21 +33,12 @@ from jobs.store import (
 )
 from mnist_core.datasets import Dataset
 
-FILE_SIZE_LIMIT = 1_000_000  # bytes
+ID, OTHER = "ab" * 16, "cd" * 16
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return open_store(tmp_path / "results")
-
-
-@pytest.fixture
-def short_files() -> Iterator[None]:
-    """Let every file end at FILE_SIZE_LIMIT, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE_LIMIT, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def put_part(store: Store, content: bytes) -> Path:
@@ -58,68 +47,6 @@ def put_part(store: Store, content: bytes) -> Path:
     path = store.parts / f"{hashlib.sha256(content).hexdigest()}.parquet"
     path.write_bytes(content)
     return path
-
-
-def files_below(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if not path.is_dir())
-
-
-# Whole files or none
-
-
-def test_a_file_is_written_with_its_folders_and_nothing_beside_it(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "b" / "file"
-    write_file(path, b"first")
-    write_file(path, b"second")
-    assert path.read_bytes() == b"second"
-    assert files_below(tmp_path) == ["file"]
-
-
-def test_a_file_and_the_folder_that_names_it_are_fsynced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[os.stat_result] = []
-    fsync = os.fsync
-
-    def noting_fsync(descriptor: int) -> None:
-        fsync(descriptor)
-        synced.append(os.fstat(descriptor))
-
-    monkeypatch.setattr(os, "fsync", noting_fsync)
-    write_file(tmp_path / "file", b"content")
-    file, folder = synced
-    assert os.path.samestat(file, (tmp_path / "file").stat())
-    assert file.st_size == len(b"content")
-    assert os.path.samestat(folder, tmp_path.stat())
-
-
-@pytest.mark.usefixtures("short_files")
-def test_a_disk_that_fills_up_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    write_file(tmp_path / "file", b"old")
-    with pytest.raises(StoreError, match=r"file: cannot be written: File too large; what was stored before is kept"):
-        write_file(tmp_path / "file", bytes(FILE_SIZE_LIMIT + 1))
-    assert (tmp_path / "file").read_bytes() == b"old"
-    assert files_below(tmp_path) == ["file"]
-
-
-def test_a_place_that_cannot_be_written_is_one_error_and_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "folder" / "inside").mkdir(parents=True)
-    with pytest.raises(StoreError, match="cannot be written: Not a directory"):
-        write_file(tmp_path / "file" / "below", b"")
-    with pytest.raises(StoreError, match="cannot be written: File name too long"):
-        write_file(tmp_path / ("x" * 300), b"")
-    with pytest.raises(StoreError, match="cannot be written: Is a directory"):
-        write_file(tmp_path / "folder", b"")
-    assert files_below(tmp_path) == ["file"]
-
-
-def test_files_are_deleted_as_far_as_they_are_there(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "kept").touch()
-    delete_files(tmp_path, ["file", "gone already"])
-    assert files_below(tmp_path) == ["kept"]
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(StoreError, match=f"{tmp_path / 'folder'}: cannot be deleted: Is a directory"):
-        delete_files(tmp_path, ["folder"])
 
 
 # A store's place
@@ -285,8 +212,8 @@ def test_weights_are_read_back_to_the_bit(store: Store) -> None:
         "W1": np.arange(6, dtype=np.float32).reshape(3, 2).T,
         "b1": np.zeros(3, np.float64),
     }
-    sha256 = write_weights(store, {"ab": weights})["ab"]
-    found = read_weights(store, "ab", sha256)
+    sha256 = write_weights(store, {ID: weights})[ID]
+    found = read_weights(store, ID, sha256)
     assert found is not None
     assert found.keys() == weights.keys()
     for name, value in weights.items():
@@ -297,13 +224,27 @@ def test_weights_are_read_back_to_the_bit(store: Store) -> None:
 def test_equal_weights_are_equal_bytes(store: Store) -> None:
     weights = {name: np.ones(3, np.float32) for name in "abc"}
     backwards = dict(reversed(weights.items()))
-    assert write_weights(store, {"one": weights})["one"] == write_weights(store, {"two": backwards})["two"]
+    assert write_weights(store, {ID: weights})[ID] == write_weights(store, {OTHER: backwards})[OTHER]
 
 
 def test_weights_that_are_missing_or_not_those_of_the_part_are_none(store: Store) -> None:
-    sha256 = write_weights(store, {"ab": {"W1": np.ones(3, np.float32)}})["ab"]
-    assert read_weights(store, "missing", sha256) is None
-    write_weights(store, {"ab": {"W1": np.zeros(3, np.float32)}})
-    assert read_weights(store, "ab", sha256) is None
-    (store.weights / "cd.safetensors").mkdir()
-    assert read_weights(store, "cd", sha256) is None
+    sha256 = write_weights(store, {ID: {"W1": np.ones(3, np.float32)}})[ID]
+    assert read_weights(store, "f" * 32, sha256) is None
+    write_weights(store, {ID: {"W1": np.zeros(3, np.float32)}})
+    assert read_weights(store, ID, sha256) is None
+    (store.weights / f"{OTHER}.safetensors").mkdir()
+    assert read_weights(store, OTHER, sha256) is None
+
+
+@pytest.mark.parametrize("name", ["../job", "", "0" * 31, "A" * 32, "/etc/passwd", "0" * 31 + "\n", "x" * 5000])
+def test_a_name_that_is_no_trial_s_leads_nowhere(store: Store, name: str) -> None:
+    with pytest.raises(StoreError, match=r"weights: trial_id .* names no trial; allowed: 32 hexadecimal digits"):
+        read_weights(store, name, "")
+    with pytest.raises(StoreError, match="names no trial"):
+        write_weights(store, {name: {"W1": np.ones(3, np.float32)}})
+
+
+@pytest.mark.parametrize("content", [b"", b"pickle", b"\xff" * 8, b"\x02" + bytes(7) + b"{}" + bytes(3)])
+def test_a_file_that_is_no_weights_is_none_whatever_its_hash(store: Store, content: bytes) -> None:
+    write_file(store.weights / f"{ID}.safetensors", content)
+    assert not read_weights(store, ID, hashlib.sha256(content).hexdigest())

@@ -6,42 +6,29 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from idx_files import write_idx_folder
+from failing_tasks import GRID, PackTask, submit_with, write_grid
 
 import jobs
 from cluster.in_process import map_in_process
-from cluster.port import Map, Place, Task
+from cluster.port import Map
 from jobs.errors import InputError
 from jobs.grid import load_grid
-from jobs.jobfile import Job
-from jobs.store import open_store
-from jobs.submit import make_plan, open_job, run_job
 from jobs.task import Pack, Shared, Written, run_pack
 from mnist_core.datasets import Dataset, load_dataset
 from mnist_core.devices import has_cuda
 
 WALL_CLOCK = {"seconds", "host", "attempt", "finished_at"}
-GRID = """
-name: tiny
-dataset: {path: images}
-grid: {model: [mlp, cnn], subset_size: [20, 60], adaptive_lr: [false, true], seed: [0, 1]}
-train: {epochs: 2, batch_size: 16, learning_rate: 0.01}
-"""
 
 
 @pytest.fixture
 def grid(tmp_path: Path) -> Path:
-    write_idx_folder(tmp_path / "images", train_count=72, test_count=20)
-    path = tmp_path / "grid.yaml"
-    path.write_text(GRID)
-    return path
+    return write_grid(tmp_path)
 
 
 @pytest.fixture
@@ -60,8 +47,13 @@ def run(*words: object) -> str:
 
 
 def tables(store: Path) -> dict[str, pa.Table]:
-    """Read the flat tables of the store's only job, without the columns of the wall clock."""
+    """Read the flat tables of the store's only job."""
     (folder,) = (store / "jobs").iterdir()
+    return tables_of(folder)
+
+
+def tables_of(folder: Path) -> dict[str, pa.Table]:
+    """Read a job's flat tables without the columns of the wall clock."""
     read = {name: pq.read_table(folder / f"{name}.parquet") for name in ("trials", "metrics", "confusion", "summary")}
     return {name: table.drop_columns(WALL_CLOCK & set(table.column_names)) for name, table in read.items()}
 
@@ -75,6 +67,40 @@ def test_in_process_one_worker_and_two_workers_give_equal_tables(grid: Path, tmp
     assert here["trials"].num_rows == 16
     assert here["metrics"].num_rows == 32
     assert here == one == two
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [["--in-process"], ["--in-process"]],
+        pytest.param([["--workers=1"], ["--workers=1"]], marks=pytest.mark.ray),
+    ],
+    ids=["in process", "on Ray"],
+)
+def test_two_drivers_on_one_store_at_once_end_well_and_every_trial_is_once_in_every_table(
+    places: list[list[str]], grid: Path, tmp_path: Path
+) -> None:
+    grid.write_text(GRID.replace("epochs: 2", "epochs: 40"))
+    run("submit", grid, "--store", tmp_path / "alone", "--in-process")
+    starting = [subprocess.Popen(command("submit", grid, "--store", tmp_path / "both", *each)) for each in places]
+    assert [process.wait(timeout=200) for process in starting] == [0, 0]
+    of_one = tables(tmp_path / "alone")
+    of_two = [tables_of(folder) for folder in (tmp_path / "both" / "jobs").iterdir()]
+    assert of_two == [of_one, of_one]
+    assert len(set(of_one["trials"]["trial_id"].to_pylist())) == of_one["trials"].num_rows == 16
+
+
+def test_two_drivers_whose_grids_overlap_end_well(grid: Path, tmp_path: Path) -> None:
+    store = tmp_path / "both"
+    other = grid.with_name("other.yaml")
+    other.write_text(GRID.replace("name: tiny", "name: other").replace("seed: [0, 1]", "seed: [1, 2]"))
+    starting = [subprocess.Popen(command("submit", each, "--store", store, "--in-process")) for each in (grid, other)]
+    assert [process.wait(timeout=100) for process in starting] == [0, 0]
+    for name, seeds in (("tiny", {0, 1}), ("other", {1, 2})):
+        trials = jobs.read_trials(store, name)
+        assert len(set(trials["trial_id"].to_pylist())) == trials.num_rows == 16
+        assert set(trials["seed"].to_pylist()) == seeds
+    assert [job["status"] for job in jobs.list_jobs(store)] == ["finished", "finished"]
 
 
 def test_a_second_submit_trains_nothing_and_says_what_it_found(grid: Path, tmp_path: Path) -> None:
@@ -120,22 +146,7 @@ def test_the_job_records_the_grid_as_submitted_and_where_it_ran(grid: Path, tmp_
     assert {"mnistjobs_version", "numpy_version", "torch_version", "ray_version", "host"} <= record["provenance"].keys()
 
 
-PackTask = Task[Pack, Shared, int, Written]
-
-
-def submit_with(wrap: Callable[[PackTask], PackTask], grid: Path, dataset: Dataset, store: Path, run_map: Map) -> Job:
-    """Run a job whose map applies the real task wrapped in one of ours, which can fail."""
-
-    def substituted(task: Any, packs: Any, shared: Any) -> Any:  # noqa: ANN401
-        return run_map(wrap(task), packs, shared)
-
-    plan = make_plan(load_grid(grid), open_store(store))
-    return run_job(open_job(plan), plan, dataset, Place(cast(Map, substituted)), lambda event: None)
-
-
-def test_a_raising_and_a_crashing_trial_take_no_other_along(
-    grid: Path, dataset: Dataset, tmp_path: Path, any_map: Map
-) -> None:
+def test_a_raising_and_a_crashing_trial_take_no_other_along(grid: Path, tmp_path: Path, any_map: Map) -> None:
     in_this_process = any_map is map_in_process
 
     def fail_seed_one(task: PackTask) -> PackTask:
@@ -150,7 +161,7 @@ def test_a_raising_and_a_crashing_trial_take_no_other_along(
         return failing
 
     store = tmp_path / "store"
-    job = submit_with(fail_seed_one, grid, dataset, store, any_map)
+    job = submit_with(fail_seed_one, grid, store, any_map)
     failed = [(failure["kind"], failure["message"].split(":")[0]) for failure in job["failures"]]
     crashed = [] if in_this_process else [("crashed", "WorkerCrashedError")] * 2
     assert job["status"] == "failed"
@@ -161,9 +172,7 @@ def test_a_raising_and_a_crashing_trial_take_no_other_along(
     assert "n is 1 of 2: 1 failed" in {row["note"] for row in summary}
 
 
-def test_the_trials_of_a_pack_that_fails_are_tried_again_one_by_one(
-    grid: Path, dataset: Dataset, tmp_path: Path
-) -> None:
+def test_the_trials_of_a_pack_that_fails_are_tried_again_one_by_one(grid: Path, tmp_path: Path) -> None:
     started: list[tuple[int, int]] = []  # trials of each pack, and its attempt
 
     def fail_for_one(task: PackTask) -> PackTask:
@@ -176,7 +185,7 @@ def test_the_trials_of_a_pack_that_fails_are_tried_again_one_by_one(
         return failing
 
     store = tmp_path / "store"
-    job = submit_with(fail_for_one, grid, dataset, store, map_in_process)
+    job = submit_with(fail_for_one, grid, store, map_in_process)
     assert len(job["failures"]) == 2  # an MLP and a CNN
     attempts = jobs.read_trials(store, "tiny")["attempt"].to_pylist()
     assert len(attempts) == 14
@@ -208,16 +217,14 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(
     assert not (tmp_path / "store").exists()
 
 
-def test_a_part_that_another_host_wrote_elsewhere_is_a_failure_that_names_the_store(
-    grid: Path, dataset: Dataset, tmp_path: Path
-) -> None:
+def test_a_part_that_another_host_wrote_elsewhere_is_a_failure_that_names_the_store(grid: Path, tmp_path: Path) -> None:
     def elsewhere(task: PackTask) -> PackTask:
         def run_there(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
             return (yield from task(pack, Shared(shared.dataset, tmp_path / "elsewhere")))
 
         return run_there
 
-    job = submit_with(elsewhere, grid, dataset, tmp_path / "store", map_in_process)
+    job = submit_with(elsewhere, grid, tmp_path / "store", map_in_process)
     assert len(job["failures"]) == 16
     assert "a store that all nodes of the cluster share" in job["failures"][0]["message"]
 

@@ -117,6 +117,13 @@ def test_a_task_that_is_given_up_writes_nothing(store: Store, tiny: Dataset, mon
     assert not store.root.exists()
 
 
+def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_trial(store: Store, tiny: Dataset) -> None:
+    store.root.mkdir()
+    store.checkpoints.touch()  # a file where the folder belongs
+    list(run_pack(Pack((tiny_trial(),)), Shared(tiny, store.root, checkpoint_seconds=0.0)))
+    assert stored_ids(store) == {trial_id(tiny_trial(), tiny.fingerprint)}
+
+
 @pytest.mark.parametrize("settings", [{"model": "mlp"}, {"model": "cnn", "momentum": 0.5}])
 def test_a_trial_given_up_after_a_checkpoint_goes_on_from_there_and_ends_as_if_nothing_had_happened(
     store: Store, tiny: Dataset, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], tmp_path: Path

@@ -19,15 +19,18 @@ from command_line import GRID, write_grid
 from rich.console import Console
 from study_tables import REQUESTED, settings
 
-from cluster.port import Done, Failed, Failure
+from cluster.failures import Failure
+from cluster.port import Done
 from cluster.port import Progress as Advance
 from jobs.grid import load_grid
+from jobs.plan_view import cpu_places, plan_line
+from jobs.retries import Retried, next_attempts
 from jobs.schemas import TRIALS
 from jobs.store import open_store
-from jobs.submit import PackEvent, make_plan
+from jobs.submit import JobEvent, make_plan
 from jobs.summary import summarize
 from jobs.task import Pack, Written
-from jobs.terminal import LiveView, cpu_places, plan_line, summary_table
+from jobs.terminal import LiveView, summary_table
 
 COLUMNS = 80
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -78,7 +81,7 @@ def test_the_time_left_follows_the_arithmetic_left(grid: Path, monkeypatch: pyte
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     view = LiveView(plan, Console(file=log))
-    events: list[tuple[PackEvent, float]] = [
+    events: list[tuple[JobEvent, float]] = [
         (Advance(first, 1000), 40.0),
         (Done(first, Written("part", "here", ("finished",))), 100.0),
         (Advance(second, 2000), 150.0),
@@ -98,13 +101,14 @@ def test_a_log_counts_trials_of_packs_and_tells_when_they_are_tried_again(grid: 
     pack = Pack((first, second))
     log = StringIO()
     view = LiveView(plan, Console(file=log))
-    view.observe(Failed(pack, Failure("raised", "ArithmeticError: no such number", "")))
-    for event in (Done(each, Written("part", "here", ("finished",))) for each in pack.alone()):
+    failure = Failure("raised", "ArithmeticError: no such number", "")
+    each_alone = next_attempts(pack, "raised", retries=2)
+    view.observe(Retried(pack, failure, each_alone))
+    for event in (Done(each, Written("part", "here", ("finished",))) for each in each_alone):
         view.observe(event)
     view.observe(Done(Pack((third, third)), Written("part", "here", ("diverged", "finished"))))
     assert [line.partition("  about")[0] for line in log.getvalue().splitlines()] == [
-        "[0/3] mlp 20 fixed seed 0 and 1 more: failed: ArithmeticError: no such number; "
-        "each of them is tried again by itself",
+        "[0/3] mlp 20 fixed seed 0 and 1 more: raised: ArithmeticError: no such number; tried again each by itself",
         "[1/3] mlp 20 fixed seed 0: finished",
         "[2/3] mlp 20 fixed seed 1: finished",
         "[4/3] mlp 20 fixed seed 2 and 1 more: 1 finished, 1 diverged",

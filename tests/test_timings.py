@@ -6,8 +6,9 @@ import pytest
 from tiny_study import DIVERGING, part_rows, submit_tiny, tiny_trial
 
 import jobs
+from jobs.holdings import read_holdings
 from jobs.store import Store, write_part
-from jobs.timings import Timings, learn_timings, read_timings
+from jobs.timings import Timings, learn_timings
 from mnist_core.cost import guess_seconds
 from mnist_core.datasets import Dataset
 from mnist_core.pack import Device
@@ -23,11 +24,11 @@ def learnt(folder: Path, dataset: Dataset, seconds: dict[Trial, float], device: 
     for place, taken in enumerate(seconds.values()):
         rows[place]["seconds"] = taken
     write_part(store, type(part_rows(dataset, folder)).from_pylist(rows))
-    return learn_timings(read_timings(store), dataset.fingerprint, 6, device)
+    return learn_timings(read_holdings(store).rows, dataset.fingerprint, 6, device)
 
 
 def test_before_anything_is_stored_the_arithmetic_is_counted(tmp_path: Path, tiny: Dataset) -> None:
-    timings = learn_timings(read_timings(Store(tmp_path)), tiny.fingerprint, 6, "cpu")
+    timings = learn_timings(read_holdings(Store(tmp_path)).rows, tiny.fingerprint, 6, "cpu")
     assert timings.expected_seconds(SMALL) == pytest.approx(guess_seconds(SMALL, 6))
     assert timings.is_grounded(SMALL)
 
@@ -55,7 +56,7 @@ def test_other_devices_datasets_and_diverged_trials_teach_nothing(tmp_path: Path
     on_gpu = learnt(tmp_path, tiny, {SMALL: 1.0}, device="cuda")
     assert not on_gpu.timed
     assert not on_gpu.is_grounded(SMALL)
-    rows = read_timings(Store(tmp_path / "results"))
+    rows = read_holdings(Store(tmp_path / "results")).rows
     assert not learn_timings(rows, "another", 6, "cpu").timed
     diverged = learnt(tmp_path / "other", tiny, {tiny_trial(0, DIVERGING): 1.0})
     assert not diverged.timed

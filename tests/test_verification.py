@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from command_line import run
 from tiny_study import submit_tiny
 
+from jobs.cli import BAD_INPUT, SOME_FAILED
 from jobs.jobfile import Job, job_folder
 from jobs.report import write_report
 from jobs.store import Store, read_parts, write_part
@@ -27,7 +29,7 @@ def study(tmp_path: Path) -> Study:
 def test_a_job_as_it_was_written_has_no_problems(study: Study) -> None:
     store, job, _ = study
     found = verify_job(store, job)
-    assert (found.trials, found.tables, found.rerun, found.problems) == (3, 6, 0, ())
+    assert (found.trials, found.files, found.rerun, found.problems) == (3, 12, 0, ())
 
 
 @pytest.mark.parametrize("model", ["[mlp]", "[cnn]"])
@@ -61,7 +63,7 @@ def test_lost_and_damaged_weights_are_named(study: Study) -> None:
     lost, damaged, _ = (store.weights / f"{identity}.safetensors" for identity in job["trial_ids"])
     lost.unlink()
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\x00")
-    assert set(verify_job(store, job).problems) == {
+    assert set(verify_job(store, job).problems) >= {
         f"the weights of trial {job['trial_ids'][0]} are missing",
         f"the weights of trial {job['trial_ids'][1]} are damaged",
     }
@@ -93,7 +95,9 @@ def test_trials_that_an_interrupted_job_never_had_are_no_problem(study: Study) -
         part.unlink()
     write_report(store, job)
     assert len(verify_job(store, job).problems) == 3
-    assert verify_job(store, {**job, "status": "interrupted"}).problems == ()
+    interrupted = {**job, "status": "interrupted"}
+    write_report(store, interrupted)
+    assert verify_job(store, interrupted).problems == ()
 
 
 def test_a_trial_that_cannot_be_trained_again_is_named(study: Study) -> None:
@@ -103,3 +107,74 @@ def test_a_trial_that_cannot_be_trained_again_is_named(study: Study) -> None:
     )
     (problem,) = verify_job(store, job, few, rerun=1).problems
     assert "could not be trained again: ValueError: subset_size 20" in problem
+
+
+def test_a_picture_and_the_page_are_looked_at_too(study: Study) -> None:
+    store, job, _ = study
+    folder = job_folder(store, job["job_id"])
+    (folder / "curves-mlp-20.svg").unlink()
+    (folder / "report.html").write_text("<html>")
+    missing, other = verify_job(store, job).problems
+    assert missing.startswith("curves-mlp-20.svg is missing")
+    assert other.startswith("report.html is not what the parts give")
+
+
+def test_trials_of_other_numerics_are_not_compared_and_said_to_be(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, job, dataset = study
+    monkeypatch.setattr("mnist_core.trial.NUMERICS_VERSION", 99)
+    (problem,) = verify_job(store, job, dataset, rerun=1).problems
+    assert "is of other numerics; train it again with mnistjobs " in problem
+
+
+def test_a_job_that_failed_misses_no_trial_but_those_that_failed(study: Study) -> None:
+    store, job, _ = study
+    one, *others = job["trial_ids"]
+    failures = [{"trial_id": identity, "message": "", "traceback": ""} for identity in others]
+    failed = {**job, "status": "failed", "failures": failures}
+    for part in store.parts.iterdir():
+        part.unlink()
+    write_report(store, failed)
+    assert verify_job(store, failed).problems == (f"trial {one} is in no undamaged part",)
+
+
+# The command
+
+
+@pytest.fixture
+def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store whose job `tiny` has its report, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    write_report(*submit_tiny(tmp_path))
+    return tmp_path / "results"
+
+
+def test_verify_ends_with_0_where_all_is_well(submitted: Path) -> None:
+    outcome = run("verify", "tiny", "--rerun", "2")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == "2 trials with their weights, 12 files, 2 trained again: 0 problems\n"
+
+
+def test_verify_ends_with_1_and_names_each_problem(submitted: Path) -> None:
+    (page,) = submitted.glob("jobs/*/report.html")
+    page.unlink()
+    outcome = run("verify", "tiny")
+    assert (outcome.code, outcome.err.startswith("report.html is missing; write it anew with")) == (SOME_FAILED, True)
+    assert outcome.out.endswith(": 1 problems\n")
+
+
+def test_verify_ends_with_2_where_there_is_nothing_to_verify(submitted: Path) -> None:
+    assert run("verify", "nope").code == BAD_INPUT
+    (record,) = submitted.glob("jobs/*/job.json")
+    record.write_bytes(record.read_bytes()[:-1])
+    outcome = run("verify", "tiny")
+    assert (outcome.code, outcome.err.startswith(f"{record}: is not a job's file: ")) == (BAD_INPUT, True)
+
+
+def test_verify_names_what_lies_beside_without_counting_it(submitted: Path) -> None:
+    (submitted / "parts" / ".x.node-7.00000000.1.2.3.01234567.tmp").touch()
+    outcome = run("verify", "tiny")
+    assert outcome.code == 0
+    assert outcome.err.startswith("note: ")
+    assert "is of process 2 on node-7; remove it if that runs no more" in outcome.err

@@ -1,0 +1,24 @@
+"""What the command line says: text from elsewhere made inert, and no warning twice."""
+
+import sys
+import warnings
+from typing import Any
+
+from jobs.inert import make_inert
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print a text of any number of lines."""
+    print(make_inert(text, keep="\n"), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def say_each_warning_once() -> None:
+    """Print warnings in one line each; what one command says it says once, whichever of its steps finds it."""
+    said = set[str]()
+
+    def show(message: Warning | str, *where: Any, **how: Any) -> None:  # noqa: ANN401
+        if str(message) not in said:
+            said.add(str(message))
+            say(f"warning: {message}", err=True)
+
+    warnings.showwarning = show

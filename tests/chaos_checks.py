@@ -1,0 +1,107 @@
+"""What must hold of a store after every kill, and of two stores that hold the same study."""
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.errors import MnistjobsError
+from jobs.jobfile import find_job, job_folder, read_jobs
+from jobs.store import Store, stored_ids
+
+WALL_CLOCK = {"seconds", "host", "attempt", "finished_at"}
+TABLES = ("trials.parquet", "metrics.parquet", "confusion.parquet", "summary.parquet", "summary.csv", "summary.md")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What stood in the parts of a store at one moment."""
+
+    rows: Mapping[str, int]  # by trial_id: in how many rows it stands
+    first: Mapping[str, datetime]  # by trial_id: when it first finished
+
+
+def look(store: Store) -> tuple[Seen, list[str]]:
+    """Read all parts with no reader of ours; return what they hold and what is wrong with them."""
+    counts: Counter[str] = Counter()
+    first: dict[str, datetime] = {}
+    wrong = []
+    for path in sorted(store.parts.glob("*.parquet")):
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != path.stem:
+            wrong.append(f"part {path.name} is damaged")
+            continue
+        for row in pq.read_table(pa.BufferReader(content), columns=["trial_id", "finished_at"]).to_pylist():
+            trial_id, finished_at = row["trial_id"], row["finished_at"]
+            counts[trial_id] += 1
+            first[trial_id] = min(first.get(trial_id, finished_at), finished_at)
+    return Seen(counts, first), wrong
+
+
+def check_store(store: Store, before: Seen) -> tuple[Seen, list[str]]:
+    """Look again: our readers agree, what was finished before still is, and has not been trained again."""
+    now, wrong = look(store)
+    try:
+        lost = now.rows.keys() - stored_ids(store)
+        wrong += [f"trial {trial_id} stands in a part and is not found" for trial_id in sorted(lost)]
+        wrong += [f"job {job['job_id']} is damaged" for job in read_jobs(store) if job["status"] == "damaged"]
+    except MnistjobsError as error:
+        wrong.append(f"the store cannot be read: {error}")
+    for trial_id, count in before.rows.items():
+        if trial_id not in now.rows:
+            wrong.append(f"trial {trial_id} had finished and is lost")
+        elif now.rows[trial_id] > count or now.first[trial_id] != before.first[trial_id]:
+            wrong.append(f"trial {trial_id} had finished and was trained again")
+    return now, wrong
+
+
+def compare_stores(clean: Store, faulted: Store, name: str) -> list[str]:
+    """Hold the latest job of two stores and their weights against each other, byte by byte; say what differs."""
+    ours, theirs = (_files_of(store, name) for store in (clean, faulted))
+    wrong = [f"{name}: only in one of the two stores" for name in sorted(ours.keys() ^ theirs.keys())]
+    wrong += [f"{name}: is not written" for name in TABLES if name not in ours]
+    for name in sorted(ours.keys() & theirs.keys()):
+        if _bytes_of(ours[name]) != _bytes_of(theirs[name]):
+            wrong.append(f"{name}: differs{_where(ours[name], theirs[name])}")
+    return wrong
+
+
+def _files_of(store: Store, name: str) -> dict[str, Path]:
+    """Name every file that a fault must not change: all but the page and the record of the job, which have times."""
+    folder = job_folder(store, find_job(store, name)["job_id"])
+    files = [path for path in folder.iterdir() if path.name not in ("job.json", "report.html")]
+    return {path.name: path for path in [*files, *store.weights.iterdir()]}
+
+
+def _bytes_of(path: Path) -> bytes:
+    """Read a file as it is; of a table with columns of the wall clock, encode the others."""
+    if path.suffix != ".parquet" or not WALL_CLOCK & set(pq.read_schema(path).names):
+        return path.read_bytes()
+    table = _without_wall_clock(path)
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return sink.getvalue()
+
+
+def _without_wall_clock(path: Path) -> pa.Table:
+    table = pq.read_table(path)
+    return table.drop_columns(sorted(WALL_CLOCK & set(table.column_names)))
+
+
+def _where(ours: Path, theirs: Path) -> str:
+    """Show the first rows of two tables that differ."""
+    if ours.suffix != ".parquet":
+        return ""
+    ours_rows, theirs_rows = (_without_wall_clock(path).to_pylist() for path in (ours, theirs))
+    if len(ours_rows) != len(theirs_rows):
+        return f": {len(ours_rows)} rows and {len(theirs_rows)}"
+    pairs = zip(ours_rows, theirs_rows, strict=True)
+    row, (one, other) = next((row, pair) for row, pair in enumerate(pairs) if str(pair[0]) != str(pair[1]))
+    return f" in row {row}: " + ", ".join(f"{key} {one[key]} and {other[key]}" for key in one if one[key] != other[key])

@@ -1,0 +1,144 @@
+"""Parquet files that somebody else made to look like parts, each under the name that its sha256 gives it."""
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.schemas import PART
+
+MANY = 10_000_000
+
+
+def put_part(folder: Path, content: bytes) -> str:
+    """Put bytes among the parts under their own name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{hashlib.sha256(content).hexdigest()}.parquet"
+    (folder / name).write_bytes(content)
+    return name
+
+
+def encode(*row_groups: pa.Table, **options: Any) -> bytes:  # noqa: ANN401 - of the writer
+    """Write tables of one schema as the row groups of a file."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, row_groups[0].schema, compression="zstd", **options) as writer:
+        for rows in row_groups:
+            writer.write_table(rows)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def with_column(rows: pa.Table, name: str, column: pa.Array, field: pa.Field | None = None) -> pa.Table:
+    """Replace a column, and its field if one is given."""
+    place = rows.schema.get_field_index(name)
+    return rows.set_column(place, field or rows.schema.field(name), column)
+
+
+def _extension_type(rows: pa.Table) -> bytes:
+    return encode(with_column(rows, "trial_id", pa.array([bytes(16)], pa.uuid()), pa.field("trial_id", pa.uuid())))
+
+
+def _extension_name(rows: pa.Table) -> bytes:
+    """Give a column of the right type the name of one of Ray's extension types, which once unpickled its metadata."""
+    metadata = {
+        "ARROW:extension:name": "ray.data.arrow_tensor",
+        "ARROW:extension:metadata": b"\x80\x04cos\nsystem\n(S'touch /tmp/owned'\ntR.",
+    }
+    return encode(with_column(rows, "host", rows["host"], PART.field("host").with_metadata(metadata)))
+
+
+def _more_columns(rows: pa.Table) -> bytes:
+    return encode(rows.append_column("more", pa.array(["x"])))
+
+
+def _deep(rows: pa.Table) -> bytes:
+    kind = pa.int64()
+    for _ in range(200):
+        kind = pa.list_(kind)
+    return encode(rows.append_column("deep", pa.nulls(1, kind)))
+
+
+def _other_types(rows: pa.Table) -> bytes:
+    fields = [field.with_type(pa.float32()) if field.name == "seconds" else field for field in rows.schema]
+    return encode(rows.cast(pa.schema(fields)))
+
+
+def _nulls_where_none_may_be(rows: pa.Table) -> bytes:
+    field = pa.field("trial_id", pa.string())
+    return encode(with_column(rows, "trial_id", pa.nulls(1, pa.string()), field))
+
+
+def _many_rows(rows: pa.Table) -> bytes:
+    """Repeat one row: run lengths make millions of it a small file."""
+    group = rows.take(pa.array(np.zeros(MANY // 100, np.int64)))
+    flat = with_column(group, "epochs", pa.array([[]] * len(group), PART.field("epochs").type))
+    flat = with_column(flat, "confusion", pa.nulls(len(group), PART.field("confusion").type))
+    return encode(*[flat] * 30)
+
+
+def _many_epochs(rows: pa.Table) -> bytes:
+    kind = PART.field("epochs").type
+    records = rows["epochs"].combine_chunks().flatten().take(pa.array(np.zeros(MANY, np.int32)))
+    return encode(with_column(rows, "epochs", pa.ListArray.from_arrays([0, MANY], records, type=kind)))
+
+
+def _long_string(rows: pa.Table) -> bytes:
+    longest = with_column(rows, "trial_id", pa.array(["a" * 500_000_000]))
+    return encode(longest, use_dictionary=False, write_statistics=False)
+
+
+def _dictionary(rows: pa.Table) -> bytes:
+    """Write one long string once, and refer to it from thousands of rows."""
+    group = rows.take(pa.array(np.zeros(600, np.int64)))
+    longest = pa.array(["a" * 1_000_000] * len(group))
+    return encode(with_column(group, "trial_id", longest), dictionary_pagesize_limit=4_000_000)
+
+
+def _huge_metadata(rows: pa.Table) -> bytes:
+    return encode(rows.replace_schema_metadata({"x": "a" * 20_000_000}))
+
+
+def _lying_footer(rows: pa.Table) -> bytes:
+    content = encode(rows)
+    return content[:-8] + struct.pack("<I", 2**31 - 1) + content[-4:]
+
+
+def _footer_alone(rows: pa.Table) -> bytes:
+    content = encode(rows)
+    length = struct.unpack("<I", content[-8:-4])[0]
+    return b"PAR1" + content[-8 - length :]
+
+
+def _noise_in_footer(rows: pa.Table) -> bytes:
+    content = bytearray(encode(rows))
+    length = struct.unpack("<I", content[-8:-4])[0]
+    content[-8 - length : -8] = np.random.default_rng(0).bytes(length)
+    return bytes(content)
+
+
+def truncations(content: bytes) -> Iterator[bytes]:
+    """Cut a file at many places."""
+    return (content[:length] for length in range(0, len(content), max(1, len(content) // 40)))
+
+
+HOSTILE: dict[str, Callable[[pa.Table], bytes]] = {
+    "an extension type": _extension_type,
+    "an extension's name": _extension_name,
+    "more columns": _more_columns,
+    "200 lists in one another": _deep,
+    "other types": _other_types,
+    "nulls where none may be": _nulls_where_none_may_be,
+    "three million rows of a few bytes": _many_rows,
+    "ten million epochs of a few bytes": _many_epochs,
+    "one string of 500 MB": _long_string,
+    "a dictionary with one long string": _dictionary,
+    "20 MB of metadata": _huge_metadata,
+    "a footer that lies about its length": _lying_footer,
+    "a footer without data": _footer_alone,
+    "noise in the footer": _noise_in_footer,
+}

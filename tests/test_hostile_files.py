@@ -1,0 +1,273 @@
+"""Files that somebody else made: every one is refused or read, in bounded memory, and what it says stays inert."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from command_line import Outcome, run
+from hostile_parts import HOSTILE, encode, put_part, truncations, with_column
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from idx_files import idx_contents
+from tiny_study import submit_tiny
+
+from jobs.grid import parse_grid
+from jobs.jobfile import Job, job_folder, write_job
+from jobs.schemas import PART
+from jobs.store import Store, read_parts, stored_ids, write_part
+from mnist_core.errors import DataError
+from mnist_core.idx import read_idx
+
+MOST_BYTES = 400_000_000  # more than what reading the same store takes without the hostile file
+ADDRESS_SPACE = 12 << 30  # for the machine's sake, should a file get through
+SPARSE = 64 << 30
+# Runs in a process of its own: reads a store twice, without and with a file moved into it.
+READER = """
+import json, os, resource, sys
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[4]), int(sys.argv[4])))
+from jobs.checkpoints import read_checkpoint
+from jobs.grid import parse_grid
+from jobs.jobfile import read_jobs
+from jobs.store import Store, read_parts, read_weights, stored_ids
+def read():
+    ids = sorted(stored_ids(store))
+    parts = read_parts(store, ids)
+    for row in parts.table.select(["trial_id", "weights_sha256"]).to_pylist():
+        read_weights(store, row["trial_id"], row["weights_sha256"])
+        read_checkpoint(store, row["trial_id"], None, {})
+    return {"ids": ids, "damaged": parts.damaged, "jobs": [job["status"] for job in read_jobs(store)]}
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+store = Store(Path(sys.argv[1]))
+read()
+before = peak()
+os.replace(sys.argv[2], sys.argv[3])
+print(json.dumps({**read(), "bytes": peak() - before, "pickles": "ray.data" in sys.modules}))
+"""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A store with one finished job, the rows of a trial of it, and its grid."""
+
+    store: Store
+    job: Job
+    rows: pa.Table
+    grid: Path
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    store, job = submit_tiny(tmp_path, seed="[0]")
+    return Study(store, job, read_parts(store, job["trial_ids"]).table, tmp_path / "tiny.yaml")
+
+
+def read_beside(store: Store, hostile: Path, place: Path) -> dict[str, Any]:
+    """Read a store in a process of its own, with a file moved in; return what was read and how many bytes it took."""
+    words = [sys.executable, "-c", READER, store.root, hostile, place, ADDRESS_SPACE]
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    read: dict[str, Any] = json.loads(done.stdout)
+    return read
+
+
+# Parts
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_part_is_refused_in_bounded_memory_and_hides_no_other(
+    kind: str, study: Study, tmp_path: Path
+) -> None:
+    name = put_part(tmp_path / "hostile", HOSTILE[kind](study.rows))
+    read = read_beside(study.store, tmp_path / "hostile" / name, study.store.parts / name)
+    assert read["ids"] == study.job["trial_ids"]
+    assert read["damaged"] == [name]
+    assert not read["pickles"]
+    assert read["bytes"] < MOST_BYTES
+
+
+def test_a_part_cut_anywhere_is_refused(study: Study) -> None:
+    cut = [put_part(study.store.parts, content) for content in truncations(encode(study.rows))]
+    assert stored_ids(study.store) == set(study.job["trial_ids"])
+    assert set(read_parts(study.store, study.job["trial_ids"]).damaged) == set(cut)
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_damage_to_a_part_under_its_right_name_is_refused_or_read(study: Study, data: st.DataObject) -> None:
+    content = bytearray(encode(study.rows))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    name = put_part(study.store.parts, bytes(content))
+    parts = read_parts(study.store, study.job["trial_ids"])
+    (study.store.parts / name).unlink(missing_ok=True)
+    assert parts.table["trial_id"].to_pylist() == study.job["trial_ids"]
+
+
+SPARSE_FILES = ("parts", "weights", "checkpoints", "job")
+
+
+@pytest.mark.parametrize("kind", SPARSE_FILES)
+def test_a_file_larger_than_memory_is_refused_without_reading_it(kind: str, study: Study, tmp_path: Path) -> None:
+    (identity,) = study.job["trial_ids"]
+    places = {
+        "parts": study.store.parts / f"{'0' * 64}.parquet",
+        "weights": study.store.weights / f"{identity}.safetensors",
+        "checkpoints": study.store.root / "checkpoints" / f"{identity}.checkpoint",
+        "job": job_folder(study.store, study.job["job_id"]) / "job.json",
+    }
+    places[kind].parent.mkdir(exist_ok=True)
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", SPARSE)
+    read = read_beside(study.store, tmp_path / "sparse", places[kind])
+    assert read["ids"] == study.job["trial_ids"]
+    assert read["bytes"] < MOST_BYTES
+    assert (read["damaged"] != []) == (kind == "parts")
+    assert read["jobs"] == (["damaged"] if kind == "job" else ["finished"])
+
+
+# Jobs
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = ("name", "submitted_at", "status", "grid", "trial_ids", "found", "failures", "dataset", "provenance")
+WRONG: dict[str, list[Any]] = {
+    "name": [None, 3, ["a"], {"a": 1}, "../../etc", "a" * 100_000],
+    "status": [None, 3, "", "\x1b[2J", "a" * 100_000],
+    "submitted_at": [None, 3, "", "yesterday", "\u202e"],
+    "finished_at": [None, 3, {"a": 1}],
+    "trial_ids": [None, [None], [3], [["a"]], ["../../../etc/passwd"], ["a"] * 1000, "abc"],
+    "failures": [None, [None], ["a"], [{}], [{"trial_id": 3, "message": None, "traceback": 5}], {"a": 1}],
+    "dataset": [None, {}, {"name": "mnist"}, {"name": [], "train_size": "x"}, {"a": {"b": {"c": 1}}}],
+    "provenance": [None, [], "host", {"host": {"a": [1]}}, {"\x1b": "<script>"}],
+    "grid": [None, "", "[" * 10_000, "a: &a [*a]", "name: ..", "\x00"],
+    "found": [None, "many", -1],
+}
+
+
+def shown(study: Study, *commands: str) -> Iterator[Outcome]:
+    """Run commands on the study's job; anything but a message for the user is raised."""
+    for command in commands:
+        words = [] if command == "list" else [study.job["job_id"]]
+        yield run(command, *words, "--store", study.store.root)
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
+def test_a_job_with_a_wrong_value_is_shown_or_refused_with_a_message(key: str, value: object, study: Study) -> None:
+    write_job(study.store, {**study.job, key: value})
+    for outcome in shown(study, "list", "summary"):
+        assert outcome.code in (0, 2), outcome
+        assert "\x1b" not in outcome.out + outcome.err
+        assert "\u202e" not in outcome.out + outcome.err
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), JSON, min_size=1, max_size=3))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_job_with_any_values_is_shown_or_refused_with_a_message(study: Study, values: dict[str, Any]) -> None:
+    write_job(study.store, {**study.job, **values})
+    for outcome in shown(study, "list", "summary"):
+        assert outcome.code in (0, 2), outcome
+
+
+@pytest.mark.parametrize("key", ["failures", "provenance", "dataset", "name", "finished_at"])
+def test_a_report_of_a_job_with_wrong_values_is_written_or_refused_with_a_message(key: str, study: Study) -> None:
+    for value in WRONG[key][:4]:
+        write_job(study.store, {**study.job, key: value})
+        for outcome in shown(study, "report"):
+            assert outcome.code in (0, 2), outcome
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, '{"a":' * 100_000, "1" * 100_000, '"' + "a" * 5_000_000, "1e999999"]
+)
+def test_a_job_s_file_that_is_no_job_is_named_and_the_list_goes_on(content: str, study: Study) -> None:
+    (job_folder(study.store, study.job["job_id"]) / "job.json").write_text(content)
+    listed, summary = shown(study, "list", "summary")
+    assert (listed.code, summary.code) == (0, 2)
+    assert "damaged" in listed.out
+    assert len(summary.err) < 1000
+
+
+# Strings
+
+STRINGS = {
+    "script": "<script>alert(1)</script>",
+    "attribute": '"><img src=x onerror=alert(1)>',
+    "formula": "=cmd|' /C calc'!A0",
+    "escape": "\x1b[2J\x1b]0;owned\x07",
+    "right to left": "\u202egpj.exe",
+    "long": "x" * 300,
+    "lines": "one\r\ntwo\u2028three",
+    "template": "{{ 7 * 7 }}{% for x in y %}",
+}
+COMMAND = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069\u2028\u2029]")  # to a terminal
+MARKUP = re.compile(r"<script|<img src=x")
+
+
+@pytest.mark.parametrize("text", STRINGS.values(), ids=STRINGS.keys())
+def test_what_a_hostile_host_or_error_says_is_inert_wherever_it_is_shown(text: str, study: Study) -> None:
+    for part in study.store.parts.iterdir():
+        part.unlink()
+    rows = study.rows
+    for name in ("host", "device", "python_version"):
+        rows = with_column(rows, name, pa.array([text]), PART.field(name))
+    write_part(study.store, rows)
+    failure = {"trial_id": text, "kind": "raised", "message": text, "traceback": text}
+    changed = {"failures": [failure], "provenance": {text: text}, "name": text, "status": text}
+    write_job(study.store, {**study.job, **changed})
+    said = [outcome.out + outcome.err for outcome in shown(study, "list", "summary", "report")]
+    folder = job_folder(study.store, study.job["job_id"])
+    written = {path.name: path.read_text() for path in folder.iterdir() if path.suffix != ".parquet"}
+    del written["job.json"]
+    assert not [one for one in [*said, *written.values()] if COMMAND.search(one)]
+    assert not [name for name, one in written.items() if name.endswith((".html", ".svg")) and MARKUP.search(one)]
+    assert "report.html" in written
+    assert not re.search(r"(^|,)\s*[=@+]", written["summary.csv"], re.MULTILINE)
+
+
+# IDX files
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda rest: b"\0\0\x08\x03" + rest))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_an_idx_file_or_a_data_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.idx"
+    path.write_bytes(content)
+    with suppress(DataError):
+        assert len(read_idx(path)) <= len(content)
+
+
+@given(st.sampled_from(sorted(idx_contents())), st.integers(0, 20_000), st.binary(max_size=8))
+@settings(max_examples=150, deadline=None)
+def test_any_damage_to_an_idx_file_leaves_one_or_a_data_error(
+    tmp_path_factory: pytest.TempPathFactory, name: str, start: int, inserted: bytes
+) -> None:
+    content = idx_contents()[name]
+    path = tmp_path_factory.getbasetemp() / "damaged.idx"
+    path.write_bytes(content[:start] + inserted + content[start + len(inserted) :])
+    with suppress(DataError):
+        assert len(read_idx(path)) <= len(content)
+
+
+# Grids
+
+
+@pytest.mark.timeout(60)  # a hang is what is looked for
+def test_a_grid_of_thousands_of_overrides_is_read() -> None:
+    axes = "grid: {model: [mlp, cnn], subset_size: [100, 200], adaptive_lr: [false, true], seeds: 5000}"
+    overrides = "".join(f"- {{when: {{seed: {number % 5000}}}, set: {{epochs: 3}}}}\n" for number in range(15_000))
+    text = f"name: many\ndataset: digits\n{axes}\noverrides:\n{overrides}"
+    assert len(parse_grid(text, file="grid.yaml", folder=Path("/nonexistent")).trials()) == 40_000

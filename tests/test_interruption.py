@@ -1,0 +1,168 @@
+"""How a submit ends early: by signals at any moment, by readers that go away, and by a kill that nothing can catch."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from chaos_processes import await_end, end_all, processes_of
+from failing_tasks import GRID, write_grid
+
+import jobs
+from jobs.cli import BAD_INPUT
+from jobs.interruption import INTERRUPTED
+
+PROMISED_S = 5.0
+MARGIN_S = 5.0  # for a machine that has other things to do
+LONG = GRID.replace("[mlp, cnn]", "[cnn]").replace("epochs: 2", "epochs: 100000")
+CODE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import jobs.cli as c; c.main()"
+
+
+def start(
+    grid: Path, *words: object, code: str = CODE, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
+    """Start a submit as a terminal would: in a session of its own, its signals as they are by default."""
+    command = [sys.executable, "-c", code, "submit", str(grid), "--store", str(grid.parent / "store")]
+    command += map(str, words)
+    return subprocess.Popen(command, text=True, start_new_session=True, stdout=stdout, stderr=stderr)
+
+
+def await_worker(process: subprocess.Popen[str], grid: Path) -> None:
+    """Wait until a worker has been at work for a moment."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(each.command.startswith("ray::_apply") for each in processes_of([process.pid])):
+            break
+        time.sleep(0.1)
+    time.sleep(1.0)
+
+
+def signal_it(process: subprocess.Popen[str], number: signal.Signals, to_all: bool) -> None:
+    """Signal the driver, or, as a terminal does, the whole group of processes."""
+    (os.killpg if to_all else os.kill)(process.pid, number)
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    return write_grid(tmp_path, LONG)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [
+        (signal.SIGINT, False),
+        (signal.SIGINT, True),
+        (signal.SIGTERM, False),
+        (signal.SIGTERM, True),
+        (signal.SIGHUP, True),
+    ],
+)
+def test_running_trials_are_given_up_within_seconds_and_nothing_stays_behind(
+    number: signal.Signals, to_all: bool, grid: Path
+) -> None:
+    shared_memory = set(os.listdir("/dev/shm"))
+    process = start(grid, "--workers", 2)
+    await_worker(process, grid)
+    began = time.monotonic()
+    signal_it(process, number, to_all)
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - began < PROMISED_S + MARGIN_S
+    assert process.returncode == INTERRUPTED, err
+    assert err.endswith("submit the same grid again to train the rest.\n")
+    assert "Traceback" not in err
+    assert await_end([process.pid], 5.0) == []
+    assert not list(grid.parent.rglob("*.tmp"))
+    assert set(os.listdir("/dev/shm")) <= shared_memory
+    assert [job["status"] for job in jobs.list_jobs(grid.parent / "store")] == ["interrupted"]
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after_s", [2.0, 3.0, 4.0, 5.0])
+def test_a_signal_while_ray_starts_ends_the_submit_as_well(number: signal.Signals, after_s: float, grid: Path) -> None:
+    process = start(grid, "--workers", 2)
+    assert process.stdout
+    process.stdout.readline()  # the plan: from here on signals are taken
+    time.sleep(after_s - 2.0)
+    signal_it(process, number, to_all=False)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.splitlines()[-1:]) == (
+        INTERRUPTED,
+        ["Interrupted. What has finished is stored; submit the same grid again to train the rest."],
+    )
+    assert await_end([process.pid], 5.0) == []
+
+
+@pytest.mark.ray
+def test_a_second_signal_forces_the_end(grid: Path) -> None:
+    process = start(grid, "--workers", 2)
+    await_worker(process, grid)
+    signal_it(process, signal.SIGINT, to_all=True)
+    time.sleep(0.5)
+    began = time.monotonic()
+    signal_it(process, signal.SIGINT, to_all=True)
+    process.communicate(timeout=60)
+    assert time.monotonic() - began < MARGIN_S
+    assert process.returncode == INTERRUPTED
+    assert await_end([process.pid], 5.0) == []
+
+
+def test_what_nohup_has_the_command_ignore_stays_ignored(grid: Path) -> None:
+    grid.write_text(GRID)
+    nohup = CODE.replace("import signal; ", "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); ")
+    process = start(grid, "--in-process", code=nohup)
+    assert process.stderr
+    process.stderr.readline()
+    signal_it(process, signal.SIGHUP, to_all=False)
+    process.communicate(timeout=100)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["stdout", "stdout and stderr"])
+def test_a_reader_that_goes_away_does_not_end_a_study(both: bool, grid: Path) -> None:
+    grid.write_text(GRID)
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start(grid, "--in-process", stdout=writing, stderr=writing if both else subprocess.PIPE)
+    os.close(writing)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    (job,) = jobs.list_jobs(grid.parent / "store")
+    assert job["status"] == "finished"
+    assert not both or err is None
+    assert "Traceback" not in (err or "")
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("victim", ["gcs_server", "raylet"])
+def test_a_ray_that_dies_ends_the_submit_with_a_message_and_the_job_as_interrupted(victim: str, grid: Path) -> None:
+    process = start(grid, "--workers", 2)
+    await_worker(process, grid)
+    (killed,) = (each for each in processes_of([process.pid]) if f"/{victim} " in each.command)
+    os.kill(killed.pid, signal.SIGKILL)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == BAD_INPUT, err
+    assert f"its {victim} has died; what has finished is stored; submit the same grid again" in err
+    assert [job["status"] for job in jobs.list_jobs(grid.parent / "store")] == ["interrupted"]
+    assert await_end([process.pid], 5.0) == []
+
+
+@pytest.mark.ray
+def test_what_a_killed_driver_leaves_running_is_ended_by_the_next_start(grid: Path) -> None:
+    process = start(grid, "--workers", 2, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    await_worker(process, grid)
+    process.kill()
+    process.wait()
+    try:
+        time.sleep(3.0)  # Ray ends most of its processes by itself, its agents a minute later
+        grid.write_text(LONG.replace("epochs: 100000", "epochs: 1"))
+        following = start(grid, "--workers", 1)
+        _, err = following.communicate(timeout=100)
+        assert following.returncode == 0, err
+        assert processes_of([process.pid]) == []
+    finally:
+        end_all([process.pid])

@@ -1,0 +1,245 @@
+"""A disk that is full, broken, read-only or gone: one clear message, nothing damaged, and a later submit finishes.
+
+The faults are the system's own: limits, mounts, permissions, and system calls that fail.
+"""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from command_line import GRID, Outcome, finish, start, write_grid
+
+import jobs
+from jobs.cli import BAD_INPUT, SOME_FAILED
+from jobs.store import Store
+
+WALL_CLOCK = ["seconds", "host", "attempt", "finished_at"]
+FIRST, ALL = GRID.replace("[0, 1, 2]", "[0]"), GRID
+# Runs the command line with a limit on the size of files, or with a system call that fails.
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+import jobs.cli
+limit = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+jobs.cli.main()
+"""
+FAILING = """
+import os, sys
+import jobs.cli
+name, number, where = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1)
+real = getattr(os, name)
+def fails(*arguments, **options):
+    first = arguments[0]
+    path = os.readlink(f"/proc/self/fd/{first}") if isinstance(first, int) else os.fspath(arguments[name == "replace"])
+    if where in str(path):
+        raise OSError(number, os.strerror(number), str(path))
+    return real(*arguments, **options)
+setattr(os, name, fails)
+jobs.cli.main()
+"""
+AS_NOBODY = """
+import os, sys
+import jobs.cli, jobs.plan_view, jobs.report, jobs.api, rich.console
+jobs.api.plan_grid("grid.yaml", "results")  # imports what a plan needs, while it can be read
+os.setgid(65534), os.setuid(65534)
+jobs.cli.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
+    """The tables of the whole study, trained with nothing in its way."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    jobs.submit_grid(write_grid(folder), folder / "results", in_process=True)
+    return tables(folder / "results")
+
+
+@pytest.fixture
+def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A grid of three trials, the first of which is stored."""
+    monkeypatch.chdir(tmp_path)
+    path = write_grid(tmp_path, FIRST)
+    jobs.submit_grid(path, "results", in_process=True)
+    path.write_text(ALL)
+    return Path("grid.yaml")
+
+
+def tables(store: Path) -> dict[str, pa.Table]:
+    readers = (jobs.read_trials, jobs.read_metrics, jobs.read_confusion, jobs.read_summary)
+    found = {read.__name__: read(store, "tiny") for read in readers}
+    return {name: table.drop_columns([*{*WALL_CLOCK} & {*table.column_names}]) for name, table in found.items()}
+
+
+def command(code: str, *words: object) -> Outcome:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False, timeout=120
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def submit_under(code: str, *words: object) -> Outcome:
+    return command(code, *words, "submit", "grid.yaml", "--in-process", "--quiet")
+
+
+def check_recovery(outcome: Outcome, undisturbed: dict[str, pa.Table]) -> None:
+    """Assert that nothing but a message came of it, and that submitting again gives what it would have given."""
+    assert outcome.code in (SOME_FAILED, BAD_INPUT), outcome
+    assert "Traceback" not in outcome.err
+    assert outcome.err.count("\n") == 1, outcome.err
+    store = Store(Path("results").absolute())
+    assert jobs.plan_grid("grid.yaml", "results").stored
+    assert not any(path.name.endswith(".tmp") for path in store.root.rglob("*"))
+    job = jobs.submit_grid("grid.yaml", "results", in_process=True)
+    assert job["status"] == "finished"
+    assert_same(tables(store.root), undisturbed)
+    assert jobs.report_job("results", "tiny").damaged == ()
+
+
+def assert_same(ours: dict[str, pa.Table], theirs: dict[str, pa.Table]) -> None:
+    for name, table in ours.items():
+        others = {"dataset"}  # whose folder is in its name
+        left = [table.column(each) for each in table.column_names if each not in others]
+        right = [theirs[name].column(each) for each in table.column_names if each not in others]
+        assert left == right, name
+
+
+@pytest.mark.usefixtures("grid")
+@pytest.mark.parametrize("limit", [0, 100, 6_000, 9_000, 20_000])
+def test_a_limit_on_the_size_of_files_is_a_message(limit: int, undisturbed: dict[str, pa.Table]) -> None:
+    outcome = submit_under(LIMITED, limit)
+    assert "File too large" in outcome.err
+    assert str(Path("results").absolute()) in outcome.err
+    check_recovery(outcome, undisturbed)
+
+
+FAULTS = [
+    ("fsync", errno.EIO, "/weights/"),
+    ("fsync", errno.EIO, "/parts/"),
+    ("fsync", errno.EIO, "/parts"),
+    ("fsync", errno.ENOSPC, "/parts/"),
+    ("fsync", errno.EDQUOT, "job.json"),
+    ("fsync", errno.EIO, "/jobs/"),
+    ("fsync", errno.EIO, "summary.csv"),
+    ("replace", errno.EIO, "/weights/"),
+    ("replace", errno.EROFS, "/parts/"),
+    ("replace", errno.ENOSPC, "report.html"),
+    ("replace", errno.EROFS, "job.json"),
+    ("mkdir", errno.EROFS, "/jobs/"),
+]
+
+
+@pytest.mark.usefixtures("grid")
+@pytest.mark.parametrize(("name", "number", "where"), FAULTS, ids=lambda each: str(each).replace("/", "_"))
+def test_a_system_call_that_fails_is_a_message(
+    name: str, number: int, where: str, undisturbed: dict[str, pa.Table]
+) -> None:
+    outcome = submit_under(FAILING, name, number, where)
+    assert os.strerror(number) in outcome.err
+    check_recovery(outcome, undisturbed)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 256 KB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=False)
+
+
+def test_a_disk_that_is_full_is_a_message_and_room_is_all_that_it_needs(
+    small_disk: Path, grid: Path, undisturbed: dict[str, pa.Table]
+) -> None:
+    store = small_disk / "results"
+    shutil.copytree("results", store)
+    filler = small_disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    outcome = finish(start("submit", grid, "--in-process", "--quiet", "--store", store))
+    assert "No space left on device" in outcome.err
+    assert outcome.code == BAD_INPUT
+    assert outcome.err.count("\n") == 1
+    subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
+    assert len(jobs.plan_grid(grid, store).stored) == 1
+    assert jobs.submit_grid(grid, store, in_process=True)["status"] == "finished"
+    assert_same(tables(store), undisturbed)
+
+
+def test_a_file_system_that_turns_read_only_is_a_message(
+    small_disk: Path, grid: Path, undisturbed: dict[str, pa.Table]
+) -> None:
+    subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
+    store = small_disk / "results"
+    shutil.copytree("results", store)
+    grid.write_text(ALL.replace("epochs: 2", "epochs: 3000"))
+    process = start("submit", grid, "--in-process", "--store", store)
+    assert process.stderr
+    assert process.stderr.readline().startswith("[1/3] ")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    outcome = finish(process)
+    assert outcome.code == BAD_INPUT
+    assert outcome.err.splitlines()[-1].startswith(f"{store}/")
+    assert "Read-only file system" in outcome.err.splitlines()[-1]
+    assert [job["status"] for job in jobs.list_jobs(store)] == ["finished", "interrupted"]
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    grid.write_text(ALL)
+    assert jobs.submit_grid(grid, store, in_process=True)["status"] == "finished"
+    assert_same(tables(store), undisturbed)
+
+
+def test_a_store_that_vanishes_is_a_message_and_can_be_brought_back(
+    grid: Path, undisturbed: dict[str, pa.Table]
+) -> None:
+    grid.write_text(ALL.replace("epochs: 2", "epochs: 3000"))
+    process = start("submit", grid, "--in-process")
+    assert process.stderr
+    assert process.stderr.readline().startswith("[1/3] ")
+    Path("results").rename("away")
+    outcome = finish(process)
+    assert outcome.code == BAD_INPUT
+    assert "has gone while the job ran; bring the store" in outcome.err.splitlines()[-1]
+    shutil.rmtree("results", ignore_errors=True)
+    Path("away").rename("results")
+    assert [job["status"] for job in jobs.list_jobs("results")] == ["finished", "interrupted"]
+    grid.write_text(ALL)
+    assert jobs.submit_grid(grid, "results", in_process=True)["status"] == "finished"
+    assert_same(tables(Path("results")), undisturbed)
+
+
+def test_a_store_of_another_user_is_a_message_before_anything_is_trained(grid: Path, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only the superuser can become another user")
+    for folder in [tmp_path, *tmp_path.parents][:-2]:
+        folder.chmod(folder.stat().st_mode | 0o011)
+    outcome = submit_under(AS_NOBODY)
+    assert outcome.code == BAD_INPUT
+    assert outcome.err == f"store '{tmp_path / 'results'}': cannot be written: Permission denied\n"
+    assert len(jobs.plan_grid(grid, "results").stored) == 1
+
+
+def test_a_job_is_written_twice_and_no_more(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace, written = os.replace, list[str]()
+
+    def note(source: Path, target: Path) -> None:
+        written.append(Path(target).name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", note)
+    job = jobs.submit_grid(grid, "results", in_process=True)
+    assert written.count("job.json") == 2
+    assert json.loads(Path(f"results/jobs/{job['job_id']}/job.json").read_text())["status"] == "finished"
