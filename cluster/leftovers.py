@@ -15,14 +15,20 @@ _PROC = Path("/proc")
 
 @contextmanager
 def marked() -> Iterator[None]:
-    """Mark what is started meanwhile, and all that it starts, as this process's."""
+    """Mark what is started meanwhile, and all that it starts, as this process's; a terminal that closes spares it.
+
+    It is for this process to end what it has started: a Ray that loses some of its processes while it starts keeps
+    its driver waiting for half a minute.
+    """
     # Ray's processes write their titles over their environment unless told not to.
     marks = {_MARK: _name_of(os.getpid()) or "", "SPT_NOENV": "1"}
     before = {name: os.environ[name] for name in marks if name in os.environ}
     os.environ.update(marks)
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # which those started inherit
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
         for name in marks:
             del os.environ[name]
         os.environ.update(before)

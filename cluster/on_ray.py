@@ -62,7 +62,8 @@ def ray_place(
         run_map = bounded_map(workers or places, Needs(settled.cpus, settled.gpus), is_shared=address != "local")
         yield Place(run_map, workers or places, device)
     finally:
-        ray.shutdown()
+        with _own_sigterm():
+            ray.shutdown()
         end_own()
     if address == "local":
         shutil.rmtree(session, ignore_errors=True)  # megabytes of logs, which Ray would keep for ever
@@ -87,7 +88,7 @@ def _connect(address: str, workers: int | None, cpus_per_task: int) -> str:
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Put the caller's handling of SIGTERM back: ray.init replaces it by one that ends the process on the spot."""
+    """Put the caller's handling of SIGTERM back: ray.init and ray.shutdown make it end the process on the spot."""
     if threading.current_thread() is not threading.main_thread():
         yield  # neither Ray nor we may set handlers there
         return

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import sys
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -15,7 +14,7 @@ from cluster.port import ClusterError
 from jobs.cli_data import data_app
 from jobs.cli_output import say, say_each_warning_once
 from jobs.errors import InputError, MnistjobsError
-from jobs.interruption import HOW_TO_GO_ON, INTERRUPTED, interruptible, unread_output_dropped
+from jobs.interruption import end_now, interruptible, unread_output_dropped
 from mnist_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -172,9 +171,7 @@ def submit(
             if job["failures"]:
                 say(failures_line(job), err=True)
     except KeyboardInterrupt:
-        with suppress(OSError):  # nobody reads it
-            say(HOW_TO_GO_ON, err=True)
-        sys.exit(INTERRUPTED)
+        end_now()  # a Ray that was interrupted as it started does not end well by itself
     if job["failures"]:
         sys.exit(SOME_FAILED)
 

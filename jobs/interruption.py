@@ -31,7 +31,7 @@ def interruptible() -> Iterator[None]:
     So does the first, if the end takes long. What whoever started this process had it ignore (nohup) stays ignored.
     """
     taken = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    ending = threading.Timer(_CLEAN_END_S, _end_by_force)
+    ending = threading.Timer(_CLEAN_END_S, end_now)
     ending.daemon = True
 
     first_s: list[float] = []  # when the first signal came
@@ -42,7 +42,7 @@ def interruptible() -> Iterator[None]:
             ending.start()
             raise KeyboardInterrupt
         if time.monotonic() - first_s[0] > _SAME_S:
-            _end_by_force()
+            end_now()
 
     before = {number: signal.signal(number, interrupt) for number in taken}
     try:
@@ -53,7 +53,7 @@ def interruptible() -> Iterator[None]:
         ending.cancel()
 
 
-def _end_by_force() -> NoReturn:
+def end_now() -> NoReturn:
     """End this process and its Ray on the spot; what is lost is swept up by the next submit."""
     end_own()
     with suppress(OSError, ValueError):
