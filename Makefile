@@ -31,6 +31,7 @@ test: .venv/installed-dev ## Run the whole test suite
 
 chaos: .venv/installed-dev ## Kill a study a hundred times and compare what comes out; some 20 minutes
 	$(BIN)/python tests/chaos.py --kills 100 --seed 0
+	$(BIN)/python -m pytest -m chaos
 	MNISTJOBS_FLIPS=10000 $(BIN)/python -m pytest tests/test_bit_flips.py
 
 bench: .venv/installed-dev ## Measure what the README says about speed; some 15 minutes

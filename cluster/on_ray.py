@@ -17,7 +17,6 @@ from cluster.port import ClusterError, Device, Place
 use_token()
 
 import ray  # noqa: E402 - reads the mode of authentication as it is imported
-from ray.exceptions import RayError  # noqa: E402
 
 from cluster.ray_map import Needs, bounded_map  # noqa: E402
 
@@ -54,6 +53,8 @@ def ray_place(
         raise ClusterError(f"workers {workers}: allowed from 1")
     needs = needs or TaskNeeds()
     address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if address not in ("local", "auto"):
+        _check_reachable(address)
     try:
         session = _connect(address, workers, needs.cpus)
         device = _device(needs.device)
@@ -75,14 +76,14 @@ def _connect(address: str, workers: int | None, cpus_per_task: int) -> str:
     if address == "local":
         options |= {"include_dashboard": False, "num_cpus": workers and workers * cpus_per_task}
         end_orphans()
-    elif address != "auto":
-        _check_reachable(address)
+        # Ray waits for ever for a worker that it has started ahead of time and that dies before it has reported.
+        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     try:
         with _own_sigterm(), marked() if address == "local" else nullcontext():
             context: Any = ray.init(**options)
         protect_token()
         return str(context.address_info["session_dir"])
-    except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
+    except Exception as error:  # where its raylet dies while it starts, Ray raises no class of its own
         raise ClusterError(f"Ray at {address!r}: {error}; allowed: {_ADDRESSES}; {_TOKEN}") from error
 
 
