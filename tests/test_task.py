@@ -205,6 +205,7 @@ def test_blas_and_torch_are_held_to_the_trial_s_threads_while_it_trains(
     store: Store, tiny: Dataset, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     monkeypatch.setattr(task, "PROGRESS_INTERVAL_S", EVERY_EPOCH)
+    task._thread_pools.cache_clear()  # as in a fresh worker: what other tests have loaded since is no pool of training
     before = torch.get_num_threads(), _pool_sizes()
     trial = tiny_trial(model="cnn", cpus_per_trial=threads)
     steps = run_pack(Pack((trial,)), Shared(tiny, store.root))
