@@ -4,9 +4,10 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import ray
@@ -88,21 +89,8 @@ def bounded_map(workers: int, needs: Needs, is_shared: bool) -> Map:
         # Stored once; a task on any node reads it from there, arrays without a copy.
         shared_ref = ray.put(shared)
         watch = _Watch(patience, needs if is_shared else None)
-        waiting = iter(items)
+        fill = partial(watch.fill, iter(items), workers, lambda item: remote.remote(task, item, shared_ref))
         is_all_sent = False
-
-        def fill() -> bool:
-            """Send off what there are places for; tell whether nothing more will come."""
-            while len(watch.runs) < workers:
-                try:
-                    item = next(waiting)
-                except StopIteration:
-                    return True
-                if item is None:
-                    break
-                watch.runs[remote.remote(task, item, shared_ref)] = _Run(item)
-            return False
-
         try:
             while not is_all_sent or watch.runs:
                 is_all_sent = is_all_sent or fill()
@@ -139,6 +127,18 @@ class _Watch:
         self._clock_s = 0.0
         self._checked_s = self._probed_s = 0.0
         self._unanswered = 0
+
+    def fill(self, items: Iterator[Any], workers: int, send: Callable[[Any], Any]) -> bool:
+        """Send off what there are places for; tell whether nothing more will come."""
+        while len(self.runs) < workers:
+            try:
+                item = next(items)
+            except StopIteration:
+                return True
+            if item is None:
+                break
+            self.runs[send(item)] = _Run(item)
+        return False
 
     def check_head(self) -> None:
         """Raise ClusterError where the head node answers no more: a minute later, Ray would end this process."""
