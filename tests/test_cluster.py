@@ -67,18 +67,19 @@ def test_the_shared_value_is_read_by_every_worker_from_one_place_in_memory(ray_o
 
 @pytest.mark.ray
 def test_results_come_in_order_of_completion(ray_of_two: Map) -> None:
-    def wait_for_the_other(item: str, folder: str) -> Generator[None, None, str]:
-        if item == "first":
-            while not Path(folder, "second").exists():
-                time.sleep(0.01)
-        else:
-            Path(folder, "second").touch()
+    def wait_to_be_let_go(item: str, let_go_file: str) -> Generator[None, None, str]:
+        while item == "first" and not Path(let_go_file).exists():
+            time.sleep(0.01)
         return item
         yield
 
     with tempfile.TemporaryDirectory() as folder:
-        events = list(ray_of_two(wait_for_the_other, ["first", "second"], folder))
-    assert [contracts.outcome(event)[1] for event in events] == ["second", "first"]
+        let_go = Path(folder, "let go")
+        order = []
+        for event in ray_of_two(wait_to_be_let_go, ["first", "second"], str(let_go)):
+            order.append(contracts.outcome(event)[1])
+            let_go.touch()  # the first ends when the second's end has been heard of
+    assert order == ["second", "first"]
 
 
 @pytest.mark.ray
