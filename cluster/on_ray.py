@@ -24,6 +24,13 @@ _ADDRESSES = "HOST:PORT of a running cluster, auto for the one on this machine, 
 _TOKEN = "a cluster with token authentication wants its token in RAY_AUTH_TOKEN or in ~/.ray/auth_token"
 _PROBE_TIMEOUT_S = 5.0
 _ROUNDING = 1e-6
+_OF_LOCAL_RAY = {
+    # Ray waits for ever for a worker that it has started ahead of time and that dies before it has reported.
+    "RAY_prestart_worker_first_driver": "0",
+    # A raylet looks for its object store before that is there, and then not again for so long; 10 seconds in all.
+    "RAY_raylet_client_connect_timeout_milliseconds": "50",
+    "RAY_raylet_client_num_connect_attempts": "200",
+}
 
 
 @dataclass(frozen=True)
@@ -76,8 +83,8 @@ def _connect(address: str, workers: int | None, cpus_per_task: int) -> str:
     if address == "local":
         options |= {"include_dashboard": False, "num_cpus": workers and workers * cpus_per_task}
         end_orphans()
-        # Ray waits for ever for a worker that it has started ahead of time and that dies before it has reported.
-        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+        for name, value in _OF_LOCAL_RAY.items():
+            os.environ.setdefault(name, value)
     try:
         with _own_sigterm(), marked() if address == "local" else nullcontext():
             context: Any = ray.init(**options)

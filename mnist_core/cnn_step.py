@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mnist_core.cnn import CNN
+from mnist_core.cnn import initial_network, weights_of
 from mnist_core.cnn_layers import CONV1, CONV2, PooledConvolution, backward_of_relu
 from mnist_core.mlp import DIGITS
 from mnist_core.trial import Trial
@@ -60,7 +60,8 @@ class FastCNN:
     @classmethod
     def from_trial(cls, trial: Trial, rng: np.random.Generator) -> Self:
         """Draw the initial weights as `CNN` does."""
-        return cls(CNN.from_trial(trial, rng).weights(), trial.momentum)
+        # Not by way of a CNN: its optimizer imports torch's compiler, which takes longer than many a trial.
+        return cls(weights_of(initial_network(rng)), trial.momentum)
 
     @np.errstate(over="ignore", invalid="ignore")  # a network that diverges overflows: its loss will tell
     def infer(self, activations: Activations) -> Tensor:

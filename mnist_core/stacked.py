@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnist_core.cnn import CNN
+from mnist_core.cnn import initial_network, weights_of
 from mnist_core.datasets import Split
 from mnist_core.errors import OutOfDeviceMemory
 from mnist_core.mlp import DIGITS, MLP
@@ -190,4 +190,4 @@ class StackedPack:
 def _initial_weights(trial: Trial) -> dict[str, NDArray[Any]]:
     """Draw a trial's initial weights, the same as on the CPU."""
     rng = generator(trial.seed, "weights")
-    return (MLP if trial.model == "mlp" else CNN).from_trial(trial, rng).weights()
+    return MLP.from_trial(trial, rng).weights() if trial.model == "mlp" else weights_of(initial_network(rng))

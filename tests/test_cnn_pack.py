@@ -1,5 +1,7 @@
 """The CNN's fast form against the report's network under autograd, and a pack of CNNs on its own."""
 
+import subprocess
+import sys
 from itertools import product
 
 import numpy as np
@@ -223,3 +225,21 @@ def test_the_networks_that_are_kept_go_on_to_the_bit(digits: Dataset) -> None:
         alone.train_epoch(orders, [0.01])
     for name, value in alone.weights(0).items():
         assert_array_equal(pack.weights(0)[name], value)
+
+
+def test_a_trial_does_not_wait_for_torchs_compiler() -> None:
+    # Whatever makes one of torch's optimizers imports it: over a second of a worker's first trial.
+    done = subprocess.run([sys.executable, "-c", TRAIN_SCRIPT], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["trained", "without"], done.stderr
+
+
+TRAIN_SCRIPT = """
+import sys
+from mnist_core.datasets import load_dataset
+from mnist_core.training import TrialResult, train
+from mnist_core.trial import Trial
+
+trial = Trial(model="cnn", subset_size=20, adaptive_lr=False, seed=0, epochs=1, momentum=0.5)
+*_, result = train([trial], load_dataset("digits"))
+print("trained" if isinstance(result, TrialResult) else result, "with" if "torch._dynamo" in sys.modules else "without")
+"""
