@@ -1,14 +1,17 @@
-"""Rows of parts without training: what tasks would have written of many trials."""
+"""Parts without training: what tasks would have written of many trials, and what one finds of it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from study_tables import Setting, settings, trial_row
 
 from jobs.schemas import EPOCH, PART, SETTINGS
-from jobs.store import Store, write_part
+from jobs.store import Store, parquet_bytes, read_parts, write_part
 
 
 def part_table(
@@ -26,6 +29,29 @@ def write_parts(store: Store, *seeds: Sequence[int], epochs: int = 3) -> list[st
 def identity(seed: int) -> str:
     """Name the trial of a seed."""
     return f"t{seed:06}"
+
+
+def part_names(store: Store) -> list[str]:
+    """List the files of parts."""
+    return sorted(path.name for path in store.parts.glob("*.parquet"))
+
+
+def whole(store: Store, seeds: range) -> bytes:
+    """Give all that readers find of some trials."""
+    parts = read_parts(store, [identity(seed) for seed in seeds])
+    assert parts.damaged == ()
+    return parquet_bytes(parts.table)
+
+
+def rows_by_trial(store: Store) -> Counter[str]:
+    """Count the rows of each trial over all parts, as one who reads the files with no help from us."""
+    return Counter(each for name in part_names(store) for each in ids_in(store.parts / name))
+
+
+def ids_in(path: Path) -> list[str]:
+    """Name the trials of a part's rows."""
+    ids: list[str] = pq.read_table(path)["trial_id"].to_pylist()
+    return ids
 
 
 def _row(seed: int, epochs: int, finished_at: datetime | None, changed: dict[str, Setting]) -> dict[str, Any]:

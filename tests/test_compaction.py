@@ -1,84 +1,26 @@
 """Compaction: fewer, larger parts, in which readers find what they found before, whatever happens meanwhile."""
 
 import hashlib
-import random
-import resource
 import shutil
-import signal
-import subprocess
-import sys
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from part_tables import identity, part_table, write_parts
+from part_tables import identity, ids_in, part_names, part_table, rows_by_trial, whole, write_parts
 from tiny_study import submit_tiny
 
 import jobs
 from jobs.compaction import Compaction, Sizes, compact
-from jobs.errors import DamagedPartWarning, StoreError
 from jobs.schemas import PART
-from jobs.store import Store, is_stored, parquet_bytes, read_parts, scan_parts, stored_ids, write_part
+from jobs.store import Store, parquet_bytes, read_parts, stored_ids, write_part
 
 SMALL = Sizes(row_group=12, file=30)  # rows of epochs
-SCRIPT = """
-import os, signal, sys
-from pathlib import Path
-from jobs.compaction import Sizes, compact
-from jobs.store import Store
-
-left = int(sys.argv[2])
-
-def step(event, args):
-    global left
-    if event in ("os.rename", "os.remove") or (event == "open" and args[2] & os.O_CREAT):
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-sys.addaudithook(step)
-print("ready", flush=True)
-compact(Store(Path(sys.argv[1])), Sizes(row_group=12, file=30))
-"""
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
-
-
-def start(store: Store, kill_before: int = 0) -> subprocess.Popen[str]:
-    """Start a compaction in a process of its own, which kills itself before one of its writing steps; from 1."""
-    command = [sys.executable, "-c", SCRIPT, str(store.root), str(kill_before)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    with process.stdout as says:
-        assert says.readline() == "ready\n"
-    return process
-
-
-def part_names(store: Store) -> list[str]:
-    return sorted(path.name for path in store.parts.glob("*.parquet"))
-
-
-def whole(store: Store, seeds: range) -> bytes:
-    """Give all that readers find of some trials."""
-    parts = read_parts(store, [identity(seed) for seed in seeds])
-    assert parts.damaged == ()
-    return parquet_bytes(parts.table)
-
-
-def rows_by_trial(store: Store) -> Counter[str]:
-    """Count the rows of each trial over all parts, as one who reads the files with no help from us."""
-    return Counter(each for name in part_names(store) for each in _ids_in(store.parts / name))
-
-
-def _ids_in(path: Path) -> list[str]:
-    ids: list[str] = pq.read_table(path)["trial_id"].to_pylist()
-    return ids
 
 
 def epochs_by_row_group(store: Store) -> list[list[int]]:
@@ -117,7 +59,7 @@ def test_a_merged_part_is_a_part_like_any_other(store: Store) -> None:
     assert name == f"{hashlib.sha256(content).hexdigest()}.parquet"
     assert pq.read_schema(store.parts / name).equals(PART)
     file = pq.ParquetFile(store.parts / name, page_checksum_verification=True)
-    assert file.read()["trial_id"].to_pylist() == _ids_in(store.parts / name)
+    assert file.read()["trial_id"].to_pylist() == ids_in(store.parts / name)
     assert file.metadata.row_group(0).column(0).compression == "ZSTD"
 
 
@@ -225,124 +167,3 @@ def test_a_part_that_is_its_own_merger_stays(store: Store) -> None:
     done = compact(store)
     assert done == Compaction(tuple(sorted(leftover)), (name,), ())
     assert part_names(store) == [name]
-
-
-# Damage and full disks
-
-
-def test_damaged_parts_are_moved_out_of_the_way_and_named(store: Store) -> None:
-    names = write_parts(store, [0], [1], [2], [3])
-    broken = (store.parts / names[1]).read_bytes()[:-1]
-    (store.parts / names[1]).write_bytes(broken)
-    with pytest.warns(DamagedPartWarning, match=f"part {names[1]} is damaged"):
-        done = jobs.compact_store(store.root)
-    assert done.damaged == (names[1],)
-    assert len(done.merged) == 3
-    assert (store.quarantine / names[1]).read_bytes() == broken
-    assert part_names(store) == list(done.written)
-    assert stored_ids(store) == {identity(0), identity(2), identity(3)}
-
-
-def test_where_all_parts_are_damaged_nothing_happens(store: Store) -> None:
-    names = write_parts(store, [0], [1])
-    for name in names:
-        (store.parts / name).write_bytes(b"")
-    assert compact(store) == Compaction((), (), tuple(sorted(names)))
-    assert part_names(store) == sorted(names)
-
-
-def test_a_disk_that_fills_up_loses_nothing(store: Store) -> None:
-    write_parts(store, *([seed] for seed in range(20)))
-    before, names = whole(store, range(20)), sorted(store.parts.iterdir())
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (min(path.stat().st_size for path in names), limits[1]))
-    try:
-        with pytest.raises(StoreError, match=r"cannot be written: File too large; what was stored before is kept"):
-            compact(store)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert sorted(store.parts.iterdir()) == names
-    assert whole(store, range(20)) == before
-
-
-def test_a_store_that_cannot_be_locked_is_one_error(store: Store) -> None:
-    write_parts(store, [0], [1])
-    (store.root / "compaction.lock").mkdir()
-    with pytest.raises(StoreError, match=r"compaction\.lock: cannot be locked: Is a directory; allowed: a folder that"):
-        compact(store)
-
-
-# At any moment
-
-
-def test_killed_before_any_of_its_steps_every_trial_is_there_once(tmp_path: Path) -> None:
-    original = Store(tmp_path / "original")
-    write_parts(original, *([seed, seed + 1, seed + 2] for seed in range(0, 18, 3)))
-    write_parts(original, [2, 3], [16])
-    before = whole(original, range(18))
-    for step in range(1, 100):
-        store = Store(shutil.copytree(original.root, tmp_path / f"step-{step}"))
-        code = start(store, kill_before=step).wait()
-        assert whole(store, range(18)) == before
-        assert len(stored_ids(store)) == 18
-        compact(store, SMALL)
-        assert rows_by_trial(store) == {identity(seed): 1 for seed in range(18)}
-        assert whole(store, range(18)) == before
-        if code == 0:
-            break
-        assert code == -signal.SIGKILL
-    assert step > 1 + 2 * 3 + 8  # the lock; a temporary file, its move and its absence, twice; each part's end
-
-
-def test_killed_at_random_moments_every_trial_is_there_once(store: Store) -> None:
-    write_parts(store, *([seed, seed + 1] for seed in range(0, 400, 2)))
-    before = whole(store, range(400))
-    rng = random.Random(0)
-    for _ in range(8):
-        process = start(store)
-        try:
-            process.wait(timeout=rng.uniform(0.05, 0.4))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        assert whole(store, range(400)) == before
-    compact(store, SMALL)
-    assert rows_by_trial(store) == {identity(seed): 1 for seed in range(400)}
-    assert whole(store, range(400)) == before
-
-
-def test_compactions_readers_and_tasks_do_not_disturb_each_other(store: Store) -> None:
-    write_parts(store, *([seed, seed + 1] for seed in range(0, 400, 2)))
-    before = whole(store, range(400))
-    processes = [start(store) for _ in range(3)]
-    late, reads = 400, 0
-    while any(process.poll() is None for process in processes):
-        assert whole(store, range(400)) == before
-        (name,) = write_parts(store, [late])
-        assert is_stored(store, name, [identity(late)])
-        late, reads = late + 1, reads + 1
-    assert [process.returncode for process in processes] == [0, 0, 0]
-    assert reads > 0
-    compact(store, SMALL)
-    assert rows_by_trial(store) == {identity(seed): 1 for seed in range(late)}
-
-
-def test_a_reader_whose_parts_are_merged_under_it_finds_every_trial(store: Store) -> None:
-    write_parts(store, *([seed] for seed in range(6)))
-    scan = scan_parts(store, ["trial_id"])
-    found = [next(scan), next(scan)]
-    compact(store)
-    found.extend(scan)
-    assert all(rows is not None for _, rows in found)
-    assert {each for _, rows in found if isinstance(rows, pa.Table) for each in rows["trial_id"].to_pylist()} == {
-        identity(seed) for seed in range(6)
-    }
-    assert len(found) == 3
-
-
-def test_a_merged_part_still_counts_as_stored(store: Store) -> None:
-    one, other = write_parts(store, [0], [1])
-    compact(store)
-    assert is_stored(store, one, [identity(0)])
-    assert not is_stored(store, one, [identity(2)])
-    assert not is_stored(Store(store.root / "elsewhere"), other, [identity(1)])
