@@ -45,7 +45,8 @@ def _label_cells(ax: Axes, percent: NDArray[np.float64]) -> None:
         colour = "white" if share > 20 else "black" if share > 0 else "#8C8C8C"
         weight = "bold" if actual == predicted else "normal"
         at = (predicted + 0.5, actual + 0.5)
-        ax.text(*at, f"{share:.2f}", ha="center", va="center", fontsize=7.5, color=colour, fontweight=weight)
+        label = ax.text(*at, f"{share:.2f}", ha="center", va="center", fontsize=7.5, color=colour, fontweight=weight)
+        label.set_in_layout(False)  # it stays in its cell: no need to measure a hundred of them
 
 
 def _label_digits(ax: Axes, totals: NDArray[np.int64]) -> None:

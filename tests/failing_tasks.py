@@ -20,6 +20,7 @@ dataset: {path: images}
 grid: {model: [mlp, cnn], subset_size: [20, 60], adaptive_lr: [false, true], seed: [0, 1]}
 train: {epochs: 2, batch_size: 16, learning_rate: 0.01}
 """
+FEWER = GRID.replace("subset_size: [20, 60], adaptive_lr: [false, true]", "subset_size: [20], adaptive_lr: [true]")
 PackTask = Task[Pack, Shared, int, Written]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from chaos_processes import await_end, end_all, processes_of
-from failing_tasks import GRID, write_grid
+from failing_tasks import FEWER, GRID, write_grid
 
 import jobs
 from jobs.cli import BAD_INPUT
@@ -125,7 +125,7 @@ def test_a_second_signal_forces_the_end(grid: Path) -> None:
 
 
 def test_what_nohup_has_the_command_ignore_stays_ignored(grid: Path) -> None:
-    grid.write_text(GRID)
+    grid.write_text(FEWER)
     nohup = CODE.replace("signal.SIG_DFL", "signal.SIG_IGN")
     process = start(grid, "--in-process", code=nohup)
     assert process.stderr
@@ -137,7 +137,7 @@ def test_what_nohup_has_the_command_ignore_stays_ignored(grid: Path) -> None:
 
 @pytest.mark.parametrize("both", [False, True], ids=["stdout", "stdout and stderr"])
 def test_a_reader_that_goes_away_does_not_end_a_study(both: bool, grid: Path) -> None:
-    grid.write_text(GRID)
+    grid.write_text(FEWER)
     reading, writing = os.pipe()
     os.close(reading)
     process = start(grid, "--in-process", stdout=writing, stderr=writing if both else subprocess.PIPE)
