@@ -67,7 +67,10 @@ def ray_place(
         device = _device(needs.device)
         settled = needs.on(device)
         places = _places(settled)  # raises where no task fits, which would wait for ever
-        run_map = bounded_map(workers or places, Needs(settled.cpus, settled.gpus), is_shared=address != "local")
+        needed = Needs(settled.cpus, settled.gpus)
+        run_map = bounded_map(
+            workers or places, needed, is_shared=address != "local", keeps_workers=_keeps_workers(settled)
+        )
         yield Place(run_map, workers or places, device)
     finally:
         with _own_sigterm():
@@ -133,6 +136,11 @@ def _device(asked: Literal["auto"] | Device) -> Device:
     if asked == "cuda" and not has_gpu:
         raise ClusterError("resources.device cuda: no node of the cluster has a GPU; allowed: auto or cpu")
     return "cuda" if has_gpu and asked != "cpu" else "cpu"
+
+
+def _keeps_workers(needs: TaskNeeds) -> bool:
+    """Tell whether a worker may run one task after another: CUDA holds a process to the first GPU that it was given."""
+    return not needs.gpus or all(node.get("GPU", 0) <= 1 for node in _node_resources())
 
 
 def _places(needs: TaskNeeds) -> int:

@@ -74,11 +74,12 @@ def _apply(task: Task[Any, Any, Any, Any], item: Any, shared: Any) -> Generator[
         yield _Returned(result)
 
 
-def bounded_map(workers: int, needs: Needs, is_shared: bool) -> Map:
+def bounded_map(workers: int, needs: Needs, *, is_shared: bool, keeps_workers: bool) -> Map:
     """Give a map that keeps at most so many tasks in flight, on a cluster that others may use as well."""
     # Ray caps OMP_NUM_THREADS at num_cpus. Retrying is the caller's to decide: a task here runs once. Left alone, Ray
     # ends a worker after one task on a GPU: max_calls=0 keeps it, its imports and its CUDA context.
-    remote = ray.remote(num_cpus=needs.cpus, num_gpus=needs.gpus, max_calls=0, max_retries=0)(_apply)
+    calls = 0 if keeps_workers else 1
+    remote = ray.remote(num_cpus=needs.cpus, num_gpus=needs.gpus, max_calls=calls, max_retries=0)(_apply)
 
     def map_on_ray(
         task: Task[Item, Shared, Value, Result],

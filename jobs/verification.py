@@ -21,7 +21,6 @@ from jobs.store import Parts, Store, read_parts, weights_path
 from jobs.sweeping import leftovers
 from jobs.task import Pack, Shared, run_pack, versions
 from mnist_core.datasets import Dataset
-from mnist_core.devices import has_cuda
 from mnist_core.trial import Trial, trial_id
 
 # What tells of a run and not of its numbers.
@@ -43,8 +42,8 @@ def verify_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: in
     """Check every byte of a job, and train `rerun` of its trials again, chosen at random; raises StoreError.
 
     That its job.json is whole was checked when it was read. Damaged parts are moved, as by every reader. A trial
-    trained again has to give every number and every weight to the bit. Trials that ran on another kind of device than
-    this machine has are not chosen.
+    trained again has to give every number and every weight to the bit. Trials that ran on CUDA are not chosen: there
+    the last bits hang on the pack.
     """
     parts = read_parts(store, job["trial_ids"])
     files = report_files(store, job, parts)
@@ -59,6 +58,8 @@ def verify_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: in
     ]
     notes = [str(each) for each in unusable if not isinstance(each, DamagedPartWarning)]
     notes += [*quarantined(store), *leftovers(store)]
+    if rerun and (others := parts.table.num_rows - len(_of_the_cpu(parts.table))):
+        notes.append(f"{others} trials ran on a GPU, where last bits hang on the pack: they are not trained again")
     # job.json is a file too.
     return Verification(parts.table.num_rows, len(files) + 1, len(chosen), tuple(problems), tuple(notes))
 
@@ -89,10 +90,13 @@ def _unlike_files(store: Store, job: Job, files: Mapping[str, bytes]) -> Iterato
             yield f"{name} {state}; write it anew with `mnistjobs report {job['job_id']}`"
 
 
+def _of_the_cpu(rows: pa.Table) -> list[int]:
+    return [place for place, device in enumerate(rows["device"].to_pylist()) if device == "cpu"]
+
+
 def _choose(rows: pa.Table, count: int) -> list[dict[str, Any]]:
     """Choose trials at random, others every time: in the end all of them have been looked at."""
-    here = {"cpu", "cuda"} if has_cuda() else {"cpu"}
-    places = [place for place, device in enumerate(rows["device"].to_pylist()) if device in here]
+    places = _of_the_cpu(rows)
     chosen = random.SystemRandom().sample(places, min(count, len(places)))
     return list(rows.take(pa.array(chosen, pa.int64())).to_pylist())
 
@@ -103,7 +107,7 @@ def _unlike_rerun(row: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
         yield f"trial {row['trial_id']} is of other numerics; train it again with mnistjobs {row['mnistjobs_version']}"
         return
     with TemporaryDirectory(prefix="mnistjobs-verify-") as folder:
-        shared = Shared(dataset, Path(folder), row["device"])
+        shared = Shared(dataset, Path(folder))
         for event in map_in_process(run_pack, [Pack((Trial(**row["settings"]),))], shared):
             if isinstance(event, Failed):
                 yield f"trial {row['trial_id']} could not be trained again: {event.failure.message}"

@@ -9,5 +9,5 @@ class DownloadError(DataError):
     """No mirror delivered the dataset."""
 
 
-class OutOfDeviceMemory(RuntimeError):
+class OutOfDeviceMemory(MemoryError):
     """A pack does not fit into the memory of its device; a smaller one may."""

@@ -99,7 +99,7 @@ class Networks(Protocol):
         """Return a copy of one network's parameters by name."""
 
     def velocities(self, place: int) -> dict[str, NDArray[Any]]:
-        """Return a copy of one network's momentum terms by parameter; empty without momentum or before a step."""
+        """Return a copy of one network's momentum terms by parameter; empty without momentum."""
 
     def restore(self, place: int, weights: Mapping[str, NDArray[Any]], velocities: Mapping[str, NDArray[Any]]) -> None:
         """Set one network to what `weights` and `velocities` gave, of this or another process."""

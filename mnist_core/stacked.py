@@ -5,8 +5,10 @@ replay of a CUDA graph, and the host waits for the device only to read what an e
 Letters: E networks of the pack, B images of a batch, N images of a set, D 784 pixels, K 10 digits.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,9 +26,11 @@ from mnist_core.seeds import generator
 from mnist_core.stacked_models import StackedCNN, StackedMLP, StackedModel, product_in
 from mnist_core.trial import Trial
 
-# Images of one network that an evaluation holds at once: enough to fill the device, and a bound on its memory.
-EVALUATION_TILE = 2_048
+# Images that an evaluation holds at once, over all networks: enough to fill the device, and a bound on its memory.
+EVALUATION_IMAGES = 20_480
+_LEAST_TILE = 256  # of one network's
 _WARM_UP_STEPS = 3  # what torch asks for before a capture
+_NO_MEMORY = re.compile("out of memory|ALLOC_FAILED")  # said by the driver, by pinned memory, by cuBLAS
 
 
 class StackedPack:
@@ -39,9 +43,11 @@ class StackedPack:
         first = trials[0]
         self._trials = tuple(trials)
         self._device = device
-        self._model: StackedModel = StackedMLP() if first.model == "mlp" else StackedCNN(device)
         self._product = product_in(first.precision)
         with self._on_device():
+            if device.type == "cuda":
+                torch.cuda.empty_cache()  # of the pack before: others may share the device
+            self._model: StackedModel = StackedMLP() if first.model == "mlp" else StackedCNN(device)
             sets = {"train": data.dataset.train, "validation": data.dataset.validation, "test": data.dataset.test}
             self._sets = {name: self._load(split) for name, split in sets.items()}
             self._subset_index = {seed: self._send(index) for seed, index in data.subset_index.items()}
@@ -63,14 +69,17 @@ class StackedPack:
 
     def evaluate(self, split: SplitName) -> list[Evaluation]:
         """Pass a set forward through every network, and wait for the device."""
-        networks, labels = len(self._trials), self._sets[split][1]
-        index = torch.stack([self._subset_index[trial.seed] for trial in self._trials]) if split == "train" else None
-        size = len(labels) if index is None else index.shape[1]
-        losses = torch.zeros(networks, dtype=torch.float64, device=self._device)
-        pairs = torch.zeros(networks, DIGITS * DIGITS, dtype=torch.int64, device=self._device)
+        networks = len(self._trials)
+        length = max(_LEAST_TILE, EVALUATION_IMAGES // networks)
         with self._on_device():
-            for start in range(0, size, EVALUATION_TILE):
-                tile = slice(start, start + EVALUATION_TILE)
+            index = (
+                torch.stack([self._subset_index[trial.seed] for trial in self._trials]) if split == "train" else None
+            )
+            size = len(self._sets[split][1]) if index is None else index.shape[1]
+            losses = torch.zeros(networks, dtype=torch.float64, device=self._device)
+            pairs = torch.zeros(networks, DIGITS * DIGITS, dtype=torch.int64, device=self._device)
+            for start in range(0, size, length):
+                tile = slice(start, start + length)
                 self._evaluate_tile(split, tile if index is None else index[:, tile], losses, pairs)
             confusions = pairs.view(networks, DIGITS, DIGITS).cpu().numpy()
             means = (losses / size).tolist()
@@ -85,21 +94,22 @@ class StackedPack:
 
     def velocities(self, place: int) -> dict[str, NDArray[Any]]:
         """Return a copy of one network's momentum terms by parameter; empty without momentum."""
-        if self._momenta is None:
+        if not self._trials[place].momentum:
             return {}
         return {name: value[place].cpu().numpy().copy() for name, value in self._velocities.items()}
 
     def restore(self, place: int, weights: Mapping[str, NDArray[Any]], velocities: Mapping[str, NDArray[Any]]) -> None:
         """Set one network to what `weights` and `velocities` gave."""
-        for saved, stacked in ((weights, self._parameters), (velocities, self._velocities)):
-            for name, value in saved.items():
-                stacked[name][place] = self._send(value)
+        with self._on_device():
+            for saved, stacked in ((weights, self._parameters), (velocities, self._velocities)):
+                for name, value in saved.items():
+                    stacked[name][place] = self._send(value)
 
     def keep(self, places: Sequence[int]) -> None:
         """Go on with the networks at these places alone."""
         self._trials = tuple(self._trials[place] for place in places)
-        chosen = torch.tensor(places, device=self._device)
         with self._on_device():
+            chosen = torch.tensor(places, device=self._device)
             self._parameters = {name: value[chosen] for name, value in self._parameters.items()}
             self._velocities = {name: value[chosen] for name, value in self._velocities.items()}
             self._set_rates()
@@ -110,6 +120,8 @@ class StackedPack:
         self._momenta = torch.tensor(momenta, device=self._device) if any(momenta) else None
         self._learning_rates = torch.zeros(len(momenta), device=self._device)
         self._captured: dict[int, Callable[[Tensor], None]] = {}
+        # What one captured step needs on its way, another may overwrite: they never run at the same time.
+        self._pool = torch.cuda.graph_pool_handle() if self._device.type == "cuda" else None
 
     def _step(self, places: Tensor) -> None:
         """Take one step on the batch at these places (E, B) of the training set."""
@@ -136,14 +148,15 @@ class StackedPack:
         static = places.clone()
         state = [*self._parameters.values(), *self._velocities.values()]
         before = [value.clone() for value in state]
-        side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(self._device))
+        side, current = _capture_stream(), torch.cuda.current_stream()
+        side.wait_stream(current)
         with torch.cuda.stream(side):
             for _ in range(_WARM_UP_STEPS):
                 self._update(static)
-        torch.cuda.current_stream(self._device).wait_stream(side)
+        current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # The outer one puts our stream back where a capture fails, which leaves its own.
+        with torch.cuda.stream(current), torch.cuda.graph(graph, pool=self._pool, stream=side):
             self._update(static)
         for value, old in zip(state, before, strict=True):
             value.copy_(old)  # the steps of the warm-up were no part of the training
@@ -177,14 +190,24 @@ class StackedPack:
     @contextmanager
     def _on_device(self) -> Iterator[None]:
         """Let CUDA's products round as the trials say, and turn its running out of memory into our error."""
-        before = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = self._trials[0].precision == "tf32"
+        products = torch.backends.cuda.matmul
+        before = products.fp32_precision, products.allow_bf16_reduced_precision_reduction
+        products.fp32_precision = "tf32" if self._trials[0].precision == "tf32" else "ieee"
+        products.allow_bf16_reduced_precision_reduction = False
         try:
             yield
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and not _NO_MEMORY.search(str(error)):
+                raise
             raise OutOfDeviceMemory(f"{len(self._trials)} trials in one pack: {error}") from error
         finally:
-            torch.backends.cuda.matmul.allow_tf32 = before
+            products.fp32_precision, products.allow_bf16_reduced_precision_reduction = before
+
+
+@cache
+def _capture_stream() -> torch.cuda.Stream:
+    """Make the stream on which steps are captured, once: torch keeps a workspace for every stream that it has seen."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
 def _initial_weights(trial: Trial) -> dict[str, NDArray[Any]]:

@@ -5,7 +5,7 @@ Images are (B, D) where all networks see the same, (E, B, D) where each has its 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ class StackedModel(Protocol):
 
 
 def product_in(precision: Precision) -> Product:
-    """Return the matrix product that rounds its factors as `precision` says; sums and results are float32.
+    """Return the matrix product that rounds its factors as `precision` says; for bfloat16 its results too.
 
     For tf32 the caller allows it for CUDA's products at large: torch has no such setting for one product.
     """
@@ -47,7 +47,7 @@ class StackedMLP:
     def gradients(self, parameters: Parameters, images: Tensor, labels: Tensor, product: Product) -> dict[str, Tensor]:
         """Return each network's gradient of its cross-entropy, summed over its batch; labels are (E, B)."""
         f1, a2 = self._forward(parameters, images, product)
-        grad_a2 = torch.softmax(a2, dim=2) - F.one_hot(labels, a2.shape[2])  # (E, B, K)
+        grad_a2 = _grad_logits(a2, labels)  # (E, B, K)
         grad_a1 = product(grad_a2, parameters["W2"]) * (f1 * (1 - f1))  # (E, B, H)
         return {
             "W1": product(grad_a1.mT, images),
@@ -90,22 +90,50 @@ class StackedCNN:
         leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
         with torch.enable_grad():
             logits = self.logits(leaves, images, product)
-            # One network's loss does not depend on another's parameters: the sum has all their gradients.
-            loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
-        gradients = torch.autograd.grad(loss, list(leaves.values()))
+        # One network's loss does not depend on another's parameters: the sum of all has all their gradients.
+        gradients = torch.autograd.grad(logits, list(leaves.values()), _grad_logits(logits.detach(), labels))
         return dict(zip(leaves, gradients, strict=True))
 
     def _convolve_and_pool(self, x: Tensor, weight: Tensor, bias: Tensor, product: Product) -> Tensor:
-        """Map (E, B, S, S, C) to (E, B, (S-4)/2, (S-4)/2, C'): convolution, then max-pooling, then ReLU."""
+        """Convolve, pool and rectify: (E, B, S, S, C) or (B, S, S, C) to (E, B, P, P, C'), where P = (S - 4) / 2."""
         networks, filters, channels = weight.shape[:3]
         patches = x.unfold(-3, 6, 2).unfold(-3, 6, 2)  # (E, B, P, P, C, 6, 6)
         side = patches.shape[-4]
         patches = patches.reshape(*x.shape[:-4], -1, channels * 36)
         placed = (weight.reshape(networks, -1, 25) @ self._places).view(networks, filters, channels, 36, 4)
         columns = placed.permute(0, 2, 3, 4, 1).reshape(networks, channels * 36, 4 * filters)
-        phases = product(patches, columns).view(networks, -1, side, side, 4, filters)
-        # Of equal values max takes the first, as max-pooling does.
-        return torch.relu(phases.max(dim=4).values + bias[:, None, None, None])
+        values: Tensor = _SummedInParts.apply(patches, columns, product, side * side)  # type: ignore[no-untyped-call]
+        phases = values.view(networks, -1, side, side, 4, filters)
+        # Of equal values max takes the first, as max-pooling does; amax shares the gradient among them.
+        pooled = phases.max(dim=4).values if torch.is_grad_enabled() else phases.amax(dim=4)
+        return torch.relu(pooled + bias[:, None, None, None])
+
+
+class _SummedInParts(torch.autograd.Function):
+    """A product of (E, M, N) and (E, N, P) whose gradient by the second factor is summed in parts of M.
+
+    That gradient has few elements, each a sum over all places of all images, and a library's batched product leaves
+    each to one core of a GPU. In parts, it is many products and a sum.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor, product: Product, parts: int) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(left, right)
+        ctx.product, ctx.parts = product, parts
+        return product(left, right)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:  # noqa: ANN401
+        left, right = ctx.saved_tensors
+        grad_left = ctx.product(grad, right.mT) if ctx.needs_input_grad[0] else None
+        parts = len(grad) * ctx.parts
+        of_parts = ctx.product(left.reshape(parts, -1, left.shape[-1]).mT, grad.reshape(parts, -1, grad.shape[-1]))
+        return grad_left, of_parts.view(len(grad), ctx.parts, *right.shape[1:]).sum(dim=1), None, None
+
+
+def _grad_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the gradient of the cross-entropy, summed, by the logits (E, B, K); labels are (E, B)."""
+    return torch.softmax(logits, dim=2) - F.one_hot(labels, logits.shape[2])
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor, product: Product) -> Tensor:

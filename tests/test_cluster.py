@@ -121,7 +121,6 @@ for device in ("auto", "cuda"):
     except ClusterError as error:
         print(error)
 """
-GPU = ["--num-gpus=1"]  # Ray takes our word for it
 CLUSTER_SCRIPT = """
 import sys
 from cluster.on_ray import TaskNeeds, ray_place
@@ -161,13 +160,23 @@ def elsewhere(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def existing_cluster(elsewhere: dict[str, str], tmp_path: Path) -> Iterator[str]:
-    """A cluster of one node, started as that user would start it: with token authentication."""
+def existing_cluster(elsewhere: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A cluster of one node, started as that user would start it: with token authentication; one GPU, or as asked."""
+    gpus = getattr(request, "param", 1)  # Ray takes our word for it
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
-    start = [*ray, "start", "--head", f"--port={port}", "--num-cpus=2", *GPU, "--include-dashboard=false", "--block"]
+    start = [
+        *ray,
+        "start",
+        "--head",
+        f"--port={port}",
+        "--num-cpus=2",
+        f"--num-gpus={gpus}",
+        "--include-dashboard=false",
+        "--block",
+    ]
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(start, stdout=quiet, stderr=quiet, start_new_session=True, cwd=tmp_path, env=elsewhere)
     address = f"127.0.0.1:{port}"
@@ -200,6 +209,22 @@ def test_an_existing_cluster_runs_tasks_with_what_they_need_and_says_when_none_f
         "resources.cpus_per_trial 64: no node with a GPU has as many; allowed: up to 2",
     ], done.stderr
     assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("existing_cluster", [2], indirect=True)
+def test_where_a_node_has_several_gpus_no_worker_gets_one_after_another(
+    existing_cluster: str, elsewhere: dict[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        CLUSTER_SCRIPT.split("with ray_place")[0]
+        + "with ray_place(address=address, workers=1, needs=TaskNeeds(1, 'cuda')) as place:\n"
+        "    print(len({event.result for event in place.map(process, range(3), None)}))\n"
+    )
+    run = [sys.executable, str(script), existing_cluster]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120, env=elsewhere)
+    assert done.stdout == "3\n", done.stderr
 
 
 BUSY_SCRIPT = """

@@ -12,6 +12,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch.nn import functional as F
 
+from cluster.failures import Failure
 from mnist_core.cnn import CNN
 from mnist_core.datasets import Dataset
 from mnist_core.errors import OutOfDeviceMemory
@@ -134,7 +135,7 @@ def test_bfloat16_products_come_near_to_those_of_float32(model: str, digits: Dat
 def test_an_evaluation_longer_than_a_tile_counts_all_of_it(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     trials = [small_trial(epochs=1), small_trial(epochs=1, seed=1)]
     whole = StackedPack(trials, pack_data(trials, digits), torch.device("cpu")).evaluate("train")
-    monkeypatch.setattr("mnist_core.stacked.EVALUATION_TILE", 128)
+    monkeypatch.setattr("mnist_core.stacked.EVALUATION_IMAGES", 512)
     tiled = StackedPack(trials, pack_data(trials, digits), torch.device("cpu")).evaluate("train")
     for one, other in zip(whole, tiled, strict=True):
         assert_array_equal(one.confusion, other.confusion)
@@ -162,11 +163,46 @@ def test_gradients_of_the_stacked_cnn_are_those_of_torch_s_own_layers_also_where
             assert_allclose(found[name][place], gradient, atol=1e-10)
 
 
-def test_running_out_of_memory_is_told_as_our_error(digits: Dataset) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("no more"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_running_out_of_memory_is_told_as_our_error(error: RuntimeError, digits: Dataset) -> None:
     trials = [small_trial()]
     pack = StackedPack(trials, pack_data(trials, digits), torch.device("cpu"))
-    with pytest.raises(OutOfDeviceMemory, match="1 trials in one pack: no more"), pack._on_device():
-        raise torch.OutOfMemoryError("no more")
+    with pytest.raises(OutOfDeviceMemory, match="1 trials in one pack: ") as raised, pack._on_device():
+        raise error
+    # Others may have taken the memory: the trial is tried once more, alone.
+    assert Failure.from_exception(raised.value).kind == "out_of_memory"
+
+
+def test_any_other_error_of_the_device_stays_what_it_is(digits: Dataset) -> None:
+    trials = [small_trial()]
+    pack = StackedPack(trials, pack_data(trials, digits), torch.device("cpu"))
+    with pytest.raises(RuntimeError, match="illegal memory access"), pack._on_device():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+@pytest.mark.parametrize(("precision", "rounds"), [("float32", "ieee"), ("tf32", "tf32"), ("bfloat16", "ieee")])
+def test_products_round_as_a_trial_says_while_its_pack_computes_and_as_before_afterwards(
+    precision: str, rounds: str, digits: Dataset
+) -> None:
+    trials = [small_trial(precision=precision)]
+    before = torch.backends.cuda.matmul.fp32_precision
+    pack = StackedPack(trials, pack_data(trials, digits), torch.device("cpu"))
+    with pack._on_device():
+        assert torch.backends.cuda.matmul.fp32_precision == rounds
+    assert torch.backends.cuda.matmul.fp32_precision == before
+
+
+def test_a_trial_without_momentum_has_no_velocities_beside_one_that_has(digits: Dataset) -> None:
+    trials = [small_trial(), small_trial(momentum=0.5)]
+    pack = StackedPack(trials, pack_data(trials, digits), torch.device("cpu"))
+    assert (len(pack.velocities(0)), len(pack.velocities(1))) == (0, 4)
 
 
 def test_the_loop_reports_a_stacked_pack_like_any_other(digits: Dataset) -> None:

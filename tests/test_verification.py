@@ -58,6 +58,19 @@ def test_a_number_that_training_does_not_give_again_is_named(study: Study) -> No
     assert problem == f"trial {job['trial_ids'][0]} trained again gives another epochs"
 
 
+def test_trials_of_a_gpu_are_not_trained_again_and_that_is_said(study: Study) -> None:
+    store, job, dataset = study
+    rows = read_parts(store, job["trial_ids"]).table.to_pylist()
+    rows[0]["device"] = "cuda"
+    for part in store.parts.iterdir():
+        part.unlink()
+    write_part(store, pa.Table.from_pylist(rows, schema=read_parts(store, []).table.schema))
+    write_report(store, job)
+    found = verify_job(store, job, dataset, rerun=3)
+    assert (found.rerun, found.problems) == (2, ())
+    assert found.notes == ("1 trials ran on a GPU, where last bits hang on the pack: they are not trained again",)
+
+
 def test_lost_and_damaged_weights_are_named(study: Study) -> None:
     store, job, _ = study
     lost, damaged, _ = (store.weights / f"{identity}.safetensors" for identity in job["trial_ids"])
