@@ -8,8 +8,9 @@ Needs numpy and torch only.
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -23,7 +24,7 @@ from mnist_core.datasets import Dataset, Split
 from mnist_core.pack import PackData, batches
 from mnist_core.seeds import generator, subset_index
 from mnist_core.stacked import StackedPack
-from mnist_core.training import Training
+from mnist_core.training import Training, TrialResult
 from mnist_core.trial import Trial
 
 SEEDS = 5
@@ -34,6 +35,8 @@ def main() -> None:
     """Print the comparison of packs, then the study."""
     options = _options()
     device = torch.device(options.device)
+    # The plain loop's convolutions, left alone, would be TF32.
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{name}; torch {torch.__version__}, numpy {np.__version__}; {options.epochs} epochs")
     dataset = _random_dataset(options.images)
@@ -73,9 +76,8 @@ def _product_speed(device: torch.device) -> float:
     return 2 * side**3 / median(_seconds(product, device) for _ in range(7))
 
 
-def _seconds(work: object, device: torch.device) -> float:
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
     """Time a function, the device's queue included."""
-    assert callable(work)
     _finish(device)
     started = time.perf_counter()
     work()
@@ -99,8 +101,9 @@ def _study(model: str, size: int, epochs: int) -> list[Trial]:
 def _train(trials: Sequence[Trial], dataset: Dataset, device: torch.device) -> None:
     size = len(dataset.train.labels)
     data = PackData(dataset, {trial.seed: subset_index(size, trial.subset_size, trial.seed) for trial in trials})
-    for _ in Training(trials, lambda: StackedPack(trials, data, device)):
-        pass
+    records = Training(trials, lambda: StackedPack(trials, data, device))
+    results = [record for record in records if isinstance(record, TrialResult)]
+    assert [result.status for result in results] == ["finished"] * len(trials)
 
 
 def _train_plainly(trial: Trial, dataset: Dataset, device: torch.device) -> None:
@@ -108,9 +111,13 @@ def _train_plainly(trial: Trial, dataset: Dataset, device: torch.device) -> None
     mlp = nn.Sequential(nn.Linear(784, 64), nn.Sigmoid(), nn.Linear(64, 10))
     network = (mlp if trial.model == "mlp" else build_network()).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=trial.learning_rate)
+    index = subset_index(len(dataset.train.labels), trial.subset_size, trial.seed)
     sets = [
-        (torch.tensor(split.images, device=device).float() / 255, torch.tensor(split.labels, device=device).long())
-        for split in (dataset.train, dataset.validation)
+        (torch.tensor(images, device=device).float() / 255, torch.tensor(labels, device=device).long())
+        for images, labels in (
+            (dataset.train.images[index], dataset.train.labels[index]),
+            (dataset.validation.images, dataset.validation.labels),
+        )
     ]
     shuffle = generator(trial.seed, "shuffle")
     for _ in range(trial.epochs):
@@ -124,6 +131,17 @@ def _train_plainly(trial: Trial, dataset: Dataset, device: torch.device) -> None
                 for start in range(0, len(labels), VALIDATION):
                     tile = slice(start, start + VALIDATION)
                     int((network(images[tile]).argmax(1) == labels[tile]).sum())
+
+
+def _plain_epoch_s(trial: Trial, dataset: Dataset, device: torch.device) -> float:
+    """Time an epoch of the plain loop, without what a trial takes to begin."""
+    few = max(1, trial.epochs // 20)
+
+    def seconds(epochs: int) -> float:
+        return _seconds(lambda: _train_plainly(replace(trial, epochs=epochs), dataset, device), device)
+
+    seconds(1)  # libraries load
+    return (seconds(2 * few) - seconds(few)) / few
 
 
 def _compare_packs(dataset: Dataset, device: torch.device, epochs: int, rounds: int) -> None:
@@ -146,10 +164,8 @@ def _time_study(dataset: Dataset, device: torch.device, epochs: int, speed: floa
     limit = sum(flops(trial, VALIDATION) for pack in packs for trial in pack) / speed
     total = 0.0
     for pack in packs:
-        seconds = _seconds(lambda pack=pack: _train(pack, dataset, device), device)
-        few = [replace(pack[0], epochs=max(1, epochs // 50))]
-        plain = _seconds(lambda few=few: _train_plainly(few[0], dataset, device), device)
-        expected = plain * len(pack) * epochs / few[0].epochs
+        seconds = _seconds(partial(_train, pack, dataset, device), device)
+        expected = len(pack) * epochs * _plain_epoch_s(pack[0], dataset, device)
         print(f"{pack[0].model} {pack[0].subset_size}: {seconds:.2f} s; a plain loop about {expected:.0f} s")
         total += seconds
     print(f"study of 40 trials: {total:.2f} s (goal 10 s), {total / limit:.1f} x the limit of {limit:.2f} s")
