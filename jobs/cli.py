@@ -78,6 +78,9 @@ def main() -> NoReturn:
             # A terminal that lacks a character gets its escape.
             stream.reconfigure(errors="backslashreplace")
     say_each_warning_once()
+    # matplotlib reads both unchecked: a notebook's backend may not be installed here, and no picture has a date.
+    os.environ["MPLBACKEND"] = "svg"
+    os.environ.pop("SOURCE_DATE_EPOCH", None)
     try:
         app(prog_name="mnistjobs")
     except (MnistjobsError, DataError, ClusterError) as error:
@@ -99,7 +102,12 @@ def init(
 
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(STARTER_GRID)
+            try:
+                file.write(STARTER_GRID)
+                file.flush()
+            except OSError:
+                path.unlink()  # an empty grid would be in the way of the next try
+                raise
     except FileExistsError:
         raise InputError(f"{path}: exists already; allowed: a new file") from None
     except OSError as error:

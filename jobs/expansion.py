@@ -163,6 +163,8 @@ def _duplicate(trial: Trial, path: KeyPath, earlier: KeyPath, differing: Setting
     if path[0] == "include":
         origin = "the grid" if earlier[0] == "grid" else f"include[{earlier[1]}]"
         return path, f"{origin} has it already; remove one of them"
+    if not differing:
+        return path, "two values of an axis are one and the same number as a float; remove one of them"
     unused = [name for name in differing if name in unused_settings(trial.model, trial.adaptive_lr)]
     if not unused:
         return ("grid", next(iter(differing))), "an override makes them equal; exclude all but one of them"

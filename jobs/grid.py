@@ -258,8 +258,9 @@ def _repeated(document: Document, axis: str, values: object) -> Iterator[Fault]:
     first: dict[tuple[bool, Any], int] = {}
     for number, value in enumerate(values if isinstance(values, list) else ()):
         if isinstance(value, str | int | float):
+            meant = from_word(value) if axis == "adaptive_lr" else value
             # 1 and True are equal, but not the same setting.
-            earlier = first.setdefault((isinstance(value, bool), value), number)
+            earlier = first.setdefault((isinstance(meant, bool), meant), number)
             if earlier != number:
                 line, column = document.values["grid", axis, earlier]
                 message = f"{axis} {shown(value)} stands at line {line}, column {column} already; remove one of them"

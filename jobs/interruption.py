@@ -20,7 +20,8 @@ HOW_TO_GO_ON = "Interrupted. What has finished is stored; submit the same grid a
 _CLEAN_END_S = 3.0  # for closing the job and ending Ray; then it is ended by force
 _SAME_S = 0.3  # a terminal and a shell, or a wrapper, may both pass on one and the same wish
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_UNREAD = (errno.EPIPE, errno.EIO)
+# Nobody reads any longer, or a log's disk is full: neither is a reason to end a study.
+_UNREAD = (errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -66,14 +67,15 @@ def end_now() -> NoReturn:
 
 @contextmanager
 def unread_output_dropped() -> Iterator[None]:
-    """Go on when nobody reads stdout or stderr any longer: a closed pipe, or a terminal that is gone."""
+    """Go on when nobody reads stdout or stderr any longer: a closed pipe, a terminal that is gone, a full disk."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = map(_tolerant, before)
     try:
         yield
     finally:
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            if stream:  # None where the process was started without one
+                stream.flush()
         sys.stdout, sys.stderr = before
 
 

@@ -247,6 +247,11 @@ def test_a_terminal_without_unicode_is_served(words: list[str], finished: Path) 
     assert outcome.out.isascii()
 
 
+def test_a_notebook_s_backend_of_matplotlib_and_a_wrong_date_do_no_harm(finished: Path) -> None:
+    outcome = finish(start("report", "tiny", MPLBACKEND="module://not_installed.here", SOURCE_DATE_EPOCH="abc"))
+    assert (outcome.code, outcome.err) == (0, "")
+
+
 @pytest.mark.parametrize("words", [["summary", "tiny", "--format", "json"], ["list"], ["schema"]])
 def test_a_closed_pipe_is_no_traceback(words: list[str], finished: Path) -> None:
     reading, writing = os.pipe()

@@ -73,6 +73,8 @@ def check(text: str, line: int, column: int, fragment: str) -> None:
         ("false, true", "false, 1", 6, 24, "adaptive_lr 1: allowed true or false"),
         ("false, true", "false, 'true'", 6, 24, "adaptive_lr 'true': allowed true or false; write it without quotes"),
         ("false, true", "false, False", 6, 24, "adaptive_lr false stands at line 6, column 17 already"),
+        ("false, true", "yes, true", 6, 22, "adaptive_lr true stands at line 6, column 17 already"),
+        ("false, true", 'on, "On"', 6, 21, "adaptive_lr 'On' stands at line 6, column 17 already"),
         ("seed: [0, 1]", "seed: [0, 0]", 7, 13, "grid.seed[1]: seed 0 stands at line 7, column 10 already"),
         ("seed: [0, 1]", "seed: [0, -1]", 7, 13, "seed -1: allowed whole numbers from 0, up to 9223372036854775807"),
         ("seed: [0, 1]", f"seed: [{2**63}]", 7, 10, f"seed {2**63}: allowed"),
@@ -266,3 +268,9 @@ def test_faults_name_the_file_as_it_was_given(tmp_path: Path) -> None:
 def test_thousands_of_unknown_keys_are_thousands_of_faults() -> None:
     text = "".join(f"k{number}: 1\n" for number in range(2000))
     assert len(faults_of(text)) == 2003
+
+
+def test_numbers_that_are_one_as_floats_are_duplicates() -> None:
+    axes = "seed: [0]\n  weight_init_std: [9007199254740992, 9007199254740993]"
+    (fault,) = faults_of(GRID.replace("[mlp, cnn]", "[mlp]").replace("seed: [0, 1]", axes))
+    assert "two values of an axis are one and the same number as a float; remove one of them" in str(fault)

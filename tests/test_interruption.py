@@ -22,6 +22,10 @@ CODE = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "signal.signal(signal.SIGHUP, signal.SIG_DFL); import jobs.cli as c; c.main()"
 )
+WITHOUT_OUTPUT = (
+    "import os, sys; os.close(1); os.close(2); "
+    "os.execv(sys.executable, [sys.executable, '-m', 'jobs.cli', *sys.argv[1:]])"
+)
 STARTED: list[subprocess.Popen[str]] = []
 
 
@@ -148,6 +152,25 @@ def test_a_reader_that_goes_away_does_not_end_a_study(both: bool, grid: Path) ->
     assert job["status"] == "finished"
     assert not both or err is None
     assert "Traceback" not in (err or "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_log_whose_disk_is_full_does_not_end_a_study(stream: str, grid: Path) -> None:
+    grid.write_text(FEWER)
+    with open("/dev/full", "w") as full:
+        process = start(grid, "--in-process", **{stream: full.fileno()})
+        process.communicate(timeout=100)
+    assert process.returncode == 0
+    assert [job["status"] for job in jobs.list_jobs(grid.parent / "store")] == ["finished"]
+
+
+def test_a_submit_without_stdout_and_stderr_ends_as_any_other(grid: Path) -> None:
+    grid.write_text(FEWER)
+    process = start(grid, "--in-process", code=WITHOUT_OUTPUT)
+    process.communicate(timeout=100)
+    assert process.returncode == 0
+    assert [job["status"] for job in jobs.list_jobs(grid.parent / "store")] == ["finished"]
 
 
 @pytest.mark.ray
