@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,3 +55,10 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     """Keep the developer's store and cluster out of the tests."""
     monkeypatch.delenv("MNISTJOBS_STORE", raising=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def one_thread_of_torch() -> None:
+    """Keep torch's threads, which spin for each other, from waiting without end on a busy machine."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)

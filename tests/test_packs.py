@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_study import tiny_trial
 
@@ -89,6 +89,7 @@ def test_on_cuda_no_device_is_idle_and_no_pack_too_large() -> None:
     assert {trial.seed for trial in packs[0]} == set(range(128))
 
 
+@settings(deadline=None)
 @given(
     seeds=st.integers(1, 12),
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4, unique=True),
