@@ -65,7 +65,7 @@ def train(grid: str, place: Place) -> tuple[float, list[tuple[float, float]]]:
 
 def speed_up() -> list[float]:
     """Take how many times as long one worker takes for eight equal trials as two, by turns on the same workers."""
-    with ray_place(workers=2) as two:
+    with ray_place(workers=WORKERS) as two:
         one = Place(bounded_map(1, Needs(1, 0.0), is_shared=False, keeps_workers=True))
         train(WARM_UP, two)
         times = interleaved({"one": lambda: train(EQUAL, one), "two": lambda: train(EQUAL, two)}, ROUNDS)
@@ -74,7 +74,7 @@ def speed_up() -> list[float]:
 
 def equal() -> list[float]:
     """Time eight equal trials on two workers."""
-    with ray_place(workers=2) as place:
+    with ray_place(workers=WORKERS) as place:
         train(WARM_UP, place)
         return [train(EQUAL, place)[0] for _ in range(3)]
 
