@@ -31,7 +31,7 @@ def read_holdings(store: Store) -> Holdings:
     scanned = list(scan_parts(store, [*_FLAT, "settings"]))
     parts = [rows.select(_ROWS.names) for _, rows in scanned if rows is not None]
     unusable = tuple(sorted(name for name, rows in scanned if rows is None))
-    return Holdings(pa.concat_tables([_ROWS.empty_table(), *parts]), unusable)
+    return Holdings(pa.concat_tables([pa.Table.from_batches([], _ROWS), *parts]), unusable)
 
 
 def stale_trials(missing: Mapping[str, Trial], rows: pa.Table, dataset: DatasetInfo) -> dict[str, str]:

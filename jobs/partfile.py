@@ -11,15 +11,14 @@ from functools import cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.pages import decoded_bytes, footer_length, largest_strings
 from jobs.schemas import PART
 
-# A row of ours takes more bytes than this by its ids alone, which nothing compresses.
-_LEAST_BYTES_A_ROW = 16
-_MOST_ROWS_UNCHECKED = 10_000
-# So does a value: every epoch took its own time.
-_LEAST_BYTES_A_VALUE = 0.25
-_MOST_VALUES_UNCHECKED = 1_000_000
-_MOST_BYTES_OF_STRINGS = (1 << 16, 256)  # of a column of a row group, and for each of its rows
+# What a part may take in memory, once read, and how often its own size.
+_MOST_UNCHECKED = 1 << 26
+_MOST_TIMES = 64
+# Arrow makes of a footer some hundred times its size. One of ours has 9 KB for each of its up to 8 row groups.
+_MOST_OF_FOOTER = 1 << 20
 # What a part has had in every version; the last says which.
 _SIGNATURE = ("trial_id", "dataset_fingerprint", "weights_sha256", "mnistjobs_version")
 _LONGEST_VERSION = 40
@@ -43,11 +42,12 @@ def part_name(content: bytes) -> str:
 def decode_part(content: bytes, columns: Sequence[str]) -> pa.Table | None:
     """Read columns of a part whose name fits its bytes, or None where no task of ours wrote it."""
     try:
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        file = _open(content)
         # Metadata count: an extension type is one of ours with a name that makes some library run code.
-        if not file.schema_arrow.equals(_schema_in_files(), check_metadata=True) or _is_blown_up(
-            file.metadata, len(content)
-        ):
+        if not file.schema_arrow.equals(_schema_in_files(), check_metadata=True):
+            return None
+        leaves = [has_strings if name in columns else None for name, has_strings in _leaves()]
+        if decoded_bytes(content, leaves) > max(_MOST_UNCHECKED, _MOST_TIMES * len(content)):
             return None
         rows = file.read(columns=list(columns), use_threads=False)
         rows.validate(full=True)
@@ -56,25 +56,30 @@ def decode_part(content: bytes, columns: Sequence[str]) -> pa.Table | None:
     return rows
 
 
+def _open(content: bytes) -> pq.ParquetFile:
+    """Open a part; raises ValueError or one of pyarrow's errors where it is none."""
+    if footer_length(content) > _MOST_OF_FOOTER:
+        raise ValueError("the footer is longer than any of ours")
+    return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+
+
+def _empty() -> pq.ParquetFile:
+    # Not PART.empty_table(): where pandas is installed, that imports it, a quarter of a second.
+    return pq.ParquetFile(pa.BufferReader(parquet_bytes(pa.Table.from_batches([], PART))))
+
+
 @cache
 def _schema_in_files() -> pa.Schema:
     """Return PART as Parquet gives it back: it has a word of its own for the elements of a list."""
-    return pq.read_schema(pa.BufferReader(parquet_bytes(PART.empty_table())))
+    return _empty().schema_arrow
 
 
-def _is_blown_up(metadata: pq.FileMetaData, size: int) -> bool:
-    """Tell whether a part of so many bytes would take memory that they do not account for."""
-    if metadata.num_rows > max(_MOST_ROWS_UNCHECKED, size / _LEAST_BYTES_A_ROW):
-        return True
-    values = dict.fromkeys(range(metadata.num_columns), 0)
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for place in values:
-            chunk = group.column(place)
-            values[place] += chunk.num_values
-            most = _MOST_BYTES_OF_STRINGS[0] + _MOST_BYTES_OF_STRINGS[1] * group.num_rows
-            if chunk.physical_type == "BYTE_ARRAY" and chunk.total_uncompressed_size > most:
-                return True
-    return max(values.values()) > max(_MOST_VALUES_UNCHECKED, size / _LEAST_BYTES_A_VALUE)
+@cache
+def _leaves() -> tuple[tuple[str, bool], ...]:
+    """Return of each leaf column of PART, in the order of a file, its column and whether it holds strings."""
+    schema = _empty().metadata.schema
+    leaves = map(schema.column, range(len(schema)))
+    return tuple((leaf.path.partition(".")[0], leaf.physical_type == "BYTE_ARRAY") for leaf in leaves)
 
 
 def writer_version(content: bytes) -> str | None:
@@ -83,19 +88,12 @@ def writer_version(content: bytes) -> str | None:
     It is told by the statistics of the column; nothing is decoded.
     """
     try:
-        file = pq.ParquetFile(pa.BufferReader(content))
+        file = _open(content)
         schema = file.schema_arrow
         if schema.equals(_schema_in_files()):
             return None
         if any(name not in schema.names or schema.field(name).type != pa.string() for name in _SIGNATURE):
             return None
-        groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
-        chunks = (group.column(place) for group in groups for place in range(group.num_columns))
-        found = {
-            str(chunk.statistics.max)[:_LONGEST_VERSION]
-            for chunk in chunks
-            if chunk.path_in_schema == _SIGNATURE[-1] and chunk.statistics and chunk.statistics.has_min_max
-        }
+        return max(largest_strings(content, _SIGNATURE[-1]), default="unknown")[:_LONGEST_VERSION]
     except (pa.ArrowException, OSError, ValueError):
         return None
-    return max(found, default="unknown")

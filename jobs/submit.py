@@ -84,9 +84,12 @@ def make_plan(grid: Grid, store: Store) -> Plan:
     trials = {trial_id(trial, info.fingerprint): trial for trial in grid.trials()}
     held = read_holdings(store)
     device: Device = "cuda" if grid.resources.device == "cuda" else "cpu"
-    timings = learn_timings(held.rows, info.fingerprint, info.validation_size, device)
     stored = frozenset(trials.keys() & held.rows["trial_id"].to_pylist())
-    stale = stale_trials({key: trial for key, trial in trials.items() if key not in stored}, held.rows, info)
+    missing = {identity: trial for identity, trial in trials.items() if identity not in stored}
+    timings = Timings(info.validation_size, device)
+    if missing:
+        timings = learn_timings(held.rows, info.fingerprint, info.validation_size, device)
+    stale = stale_trials(missing, held.rows, info)
     return Plan(grid, store, trials, stored, timings, stale, checkpointed(store), held.unusable)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.schemas import PART
@@ -99,6 +100,64 @@ def _dictionary(rows: pa.Table) -> bytes:
     return encode(with_column(group, "trial_id", longest), dictionary_pagesize_limit=4_000_000)
 
 
+def _string_of_many_rows(rows: pa.Table) -> bytes:
+    """Refer from every row to one string, which as a page of so many rows is not too long."""
+    group = rows.take(pa.array(np.zeros(10_000, np.int64)))
+    group = with_column(group, "epochs", pa.array([[]] * len(group), PART.field("epochs").type))
+    group = with_column(group, "confusion", pa.nulls(len(group), PART.field("confusion").type))
+    host = pa.DictionaryArray.from_arrays(np.zeros(len(group), np.int32), ["a" * 2_500_000])
+    return encode(with_column(group, "host", host, pa.field("host", host.type, nullable=False)), store_schema=False)
+
+
+def _varint(number: int, length: int = 1) -> bytes:
+    """Write a whole number as Thrift does, in at least so many bytes."""
+    number *= 2
+    groups: list[int] = []
+    while number or len(groups) < length:
+        groups.append(number & 127)
+        number >>= 7
+    return bytes([*(group | 128 for group in groups[:-1]), groups[-1]])
+
+
+def _split(content: bytes) -> tuple[bytes, bytes]:
+    """Cut a file into its data and its footer, without the footer's length."""
+    length: int = struct.unpack("<I", content[-8:-4])[0]
+    return content[: -8 - length], content[-8 - length : -8]
+
+
+def _with_footer(data: bytes, footer: bytes) -> bytes:
+    return data + footer + struct.pack("<I", len(footer)) + b"PAR1"
+
+
+def _modest(content: bytes) -> bytes:
+    """Have a footer say 1 wherever it says how much a column holds and that is much."""
+    data, footer = _split(content)
+    metadata = pq.read_metadata(pa.BufferReader(content))
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    chunks = [group.column(place) for group in groups for place in range(metadata.num_columns)]
+    for number in {size for chunk in chunks for size in (chunk.num_values, chunk.total_uncompressed_size)}:
+        if number > 100_000:
+            much = _varint(number)
+            footer = footer.replace(much, _varint(1, len(much)))
+    return _with_footer(data, footer)
+
+
+def _many_levels(rows: pa.Table) -> bytes:
+    """Tell of a column without lists or nulls how many values have each level: pyarrow may end the process for it."""
+    data, footer = _split(encode(rows))
+    bytes_of_ids = b"\x16" + _varint(pc.sum(pc.binary_length(rows["trial_id"])).as_py())
+    no_levels = b"\x19\x06"
+    assert footer.count(bytes_of_ids + no_levels) > 0
+    five_levels = b"\x19\x56" + bytes(5)
+    return _with_footer(data, footer.replace(bytes_of_ids + no_levels, bytes_of_ids + five_levels))
+
+
+def _nested_header(rows: pa.Table) -> bytes:
+    """Put lists in lists in lists where the first page's header should be."""
+    content = encode(rows)
+    return content[:4] + b"\xf9" + b"\x19" * 3000 + content[4:]
+
+
 def _huge_metadata(rows: pa.Table) -> bytes:
     return encode(rows.replace_schema_metadata({"x": "a" * 20_000_000}))
 
@@ -109,16 +168,12 @@ def _lying_footer(rows: pa.Table) -> bytes:
 
 
 def _footer_alone(rows: pa.Table) -> bytes:
-    content = encode(rows)
-    length = struct.unpack("<I", content[-8:-4])[0]
-    return b"PAR1" + content[-8 - length :]
+    return _with_footer(b"PAR1", _split(encode(rows))[1])
 
 
 def _noise_in_footer(rows: pa.Table) -> bytes:
-    content = bytearray(encode(rows))
-    length = struct.unpack("<I", content[-8:-4])[0]
-    content[-8 - length : -8] = np.random.default_rng(0).bytes(length)
-    return bytes(content)
+    data, footer = _split(encode(rows))
+    return _with_footer(data, np.random.default_rng(0).bytes(len(footer)))
 
 
 def truncations(content: bytes) -> Iterator[bytes]:
@@ -137,6 +192,12 @@ HOSTILE: dict[str, Callable[[pa.Table], bytes]] = {
     "ten million epochs of a few bytes": _many_epochs,
     "one string of 500 MB": _long_string,
     "a dictionary with one long string": _dictionary,
+    "ten million epochs that the footer hides": lambda rows: _modest(_many_epochs(rows)),
+    "a string of 500 MB that the footer hides": lambda rows: _modest(_long_string(rows)),
+    "a dictionary that the footer hides": lambda rows: _modest(_dictionary(rows)),
+    "a large string in many rows": _string_of_many_rows,
+    "levels of a column that has none": _many_levels,
+    "3,000 lists in one another in a page's header": _nested_header,
     "20 MB of metadata": _huge_metadata,
     "a footer that lies about its length": _lying_footer,
     "a footer without data": _footer_alone,
