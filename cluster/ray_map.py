@@ -198,7 +198,7 @@ class _Watch:
         return None
 
     def find_queued(self) -> Waiting | None:
-        """Say, once, that no task has started because others use the cluster."""
+        """Say, once, that no task has started and how much is free: others may use the cluster, or a worker be slow."""
         if self._scarce is None or not self.runs or self._clock_s < _QUEUED_S:
             return None
         needs, self._scarce = self._scarce, None
@@ -206,9 +206,8 @@ class _Watch:
         all_: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         for name, need in (("CPU", needs.cpus), ("GPU", needs.gpus)):
             if free.get(name, 0) < need:
-                return Waiting(
-                    f"waiting for {name}s of the cluster: {free.get(name, 0):g} of {all_.get(name, 0):g} are free"
-                )
+                left = f"{free.get(name, 0):g} of {all_.get(name, 0):g} {name}s of the cluster are free"
+                return Waiting(f"no task has started yet: {left}")
         return None
 
     def abandon(self) -> None:

@@ -71,15 +71,20 @@ def submit_grid(
     source = plan.grid.dataset_source()
     if source == "mnist" and find_mnist() is None:
         fetch_mnist()
-    # The dataset is read while Ray starts, which takes seconds and mostly waits.
-    with ThreadPoolExecutor(1) as reader:
-        loading = reader.submit(load_dataset, source)
-        with _place(plan.grid, address, workers, in_process) as place:
-            dataset = loading.result()
-            if dataset.fingerprint != plan.grid.dataset_info.fingerprint:
-                raise InputError(f"dataset {dataset.name}: has changed since the grid was read; submit the grid again")
-            check_precision(plan, place.device)
-            return run_job(_open_job(plan), plan, dataset, place, observe)
+    try:
+        # The dataset is read while Ray starts, which takes seconds and mostly waits.
+        with ThreadPoolExecutor(1) as reader:
+            loading = reader.submit(load_dataset, source)
+            with _place(plan.grid, address, workers, in_process) as place:
+                dataset = loading.result()
+                if dataset.fingerprint != plan.grid.dataset_info.fingerprint:
+                    raise InputError(
+                        f"dataset {dataset.name}: has changed since the grid was read; submit the grid again"
+                    )
+                check_precision(plan, place.device)
+                return run_job(_open_job(plan), plan, dataset, place, observe)
+    finally:
+        sweep(plan.store, plan.new)  # an interrupted worker is killed, perhaps while it writes
 
 
 def _open_job(plan: Plan) -> Job:

@@ -19,7 +19,7 @@ _JOB_ID = re.compile(r"(?P<second>(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)-\d{8}-\d{
 Job = dict[str, Any]  # the content of a job.json
 # What every reader of a job.json relies on.
 _JOB_KEYS = {"submitted_at": str, "status": str, "grid": str, "trial_ids": list, "failures": list, "dataset": dict}
-
+_DATASET_KEYS = {"name": str, "fingerprint": str, "train_size": int, "validation_size": int, "test_size": int}
 _FAILURE_KEYS = ("trial_id", "message", "traceback")
 
 
@@ -135,6 +135,8 @@ def _wrong_keys(job: Mapping[str, Any], job_id: str) -> list[str]:
     wrong += [] if isinstance(job.get("provenance", {}), dict) else ["provenance"]
     if not wrong and not all(isinstance(each, str) for each in job["trial_ids"]):
         wrong.append("trial_ids")
+    if not wrong and not all(isinstance(job["dataset"].get(key), kind) for key, kind in _DATASET_KEYS.items()):
+        wrong.append("dataset")
     if not wrong and not all(map(_is_failure, job["failures"])):
         wrong.append("failures")
     return wrong

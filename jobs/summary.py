@@ -79,7 +79,7 @@ class _Trial(NamedTuple):
 
 def _summary_row(key: Key, ids: list[str], stored: Mapping[str, _Trial], failed: frozenset[str]) -> Row:
     found = [stored[trial_id] for trial_id in ids if trial_id in stored]
-    finished = [trial for trial in found if trial.status == "finished" and _is_number(trial.test_accuracy)]
+    finished = [trial for trial in found if trial.status == "finished" and all(map(_is_number, trial[2:]))]
     absent = [trial_id for trial_id in ids if trial_id not in stored]
     counts = {
         "diverged": sum(trial.status == "diverged" for trial in found),

@@ -21,7 +21,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos_checks import Seen, check_store, compare_stores, look
-from chaos_processes import OF_RAY, VICTIMS, Submit, await_end, end_all, has_worker, kill_one, start_submit
+from chaos_processes import (
+    OF_RAY,
+    VICTIMS,
+    Submit,
+    await_end,
+    end_all,
+    has_worker,
+    kill_one,
+    shared_memory,
+    start_submit,
+)
 
 from jobs.store import Store, open_store
 
@@ -89,7 +99,7 @@ def run_chaos(
     environment = {"RAY_TMPDIR": str(folder), "RAY_gcs_rpc_server_reconnect_timeout_s": f"{ray_patience_s:.0f}"}
     chaos = Chaos(folder, random.Random(seed), say, environment, ray_patience_s)
     chaos.grid.write_text(GRID.format(seeds=seeds))
-    shared_memory = _shared_memory()
+    before = shared_memory()
     started = time.monotonic()
     say(f"seed {seed}, {kills} kills, in {folder}")
     try:
@@ -99,7 +109,7 @@ def run_chaos(
             count = min(kills_per_round, kills - chaos.kills.total())
             _round(chaos, open_store(folder / f"round-{rounds}"), count, clean)
             rounds += 1
-        _check_leftovers(chaos, shared_memory)
+        _check_leftovers(chaos, before)
         if chaos.kills.total() < kills:
             chaos.fault("kills", [f"only {chaos.kills.total()} of {kills} hit in {rounds} rounds"])
     finally:
@@ -196,26 +206,13 @@ def _wait(submit: Submit, timeout_s: float) -> int | None:
         return None
 
 
-def _check_leftovers(chaos: Chaos, shared_memory: set[str]) -> None:
+def _check_leftovers(chaos: Chaos, before: set[str]) -> None:
     """Find processes, temporary files and shared memory that outlived the submits."""
     # Ray's agents outlive a raylet that was killed for as long as that.
     left = await_end(chaos.sessions, chaos.ray_patience_s + 60)
     chaos.fault("leftovers", [f"process {process.pid}: {process.command[:100]}" for process in left])
     chaos.fault("leftovers", [f"file {path}" for path in sorted(chaos.folder.glob("*/**/*.tmp"))])
-    chaos.fault("leftovers", [f"/dev/shm/{name}" for name in sorted(_shared_memory() - shared_memory)])
-
-
-def _shared_memory() -> set[str]:
-    """Name what lies in shared memory and no living process has open or mapped; others' Rays may run beside us."""
-    names = {path.name for path in Path("/dev/shm").iterdir()} if Path("/dev/shm").is_dir() else set()
-    in_use = subprocess.run(
-        ["sh", "-c", "cat /proc/[0-9]*/maps 2>/dev/null; ls -l /proc/[0-9]*/fd 2>/dev/null"],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    ).stdout
-    return {name for name in names if f"/dev/shm/{name}" not in in_use}
+    chaos.fault("leftovers", [f"/dev/shm/{name}" for name in sorted(shared_memory() - before)])
 
 
 def _conclude(chaos: Chaos, rounds: int, seconds: float) -> None:

@@ -76,7 +76,7 @@ def processes_of(sessions: Sequence[int]) -> list[Process]:
 
 def _process(folder: Path) -> Process | None:
     # The name, in parentheses, may hold anything; behind it: state, parent, group, session.
-    state, parent, _, session, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
+    state, parent, _, session, *_ = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
     command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     return None if state in "ZX" else Process(int(folder.name), int(parent), int(session), command)
 
@@ -140,3 +140,16 @@ def end_all(sessions: Sequence[int]) -> None:
     for process in processes_of(sessions):
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
+
+
+def shared_memory() -> set[str]:
+    """Name what lies in shared memory and no living process has open or mapped; others' Rays may run beside us."""
+    names = {path.name for path in Path("/dev/shm").iterdir()} if Path("/dev/shm").is_dir() else set()
+    in_use = subprocess.run(
+        ["sh", "-c", "cat /proc/[0-9]*/maps 2>/dev/null; ls -l /proc/[0-9]*/fd 2>/dev/null"],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    ).stdout
+    return {name for name in names if f"/dev/shm/{name}" not in in_use}

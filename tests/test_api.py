@@ -1,5 +1,6 @@
 """The Python API: the verbs of the command line, with tables for answers."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,8 @@ def test_a_dataset_that_changes_after_the_grid_was_read_is_refused(grid: Path, t
     assert not (tmp_path / "results").exists()
 
 
-def test_observers_see_every_trial_end(grid: Path, tmp_path: Path) -> None:
+def test_observers_see_every_trial_end(grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.task.PROGRESS_INTERVAL_S", math.inf)
     events: list[JobEvent] = []
     jobs.submit_grid(grid, tmp_path / "results", in_process=True, observe=events.append)
     ended = [event for event in events if isinstance(event, Done)]

@@ -122,9 +122,12 @@ for device in ("auto", "cuda"):
         print(error)
 """
 CLUSTER_SCRIPT = """
-import sys
+import sys, tempfile
 from cluster.on_ray import TaskNeeds, ray_place
-from cluster.port import ClusterError
+from cluster.port import ClusterError, Done
+
+def results(place, task, items, shared=None):
+    return [event.result for event in place.map(task, items, shared) if isinstance(event, Done)]
 
 def threads(item, shared):
     import os
@@ -132,16 +135,22 @@ def threads(item, shared):
     yield
 
 def process(item, shared):
-    import os
+    # Each holds its place until as many processes are there as there shall be.
+    import os, time
+    folder, processes = shared
+    open(f"{folder}/{os.getpid()}", "w").close()
+    while len(os.listdir(folder)) < processes:
+        time.sleep(0.01)
     return os.getpid()
     yield
 
 address = sys.argv[1] or None
 with ray_place(address=address, needs=TaskNeeds(2)) as place:
-    print(place.workers, place.device, [event.result for event in place.map(threads, [1], None)])
+    print(place.workers, place.device, results(place, threads, [1]))
 for gpus in (1, 0.5):
     with ray_place(address=address, needs=TaskNeeds(1, "auto", gpus)) as place:
-        print(place.workers, place.device, len({event.result for event in place.map(process, range(4), None)}))
+        shared = tempfile.mkdtemp(), place.workers
+        print(place.workers, place.device, len(set(results(place, process, range(4), shared))))
 for needs in (TaskNeeds(64), TaskNeeds(64, "cuda")):
     try:
         with ray_place(address=address, workers=1, needs=needs):
@@ -220,7 +229,7 @@ def test_where_a_node_has_several_gpus_no_worker_gets_one_after_another(
     script.write_text(
         CLUSTER_SCRIPT.split("with ray_place")[0]
         + "with ray_place(address=address, workers=1, needs=TaskNeeds(1, 'cuda')) as place:\n"
-        "    print(len({event.result for event in place.map(process, range(3), None)}))\n"
+        "    print(len(set(results(place, process, range(3), (tempfile.mkdtemp(), 1)))))\n"
     )
     run = [sys.executable, str(script), existing_cluster]
     done = subprocess.run(run, capture_output=True, text=True, timeout=120, env=elsewhere)
@@ -258,7 +267,7 @@ def test_a_cluster_whose_cpus_are_all_taken_is_waited_for_and_said_to_be(
         assert "there" in first.stdout.readline()
         with subprocess.Popen(starts[1], stdout=subprocess.PIPE, text=True, env=elsewhere) as second:
             assert second.stdout
-            assert "waiting for CPUs of the cluster: 0 of 2 are free" in second.stdout.readline()
+            assert "no task has started yet: 0 of 2 CPUs of the cluster are free" in second.stdout.readline()
             first.kill()
             assert "gone" in second.stdout.read()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chaos_processes import await_end, end_all, processes_of
+from chaos_processes import await_end, end_all, processes_of, shared_memory
 from failing_tasks import FEWER, GRID, write_grid
 
 import jobs
@@ -86,7 +86,7 @@ def grid(tmp_path: Path) -> Path:
 def test_running_trials_are_given_up_within_seconds_and_nothing_stays_behind(
     number: signal.Signals, to_all: bool, grid: Path
 ) -> None:
-    shared_memory = set(os.listdir("/dev/shm"))
+    before = shared_memory()
     process = start(grid, "--workers", 2)
     await_worker(process, grid)
     signal_it(process, number, to_all)
@@ -94,9 +94,9 @@ def test_running_trials_are_given_up_within_seconds_and_nothing_stays_behind(
     assert process.returncode == INTERRUPTED, err
     assert err.endswith("submit the same grid again to train the rest.\n")
     assert "Traceback" not in err
-    assert await_end([process.pid], 5.0) == []
+    assert await_end([process.pid], GENEROUS_S) == []
     assert not list(grid.parent.rglob("*.tmp"))
-    assert set(os.listdir("/dev/shm")) <= shared_memory
+    assert shared_memory() <= before
     assert [job["status"] for job in jobs.list_jobs(grid.parent / "store")] == ["interrupted"]
 
 
@@ -115,7 +115,7 @@ def test_a_signal_while_ray_starts_ends_the_submit_as_well(number: signal.Signal
         INTERRUPTED,
         ["Interrupted. What has finished is stored; submit the same grid again to train the rest."],
     )
-    assert await_end([process.pid], 5.0) == []
+    assert await_end([process.pid], GENEROUS_S) == []
 
 
 @pytest.mark.ray
@@ -127,7 +127,7 @@ def test_a_second_signal_forces_the_end(grid: Path) -> None:
     signal_it(process, signal.SIGINT, to_all=True)
     process.communicate(timeout=GENEROUS_S)
     assert process.returncode == INTERRUPTED
-    assert await_end([process.pid], 5.0) == []
+    assert await_end([process.pid], GENEROUS_S) == []
 
 
 def test_what_nohup_has_the_command_ignore_stays_ignored(grid: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_ray_that_dies_ends_the_submit_with_a_message_and_the_job_as_interrupt
     assert process.returncode == BAD_INPUT, err
     assert f"its {victim} has died; what has finished is stored; submit the same grid again" in err
     assert [job["status"] for job in jobs.list_jobs(grid.parent / "store")] == ["interrupted"]
-    assert await_end([process.pid], 5.0) == []
+    assert await_end([process.pid], GENEROUS_S) == []
 
 
 @pytest.mark.ray

@@ -155,6 +155,7 @@ def first_attempt(what: str) -> "type[PackTask]":
                 if what == "die":
                     os.kill(os.getpid(), signal.SIGKILL)
                 elif what == "stop":
+                    time.sleep(1)  # until the driver has heard where it runs
                     os.kill(os.getpid(), signal.SIGSTOP)
                 elif what == "sleep":
                     time.sleep(1000)
