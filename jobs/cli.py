@@ -12,7 +12,7 @@ import typer
 
 from cluster.port import ClusterError
 from jobs.cli_data import data_app
-from jobs.cli_output import say, say_each_warning_once
+from jobs.cli_output import say, say_each_warning_once, say_first
 from jobs.errors import InputError, MnistjobsError
 from jobs.interruption import end_now, interruptible, unread_output_dropped
 from mnist_core.errors import DataError
@@ -230,8 +230,8 @@ def verify_job_(
     from jobs.api import verify_job
 
     found = verify_job(store, job, rerun)
-    for line in [*found.problems, *(f"note: {note}" for note in found.notes)]:
-        say(line, err=True)
+    say_first(found.problems, "problems")
+    say_first([f"note: {note}" for note in found.notes], "notes")
     again = f", {found.rerun} trained again" if rerun else ""
     say(f"{found.trials} trials with their weights, {found.files} files{again}: {len(found.problems)} problems")
     if found.problems:

@@ -2,14 +2,25 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from jobs.inert import make_inert
+
+_MOST_LINES = 100
 
 
 def say(text: str, err: bool = False) -> None:
     """Print a text of any number of lines."""
     print(make_inert(text, keep="\n"), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def say_first(lines: Sequence[str], what: str) -> None:
+    """Print the first of some lines to stderr, and how many more there are of what."""
+    for line in lines[:_MOST_LINES]:
+        say(line, err=True)
+    if len(lines) > _MOST_LINES:
+        say(f"and {len(lines) - _MOST_LINES} more {what}; jobs.verify_job gives all", err=True)
 
 
 def say_each_warning_once() -> None:

@@ -58,6 +58,15 @@ def test_a_diverged_trial_is_counted_and_left_out_of_every_mean() -> None:
     assert row["train_accuracy_mean"] == 0.99
 
 
+@pytest.mark.parametrize("name", ["test_accuracy", "train_accuracy", "validation_accuracy"])
+def test_a_row_with_an_accuracy_that_is_no_number_is_left_out_of_every_mean(name: str) -> None:
+    trials, requested = study(0.90, 0.92)
+    rows = trials.to_pylist()
+    rows[0][name] = math.nan
+    row = only_row(summarize(pa.Table.from_pylist(rows, trials.schema), requested))
+    assert (row["n"], row["test_accuracy_mean"], row["train_accuracy_mean"]) == (1, 0.92, 0.99)
+
+
 def test_one_seed_has_a_mean_and_no_interval() -> None:
     row = only_row(summarize(*study(0.9)))
     assert row["test_accuracy_mean"] == 0.9

@@ -191,3 +191,11 @@ def test_verify_names_what_lies_beside_without_counting_it(submitted: Path) -> N
     assert outcome.code == 0
     assert outcome.err.startswith("note: ")
     assert "is of process 2 on node-7; remove it if that runs no more" in outcome.err
+
+
+def test_verify_names_the_first_of_very_many(submitted: Path) -> None:
+    for number in range(103):
+        (submitted / "parts" / f".x.node-7.00000000.1.2.3.{number:08}.tmp").touch()
+    lines = run("verify", "tiny").err.splitlines()
+    assert len(lines) == 101
+    assert lines[-1] == "and 3 more notes; jobs.verify_job gives all"
