@@ -21,7 +21,6 @@ _PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY = 0, 2, 3, 8
 _ENCODINGS = (_PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY)
 _ZSTD = 6
 _BYTES_A_VALUE = 16  # a number or the place of a string, with the levels of lists and nulls
-_MOST_OF_DICTIONARY = 1 << 24  # bytes of strings; a writer of ours ends one soon after 1 << 20
 
 # By the ids of their fields: of a page's header its type, sizes, values and encoding; of a column the lists that it
 # has, where its pages lie and how they are compressed, or the largest of its values; of a footer its lists.
@@ -38,19 +37,18 @@ def footer_length(content: bytes) -> int:
     return int.from_bytes(content[-_TAIL : -len(_MAGIC)], "little")
 
 
-def decoded_bytes(content: bytes, leaves: Sequence[bool | None]) -> int:
-    """Bound the bytes that leaf columns take when they are read; raises ValueError where a page is none of ours.
+def check_size(content: bytes, leaves: Sequence[bool | None], most: int) -> None:
+    """Raise ValueError where leaf columns may take more bytes than `most` when they are read, or a page is not ours.
 
     `leaves` says of each whether it holds strings, and None where it is not read.
     """
     wanted = [_PASSED if has_strings is None else _PAGES for has_strings in leaves]
+    size = 0
     try:
-        return sum(
-            _of_chunk(content, chunk[3], group[3], has_strings)
-            for group in _row_groups(content, {1: wanted, 3: I64})
-            for has_strings, chunk in zip(leaves, group[1], strict=True)
-            if has_strings is not None
-        )
+        for group in _row_groups(content, {1: wanted, 3: I64}):
+            for has_strings, chunk in zip(leaves, group[1], strict=True):
+                if has_strings is not None:
+                    size += _of_chunk(content, chunk[3], group[3], has_strings, most - size)
     except (IndexError, KeyError, RecursionError, struct.error) as error:
         raise ValueError(f"there is no page where the footer says so: {error}") from error
 
@@ -72,7 +70,7 @@ def _row_groups(content: bytes, fields: Fields) -> list[dict[int, Any]]:
     return groups
 
 
-def _of_chunk(content: bytes, column: Mapping[int, Any], rows: int, has_strings: bool) -> int:
+def _of_chunk(content: bytes, column: Mapping[int, Any], rows: int, has_strings: bool, most: int) -> int:
     """Bound the bytes that the pages of a column in a row group take, and the room for as many rows."""
     first, dictionary = column[9], column.get(11, 0)
     at = dictionary if 0 < dictionary < first else first
@@ -90,9 +88,11 @@ def _of_chunk(content: bytes, column: Mapping[int, Any], rows: int, has_strings:
         at = reader.at + compressed
         if kind not in (_DATA, _DICTIONARY) or encoding not in _ENCODINGS or min(decompressed, compressed, values) < 0:
             raise ValueError(f"a page of type {kind}, encoding {encoding}, with {values} values")
+        size += decompressed + values * (_BYTES_A_VALUE + longest)
+        if size > most:
+            raise ValueError(f"{size} bytes, where {most} are left")
         if kind == _DICTIONARY and has_strings:
             longest = max(longest, _longest(content[reader.at : at], decompressed, values))
-        size += decompressed + values * (_BYTES_A_VALUE + longest)
     if at != end:
         raise ValueError(f"a page ends at {at}, behind its column")
     return size
@@ -100,8 +100,6 @@ def _of_chunk(content: bytes, column: Mapping[int, Any], rows: int, has_strings:
 
 def _longest(compressed: bytes, size: int, strings: int) -> int:
     """Return the length of the longest string in a dictionary page."""
-    if size > _MOST_OF_DICTIONARY:
-        raise ValueError(f"a dictionary of {size} bytes")
     page = pa.decompress(compressed, size, codec="zstd", asbytes=True)
     at = longest = 0
     for _ in range(strings):

@@ -11,7 +11,7 @@ from functools import cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.pages import decoded_bytes, footer_length, largest_strings
+from jobs.pages import check_size, footer_length, largest_strings
 from jobs.schemas import PART
 
 # What a part may take in memory, once read, and how often its own size.
@@ -47,8 +47,7 @@ def decode_part(content: bytes, columns: Sequence[str]) -> pa.Table | None:
         if not file.schema_arrow.equals(_schema_in_files(), check_metadata=True):
             return None
         leaves = [has_strings if name in columns else None for name, has_strings in _leaves()]
-        if decoded_bytes(content, leaves) > max(_MOST_UNCHECKED, _MOST_TIMES * len(content)):
-            return None
+        check_size(content, leaves, max(_MOST_UNCHECKED, _MOST_TIMES * len(content)))
         rows = file.read(columns=list(columns), use_threads=False)
         rows.validate(full=True)
     except (pa.ArrowException, OSError, ValueError):  # ValueError: names that are no UTF-8

@@ -2,7 +2,9 @@
 
 import json
 import os
+import random
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,10 +20,12 @@ from hostile_parts import HOSTILE, encode, put_part, truncations, with_column
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from idx_files import idx_contents
+from part_tables import part_table
 from tiny_study import submit_tiny
 
 from jobs.grid import parse_grid
 from jobs.jobfile import Job, job_folder, write_job
+from jobs.partfile import decode_part, writer_version
 from jobs.schemas import PART
 from jobs.store import Store, read_parts, stored_ids, write_part
 from mnist_core.errors import DataError
@@ -112,6 +116,24 @@ def test_any_damage_to_a_part_under_its_right_name_is_refused_or_read(study: Stu
     parts = read_parts(study.store, study.job["trial_ids"])
     (study.store.parts / name).unlink(missing_ok=True)
     assert parts.table["trial_id"].to_pylist() == study.job["trial_ids"]
+
+
+@pytest.mark.chaos
+def test_a_hundred_thousand_damages_to_a_part_under_its_right_hash_are_refused_or_read() -> None:
+    whole = encode(part_table(range(3)))
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    draw = random.Random(0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused = 0
+    for number in range(100_000):
+        content = bytearray(whole)
+        for _ in range(draw.choice([1, 1, 1, 2, 4, 16])):
+            place = draw.randrange(footer if number % 2 else 0, len(whole))  # every other one in the footer
+            content[place : place + draw.randrange(2)] = bytes([draw.randrange(256)])  # replaced or put in
+        refused += decode_part(bytes(content), PART.names if number % 4 < 2 else ["trial_id"]) is None
+        writer_version(bytes(content))
+    assert 0 < refused < 100_000
+    assert 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) < MOST_BYTES
 
 
 SPARSE_FILES = ("parts", "weights", "checkpoints", "job")

@@ -5,7 +5,7 @@ import pytest
 from hostile_parts import HOSTILE, encode
 from part_tables import part_table
 
-from jobs.pages import decoded_bytes
+from jobs.pages import check_size
 from jobs.partfile import decode_part, parquet_bytes
 from jobs.schemas import PART
 from jobs.thrift import BINARY, I32, I64, STRUCT, Fields, Reader
@@ -18,10 +18,9 @@ def test_a_part_of_ours_takes_no_more_than_is_said_and_is_far_from_refused(trial
     content = parquet_bytes(part_table(range(trials)), part_table(range(trials)))
     rows = decode_part(content, PART.names)
     assert rows is not None
-    leaves = [pa.types.is_string(kind) for kind in _leaf_types(PART)]
-    said = decoded_bytes(content, leaves)
-    assert rows.nbytes <= said <= 100 * rows.nbytes
-    assert said < max(1 << 26, 64 * len(content)) / 2
+    check_size(content, LEAVES, max(1 << 26, 64 * len(content)) // 2)
+    with pytest.raises(ValueError, match="are left"):
+        check_size(content, LEAVES, rows.nbytes - 1)
 
 
 def _leaf_types(fields: pa.Schema | pa.StructType) -> list[pa.DataType]:
@@ -32,15 +31,18 @@ def _leaf_types(fields: pa.Schema | pa.StructType) -> list[pa.DataType]:
     return kinds
 
 
+LEAVES = [pa.types.is_string(kind) for kind in _leaf_types(PART)]
+
+
 def test_a_string_that_many_rows_refer_to_counts_for_each_of_them() -> None:
     content = encode(pa.table({"name": ["a" * 1000] * 10_000}, STRINGS))
     assert len(content) < 5000
-    assert decoded_bytes(content, [True]) >= 1000 * 10_000
+    with pytest.raises(ValueError, match="are left"):
+        check_size(content, [True], 1000 * 10_000)
 
 
 def test_a_column_that_is_not_read_does_not_count() -> None:
-    content = encode(pa.table({"name": ["a" * 1000] * 10_000}, STRINGS))
-    assert decoded_bytes(content, [None]) == 0
+    check_size(encode(pa.table({"name": ["a" * 1000] * 10_000}, STRINGS)), [None], 0)
 
 
 @pytest.mark.parametrize("compression", ["none", "snappy", "gzip"])
@@ -59,8 +61,8 @@ def test_an_encoding_in_which_bytes_stand_for_many_strings_is_refused() -> None:
 @pytest.mark.parametrize("kind", [kind for kind in HOSTILE if kind.endswith("the footer hides")])
 def test_a_page_counts_as_it_is_and_not_as_the_footer_says(kind: str) -> None:
     content = HOSTILE[kind](part_table(range(1)))
-    leaves = [pa.types.is_string(each) for each in _leaf_types(PART)]
-    assert decoded_bytes(content, leaves) > 100_000_000
+    with pytest.raises(ValueError, match="are left"):
+        check_size(content, LEAVES, 100_000_000)
 
 
 # Thrift: a field is its distance from the last and its type, in one byte; 0 ends a struct; whole numbers are zigzag.
