@@ -3,7 +3,7 @@
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,10 @@ from jobs.errors import InputError, StoreError
 from jobs.jobfile import Job, create_job, find_job, job_folder, read_jobs, write_job
 from jobs.processes import this_process
 from jobs.store import Store, open_store
+from mnist_core.datasets import NAMED_DATASETS
 
 FAILURE = {"trial_id": "0" * 32, "kind": "raised", "message": "", "traceback": ""}
-CONTENT = {"status": "running", "grid": "", "trial_ids": [], "failures": [], "dataset": {}}
+CONTENT = {"status": "running", "grid": "", "trial_ids": [], "failures": [], "dataset": asdict(NAMED_DATASETS["mnist"])}
 
 
 @pytest.fixture
@@ -127,7 +128,13 @@ def test_any_flipped_bit_in_a_job_file_is_damage_or_changes_nothing(store: Store
 
 @pytest.mark.parametrize(
     "changed",
-    [{"trial_ids": [3]}, {"failures": ["x"]}, {"failures": [{**FAILURE, "message": None}]}, {"provenance": []}],
+    [
+        {"trial_ids": [3]},
+        {"failures": ["x"]},
+        {"failures": [{**FAILURE, "message": None}]},
+        {"provenance": []},
+        {"dataset": {"name": "mnist"}},
+    ],
 )
 def test_a_job_file_with_values_of_other_kinds_is_damaged(store: Store, changed: Job) -> None:
     job = create_job(store, "study", {**CONTENT, **changed})
