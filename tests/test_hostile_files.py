@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,11 @@ from mnist_core.idx import read_idx
 MOST_BYTES = 400_000_000  # more than what reading the same store takes without the hostile file
 ADDRESS_SPACE = 12 << 30  # for the machine's sake, should a file get through
 SPARSE = 64 << 30
-# Runs in a process of its own: reads a store twice, without and with a file moved into it.
+# Runs in a process of its own: reads a store without, and then with each of some files moved into it.
 READER = """
 import json, os, resource, sys
 from pathlib import Path
-resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[4]), int(sys.argv[4])))
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
 from jobs.checkpoints import read_checkpoint
 from jobs.grid import parse_grid
 from jobs.jobfile import read_jobs
@@ -55,8 +56,10 @@ def peak():
 store = Store(Path(sys.argv[1]))
 read()
 before = peak()
-os.replace(sys.argv[2], sys.argv[3])
-print(json.dumps({**read(), "bytes": peak() - before, "pickles": "ray.data" in sys.modules}))
+for hostile, place in zip(sys.argv[3::2], sys.argv[4::2]):
+    os.replace(hostile, place)
+    print(json.dumps({**read(), "bytes": peak() - before, "pickles": "ray.data" in sys.modules}), flush=True)
+    os.remove(place)
 """
 
 
@@ -76,26 +79,36 @@ def study(tmp_path: Path) -> Study:
     return Study(store, job, read_parts(store, job["trial_ids"]).table, tmp_path / "tiny.yaml")
 
 
-def read_beside(store: Store, hostile: Path, place: Path) -> dict[str, Any]:
-    """Read a store in a process of its own, with a file moved in; return what was read and how many bytes it took."""
-    words = [sys.executable, "-c", READER, store.root, hostile, place, ADDRESS_SPACE]
-    done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=120, check=False)
+Read = dict[str, Any]  # what was found, and by how many bytes memory had grown then
+
+
+def read_beside(store: Store, *moves: tuple[Path, Path]) -> Iterator[Read]:
+    """Read a store in a process of its own, with one file after the other moved in; yield what was read each time."""
+    words = [sys.executable, "-c", READER, store.root, ADDRESS_SPACE, *chain(*moves)]
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=600, check=False)
+    yield from map(json.loads, done.stdout.splitlines())
     assert done.returncode == 0, done.stderr[-2000:]
-    read: dict[str, Any] = json.loads(done.stdout)
-    return read
 
 
 # Parts
 
 
+@pytest.fixture(scope="module")
+def read_with(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Read]:
+    """What is read of a store of one trial with each of the hostile parts in it; all in one process, to be quick."""
+    folder = tmp_path_factory.mktemp("hostile")
+    store, job = submit_tiny(folder, seed="[0]")
+    rows = read_parts(store, job["trial_ids"]).table
+    names = [put_part(folder / "hostile", HOSTILE[kind](rows)) for kind in HOSTILE]
+    read = read_beside(store, *((folder / "hostile" / name, store.parts / name) for name in names))
+    expected = ({"ids": job["trial_ids"], "damaged": [name]} for name in names)
+    return {kind: {"expected": each, **one} for kind, each, one in zip(HOSTILE, expected, read, strict=False)}
+
+
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_hostile_part_is_refused_in_bounded_memory_and_hides_no_other(
-    kind: str, study: Study, tmp_path: Path
-) -> None:
-    name = put_part(tmp_path / "hostile", HOSTILE[kind](study.rows))
-    read = read_beside(study.store, tmp_path / "hostile" / name, study.store.parts / name)
-    assert read["ids"] == study.job["trial_ids"]
-    assert read["damaged"] == [name]
+def test_a_hostile_part_is_refused_in_bounded_memory_and_hides_no_other(kind: str, read_with: dict[str, Read]) -> None:
+    read = read_with[kind]
+    assert {name: read[name] for name in ("ids", "damaged")} == read["expected"]
     assert not read["pickles"]
     assert read["bytes"] < MOST_BYTES
 
@@ -151,7 +164,7 @@ def test_a_file_larger_than_memory_is_refused_without_reading_it(kind: str, stud
     places[kind].parent.mkdir(exist_ok=True)
     (tmp_path / "sparse").touch()
     os.truncate(tmp_path / "sparse", SPARSE)
-    read = read_beside(study.store, tmp_path / "sparse", places[kind])
+    (read,) = read_beside(study.store, (tmp_path / "sparse", places[kind]))
     assert read["ids"] == study.job["trial_ids"]
     assert read["bytes"] < MOST_BYTES
     assert (read["damaged"] != []) == (kind == "parts")
