@@ -10,6 +10,7 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from jobs.errors import DamagedPartWarning, ForeignPartWarning, StoreError
 from jobs.files import fsync_folder, make_folder, names, read_file
 from jobs.partfile import decode_part, part_name, writer_version
+from jobs.schemas import PART
 from jobs.store import Store
 
 _CONSEQUENCE = "trials that no other part holds are missing, and `mnistjobs submit` trains them again"
@@ -101,7 +102,7 @@ def _take_back(store: Store, name: str, place: Path) -> bool:
     """Move a part back that is whole after all: written anew between reading and moving, or misread."""
     with suppress(OSError, StoreError):
         content = read_file(place)
-        if content is not None and part_name(content) == name and decode_part(content, ["trial_id"]) is not None:
+        if content is not None and part_name(content) == name and decode_part(content, PART.names) is not None:
             place.replace(store.parts / name)
             fsync_folder(store.parts)
             return True
@@ -125,10 +126,6 @@ def _state(store: Store, name: str) -> str:
     path = store.quarantine / name
     stem = name.partition(".parquet")[0]
     content = read_file(path) if _is_file(path) else None
-    if (
-        content is not None
-        and part_name(content) == f"{stem}.parquet"
-        and decode_part(content, ["trial_id"]) is not None
-    ):
+    if content is not None and part_name(content) == f"{stem}.parquet" and decode_part(content, PART.names) is not None:
         return f"is a whole part; move it back to {store.parts}"
     return "is a damaged part that nothing reads; remove it when you need it no more"

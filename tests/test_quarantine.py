@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import hostile_parts
 import pyarrow as pa
 import pytest
 from command_line import GRID, run, write_grid
@@ -65,6 +66,15 @@ def test_a_part_that_is_whole_after_all_goes_back(store: Store) -> None:
     assert "was read as damaged and then as whole: run the command again" in str(warning)
     assert len(stored_ids(store)) == 1
     assert list(store.quarantine.iterdir()) == []
+
+
+def test_a_part_whose_damage_is_in_a_column_that_its_ids_do_not_need_stays_in_the_quarantine(store: Store) -> None:
+    name = hostile_parts.put_part(store.parts, hostile_parts.HOSTILE["a large string in many rows"](part_table([0])))
+    assert len(stored_ids(store)) == 1
+    (warning,) = set_aside(store, [name])
+    assert f"part {name} is damaged; it is in {store.quarantine / name} now" in str(warning)
+    assert stored_ids(store) == frozenset()
+    assert quarantined(store)[0].endswith("is a damaged part that nothing reads; remove it when you need it no more")
 
 
 def test_a_part_of_another_version_stays_and_all_of_them_are_one_warning(store: Store) -> None:
