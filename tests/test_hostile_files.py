@@ -8,7 +8,6 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,17 +19,13 @@ from command_line import Outcome, run
 from hostile_parts import HOSTILE, encode, put_part, truncations, with_column
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from idx_files import idx_contents
 from part_tables import part_table
 from tiny_study import submit_tiny
 
-from jobs.grid import parse_grid
 from jobs.jobfile import Job, job_folder, write_job
 from jobs.partfile import decode_part, writer_version
 from jobs.schemas import PART
 from jobs.store import Store, read_parts, stored_ids, write_part
-from mnist_core.errors import DataError
-from mnist_core.idx import read_idx
 
 MOST_BYTES = 400_000_000  # more than what reading the same store takes without the hostile file
 ADDRESS_SPACE = 12 << 30  # for the machine's sake, should a file get through
@@ -271,38 +266,3 @@ def test_what_a_hostile_host_or_error_says_is_inert_wherever_it_is_shown(text: s
     assert not [name for name, one in written.items() if name.endswith((".html", ".svg")) and MARKUP.search(one)]
     assert "report.html" in written
     assert not re.search(r"(^|,)\s*[=@+]", written["summary.csv"], re.MULTILINE)
-
-
-# IDX files
-
-
-@given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda rest: b"\0\0\x08\x03" + rest))
-@settings(max_examples=200, deadline=None)
-def test_any_bytes_are_an_idx_file_or_a_data_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    path = tmp_path_factory.getbasetemp() / "any.idx"
-    path.write_bytes(content)
-    with suppress(DataError):
-        assert len(read_idx(path)) <= len(content)
-
-
-@given(st.sampled_from(sorted(idx_contents())), st.integers(0, 20_000), st.binary(max_size=8))
-@settings(max_examples=150, deadline=None)
-def test_any_damage_to_an_idx_file_leaves_one_or_a_data_error(
-    tmp_path_factory: pytest.TempPathFactory, name: str, start: int, inserted: bytes
-) -> None:
-    content = idx_contents()[name]
-    path = tmp_path_factory.getbasetemp() / "damaged.idx"
-    path.write_bytes(content[:start] + inserted + content[start + len(inserted) :])
-    with suppress(DataError):
-        assert len(read_idx(path)) <= len(content)
-
-
-# Grids
-
-
-@pytest.mark.timeout(60)  # a hang is what is looked for
-def test_a_grid_of_thousands_of_overrides_is_read() -> None:
-    axes = "grid: {model: [mlp, cnn], subset_size: [100, 200], adaptive_lr: [false, true], seeds: 5000}"
-    overrides = "".join(f"- {{when: {{seed: {number % 5000}}}, set: {{epochs: 3}}}}\n" for number in range(15_000))
-    text = f"name: many\ndataset: digits\n{axes}\noverrides:\n{overrides}"
-    assert len(parse_grid(text, file="grid.yaml", folder=Path("/nonexistent")).trials()) == 40_000
