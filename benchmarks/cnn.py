@@ -14,11 +14,11 @@ from cnn_fixed_rate import ReportNetwork
 from measure import Times, interleaved, one_thread, print_machine, print_times
 from torch.nn import functional as F
 
-from mnist_core.cnn_pack import CNNPack
+from mnist_core.backends.cnn_cpu import CNNPack
+from mnist_core.backends.interface import Images, PackData, batches
 from mnist_core.cost import flops
-from mnist_core.datasets import Dataset, Split, load_dataset
+from mnist_core.data import Dataset, Split, load_dataset
 from mnist_core.errors import DataError
-from mnist_core.pack import Images, PackData, batches
 from mnist_core.trial import Trial
 
 BATCH, LEARNING_RATE = 256, 0.001

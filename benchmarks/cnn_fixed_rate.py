@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mnist_core.cnn import CNN, torch_threads
-from mnist_core.datasets import load_dataset
-from mnist_core.pack import PackData, batches
+from mnist_core.backends.interface import PackData, batches
+from mnist_core.data import load_dataset
+from mnist_core.models.cnn import CNN, torch_threads
 from mnist_core.seeds import generator, subset_index
 from mnist_core.trial import Trial
 

@@ -18,12 +18,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mnist_core.cnn import build_network
+from mnist_core.backends.interface import PackData, batches
+from mnist_core.backends.stacked import StackedPack
 from mnist_core.cost import flops
-from mnist_core.datasets import Dataset, Split
-from mnist_core.pack import PackData, batches
+from mnist_core.data import Dataset, Split
+from mnist_core.models.cnn import build_network
 from mnist_core.seeds import generator, subset_index
-from mnist_core.stacked import StackedPack
 from mnist_core.training import Training, TrialResult
 from mnist_core.trial import Trial
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from mnist_core.datasets import Dataset, Split, find_mnist, load_dataset
-from mnist_core.mlp import DIGITS, MLP, PIXELS, cross_entropy
-from mnist_core.mlp_pack import MLPPack
-from mnist_core.pack import Evaluation, Images, PackData, batches
+from mnist_core.backends.interface import Evaluation, Images, PackData, batches
+from mnist_core.backends.mlp_numpy import MLPPack
+from mnist_core.data import DIGITS, PIXELS, Dataset, Split, find_mnist, load_dataset
+from mnist_core.models.mlp import MLP, cross_entropy
 from mnist_core.seeds import generator, subset_index
 from mnist_core.trial import Trial
 

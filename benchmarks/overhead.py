@@ -26,7 +26,7 @@ from cluster.on_ray import ray_place
 from cluster.port import Place
 from jobs.grid import load_grid
 from jobs.submit import open_job, run_job
-from mnist_core.datasets import Dataset, load_dataset
+from mnist_core.data import Dataset, load_dataset
 from mnist_core.training import TrialResult, train
 from mnist_core.trial import Trial
 

@@ -25,7 +25,7 @@ from cluster.on_ray import ray_place
 from cluster.port import Place
 from cluster.ray_map import Needs, bounded_map
 from jobs.submit import open_job, run_job
-from mnist_core.datasets import load_dataset
+from mnist_core.data import load_dataset
 
 EQUAL = """
 name: equal

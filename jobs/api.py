@@ -31,7 +31,7 @@ from jobs.tables import (
     metrics_table,
     trials_table,
 )
-from mnist_core.datasets import NAMED_DATASETS, fetch_mnist, find_mnist, load_dataset
+from mnist_core.data import NAMED_DATASETS, fetch_mnist, find_mnist, load_dataset
 from mnist_core.devices import has_cuda
 
 if TYPE_CHECKING:

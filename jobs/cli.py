@@ -162,7 +162,7 @@ def submit(
     from jobs.api import plan_grid, report_job, submit_grid
     from jobs.plan_view import cpu_places, plan_line
     from jobs.terminal import LiveView, failures_line, fetch_mnist_with_bar
-    from mnist_core.datasets import find_mnist
+    from mnist_core.data import find_mnist
 
     if in_process and workers:
         raise InputError(f"--workers {workers}: trials run one by one with --in-process; leave one of the two out")

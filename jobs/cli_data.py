@@ -21,7 +21,7 @@ def fetch(
     Example: mnistjobs data fetch mnist
     """
     from jobs.terminal import fetch_mnist_with_bar
-    from mnist_core.datasets import NAMED_DATASETS
+    from mnist_core.data import NAMED_DATASETS
 
     if name not in NAMED_DATASETS:
         raise InputError(f"dataset {name!r}: cannot be fetched; allowed: {', '.join(NAMED_DATASETS)}")
@@ -38,7 +38,7 @@ def verify(
 
     Example: mnistjobs data verify mnist
     """
-    from mnist_core.datasets import NAMED_DATASETS, find_mnist, verify_dataset
+    from mnist_core.data import NAMED_DATASETS, find_mnist, verify_dataset
 
     info = verify_dataset(name if name in NAMED_DATASETS else Path(name))
     place = f" in {find_mnist()}" if name == "mnist" else ""

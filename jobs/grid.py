@@ -26,7 +26,7 @@ from jobs.expansion import DEFAULTS, Problem, Recipe, expand
 from jobs.faults import faults_of
 from jobs.gridfile import Document, parse_yaml, read_text, shown
 from jobs.settings import Axes, IncludedTrial, SomeSettings, SomeTraining, TrainSettings, from_word
-from mnist_core.datasets import NAMED_DATASETS, DatasetInfo, inspect_dataset
+from mnist_core.data import NAMED_DATASETS, DatasetInfo, inspect_dataset
 from mnist_core.errors import DataError
 from mnist_core.trial import Trial
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from jobs.inert import make_inert
 from jobs.schemas import PART, SETTINGS
 from jobs.store import Store, scan_parts
-from mnist_core.datasets import DatasetInfo
+from mnist_core.data import DatasetInfo
 from mnist_core.trial import Trial
 
 _FLAT = ["trial_id", "status", "dataset", "dataset_fingerprint", "device", "seconds", "mnistjobs_version"]

@@ -8,8 +8,8 @@ from matplotlib.colors import PowerNorm
 from numpy.typing import NDArray
 
 from jobs.drawing import GREY, house_style, new_figure, to_svg
+from mnist_core.data import SIDE
 
-SIDE = 28  # of an image, pixels
 COLUMNS = 8  # of the sheet
 MAX_UNITS = 256  # hidden units drawn; a wider layer's sheet would be too tall to read
 

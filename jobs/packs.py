@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
-from mnist_core.pack import Device
+from mnist_core.backends import Device
 from mnist_core.training import shape
 from mnist_core.trial import Trial
 

@@ -14,9 +14,9 @@ from jobs.curves import Line, Panel, learning_curve, training_curves
 from jobs.inert import make_inert
 from jobs.matrices import confusion_picture, weight_sheet
 from jobs.summary import CONFIGURATION, configuration_key, setting_text, varying_settings
+from mnist_core.data import DIGITS
 
 MAX_CONFIGURATIONS = 24  # of one kind of picture: more than that, nobody looks at
-DIGITS = 10
 
 Row = dict[str, Any]
 

@@ -11,7 +11,7 @@ from jobs.jobfile import Job
 from jobs.schemas import SETTINGS
 from jobs.store import Parts
 from jobs.summary import MEASURED, summarize
-from mnist_core.datasets import DatasetInfo
+from mnist_core.data import DatasetInfo
 from mnist_core.trial import Trial
 
 SUMMARY_COLUMNS = (*MEASURED, "settings")  # of the parts: what a summary is made from

@@ -26,8 +26,8 @@ from jobs.retries import Queue, Retried
 from jobs.store import Store, is_stored
 from jobs.task import Pack, Shared, Written, run_pack, versions
 from jobs.timings import Timings, learn_timings
-from mnist_core.datasets import Dataset
-from mnist_core.pack import Device
+from mnist_core.backends import Device
+from mnist_core.data import Dataset
 from mnist_core.trial import Trial, trial_id
 
 PackEvent = Event[Pack, int, Written] | Waiting

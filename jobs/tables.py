@@ -5,12 +5,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.schemas import CONFUSION, EPOCH, METRICS, PART, SETTINGS, TRIALS
+from mnist_core.data import DIGITS
 
 # The columns of PART that each table is made from.
 TRIALS_COLUMNS = tuple(field.name for field in PART if field in TRIALS or field.name == "settings")
 METRICS_COLUMNS = ("trial_id", "settings", "epochs")
 CONFUSION_COLUMNS = ("trial_id", "confusion")
-_DIGITS = 10
 
 
 def trials_table(parts: pa.Table) -> pa.Table:
@@ -32,11 +32,11 @@ def metrics_table(parts: pa.Table) -> pa.Table:
 def confusion_table(parts: pa.Table) -> pa.Table:
     """Flatten parts into one row per trial, actual and predicted digit; diverged trials have none."""
     parent, counts = _explode(parts["confusion"])
-    cell = np.arange(len(counts)) % _DIGITS**2
+    cell = np.arange(len(counts)) % DIGITS**2
     columns = {
         "trial_id": parts["trial_id"].take(parent),
-        "actual": pa.array(cell // _DIGITS),
-        "predicted": pa.array(cell % _DIGITS),
+        "actual": pa.array(cell // DIGITS),
+        "predicted": pa.array(cell % DIGITS),
         "count": counts,
     }
     return pa.table(columns).cast(CONFUSION)

@@ -19,9 +19,9 @@ from jobs.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoin
 from jobs.errors import StoreError
 from jobs.schemas import PART
 from jobs.store import Store, write_part, write_weights
-from mnist_core.datasets import Dataset
+from mnist_core.backends import Device
+from mnist_core.data import Dataset
 from mnist_core.errors import OutOfDeviceMemory
-from mnist_core.pack import Device
 from mnist_core.training import EpochRecord, Snapshot, TrialResult, train
 from mnist_core.trial import NUMERICS_VERSION, Trial, trial_id
 
@@ -133,7 +133,7 @@ def _capped_threads(trial: Trial) -> Iterator[None]:
     """Hold BLAS and torch to the trial's threads, whatever OMP_NUM_THREADS says; sums then agree wherever it runs."""
     torch_cap: AbstractContextManager[None] = nullcontext()
     if trial.model == "cnn":
-        from mnist_core.cnn import torch_threads
+        from mnist_core.models.cnn import torch_threads
 
         torch_cap = torch_threads(trial.cpus_per_trial)
     with _thread_pools(trial.model).limit(limits=trial.cpus_per_trial), torch_cap:

@@ -32,8 +32,7 @@ from jobs.retries import Retried
 from jobs.submit import JobEvent, Plan
 from jobs.summary import CONFIGURATION, summary_cells
 from jobs.task import Pack, Written
-from mnist_core.datasets import fetch_mnist
-from mnist_core.download import MIRRORS
+from mnist_core.data import MIRRORS, fetch_mnist
 from mnist_core.trial import Trial
 
 _MOST_LINES = 8  # running trials shown at once

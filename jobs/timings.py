@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mnist_core.backends import Device
 from mnist_core.cost import guess_seconds
-from mnist_core.pack import Device
 from mnist_core.trial import Trial
 
 # What decides how long an epoch takes.

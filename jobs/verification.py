@@ -20,7 +20,7 @@ from jobs.report import report_files
 from jobs.store import Parts, Store, read_parts, weights_path
 from jobs.sweeping import leftovers
 from jobs.task import Pack, Shared, run_pack, versions
-from mnist_core.datasets import Dataset
+from mnist_core.data import Dataset
 from mnist_core.trial import Trial, trial_id
 
 # What tells of a run and not of its numbers.

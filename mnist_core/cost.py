@@ -1,6 +1,6 @@
 """What a trial costs in arithmetic, counted from its shapes."""
 
-from mnist_core.mlp import DIGITS, PIXELS
+from mnist_core.data import DIGITS, PIXELS
 from mnist_core.trial import Model, Trial
 
 # Multiplications of the CNN for one image, forward: positions x inputs x outputs of each layer.

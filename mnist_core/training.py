@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_core.datasets import Dataset
-from mnist_core.pack import Device, Evaluation, Networks, Orders, PackData, distinct_seeds
+from mnist_core.backends import Device, Evaluation, Networks, Orders, PackData, distinct_seeds, make_networks
+from mnist_core.data import Dataset
 from mnist_core.seeds import generator, subset_index
 from mnist_core.trial import Trial
 
@@ -78,24 +78,6 @@ def train(
     size = len(dataset.train.labels)
     index = {seed: subset_index(size, trials[0].subset_size, seed) for seed in distinct_seeds(trials)}
     return Training(trials, lambda: make_networks(trials, PackData(dataset, index), device), snapshots)
-
-
-def make_networks(trials: Sequence[Trial], data: PackData, device: Device = "cpu") -> Networks:
-    """Make a pack's networks with their initial weights."""
-    # torch takes over a second to import: only trials that need it pay.
-    if device == "cuda":
-        import torch
-
-        from mnist_core.stacked import StackedPack
-
-        return StackedPack(trials, data, torch.device(device))
-    if trials[0].model == "mlp":
-        from mnist_core.mlp_pack import MLPPack
-
-        return MLPPack(trials, data)
-    from mnist_core.cnn_pack import CNNPack
-
-    return CNNPack(trials, data)
 
 
 class Training:

@@ -12,7 +12,7 @@ from idx_files import write_idx_folder
 
 from cluster.in_process import map_in_process
 from cluster.port import Map
-from mnist_core.datasets import Dataset, load_dataset
+from mnist_core.data.datasets import Dataset, load_dataset
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from jobs.jobfile import Job
 from jobs.store import open_store
 from jobs.submit import JobEvent, make_plan, open_job, run_job
 from jobs.task import Pack, Shared, Written
-from mnist_core.datasets import load_dataset
+from mnist_core.data.datasets import load_dataset
 
 GRID = """
 name: tiny

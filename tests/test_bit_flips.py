@@ -19,7 +19,7 @@ from jobs.checkpoints import read_checkpoint, write_checkpoint
 from jobs.errors import StoreError
 from jobs.jobfile import Job, find_job, read_jobs
 from jobs.store import Store, read_parts, read_weights
-from mnist_core.datasets import load_dataset
+from mnist_core.data.datasets import load_dataset
 from mnist_core.training import Snapshot, train
 
 FLIPS = int(os.environ.get("MNISTJOBS_FLIPS", "2000"))

@@ -11,10 +11,10 @@ from numpy.testing import assert_array_equal
 
 from jobs.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
 from jobs.store import Store
-from mnist_core.datasets import Dataset
-from mnist_core.pack import PackData
+from mnist_core.backends.interface import PackData
+from mnist_core.backends.stacked import StackedPack
+from mnist_core.data.datasets import Dataset
 from mnist_core.seeds import subset_index
-from mnist_core.stacked import StackedPack
 from mnist_core.training import EpochRecord, Snapshot, Training, TrialResult, train
 from mnist_core.trial import Trial
 

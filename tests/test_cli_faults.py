@@ -10,7 +10,7 @@ import pytest
 from command_line import GRID, run, write_grid
 
 from jobs.cli import BAD_INPUT
-from mnist_core.datasets import find_mnist
+from mnist_core.data.datasets import find_mnist
 
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody listens there
 IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"

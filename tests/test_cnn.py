@@ -6,7 +6,7 @@ import torch
 from report_network import ReportNetwork
 from torch.nn import functional as F
 
-from mnist_core.cnn import CNN, build_network, torch_threads
+from mnist_core.models.cnn import CNN, build_network, torch_threads
 from mnist_core.trial import Trial
 
 LAYOUT_TOLERANCE = 1e-5  # float32, other order of sums

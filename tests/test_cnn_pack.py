@@ -11,12 +11,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from report_network import ReportNetwork
 from torch.nn import functional as F
 
-from mnist_core.cnn import build_network
-from mnist_core.cnn_pack import SLICE, CNNPack
-from mnist_core.cnn_step import Activations, FastCNN
-from mnist_core.datasets import Dataset
-from mnist_core.mlp import cross_entropy
-from mnist_core.pack import Evaluation, PackData
+from mnist_core.backends.cnn_cpu import SLICE, CNNPack
+from mnist_core.backends.cnn_step import Activations, FastCNN
+from mnist_core.backends.interface import Evaluation, PackData
+from mnist_core.data.datasets import Dataset
+from mnist_core.models.cnn import build_network
+from mnist_core.models.mlp import cross_entropy
 from mnist_core.seeds import subset_index
 from mnist_core.trial import Trial
 
@@ -235,7 +235,7 @@ def test_a_trial_does_not_wait_for_torchs_compiler() -> None:
 
 TRAIN_SCRIPT = """
 import sys
-from mnist_core.datasets import load_dataset
+from mnist_core.data.datasets import load_dataset
 from mnist_core.training import TrialResult, train
 from mnist_core.trial import Trial
 

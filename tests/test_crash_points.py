@@ -25,7 +25,7 @@ from jobs.compaction import Sizes, compact
 from jobs.jobfile import Job, find_job, job_folder, read_jobs
 from jobs.report import write_report
 from jobs.store import Store, read_parts, stored_ids
-from mnist_core.datasets import load_dataset
+from mnist_core.data.datasets import load_dataset
 from mnist_core.training import Snapshot, train
 from mnist_core.trial import Trial
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from idx_files import idx_bytes, idx_contents, write_idx_folder
 
-from mnist_core import datasets
-from mnist_core.datasets import (
+import mnist_core
+from mnist_core.data.datasets import (
     MNIST_SHA256,
     NAMED_DATASETS,
     Dataset,
@@ -172,7 +172,7 @@ def test_the_constants_of_digits_are_those_of_its_data() -> None:
 
 def test_named_datasets_are_described_without_importing_scikit_learn_or_torch() -> None:
     code = (
-        "import sys; from mnist_core.datasets import inspect_dataset as i; i('mnist'), i('digits');"
+        "import sys; from mnist_core.data.datasets import inspect_dataset as i; i('mnist'), i('digits');"
         "sys.exit(bool({'sklearn', 'scipy', 'torch'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -238,9 +238,10 @@ def test_an_installed_package_does_not_take_its_surroundings_for_a_checkout(tmp_
 
 def message_when_installed(tmp_path: Path, call: str, **environ: Path) -> str:
     """Run a call with the package copied out of this checkout, which may hold MNIST; tell its DataError."""
-    shutil.copytree(Path(datasets.__file__).parent, tmp_path / "site" / "mnist_core")
+    shutil.copytree(Path(mnist_core.__file__).parent, tmp_path / "site" / "mnist_core")
     code = (
-        "from mnist_core import datasets, errors\n"
+        "from mnist_core import errors\n"
+        "from mnist_core.data import datasets\n"
         f"try: datasets.{call}\n"
         "except errors.DataError as error: print(type(error).__name__, error)"
     )

@@ -12,7 +12,7 @@ from typer.main import get_command
 import jobs
 from jobs.cli import app
 from jobs.grid import parse_grid
-from mnist_core.datasets import NAMED_DATASETS
+from mnist_core.data.datasets import NAMED_DATASETS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("data/*.md"), *ROOT.glob("docs/*.md")])

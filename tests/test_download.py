@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from idx_files import idx_contents
 
-from mnist_core.download import download
+from mnist_core.data.download import download
 from mnist_core.errors import DownloadError
 
 CONTENTS = idx_contents(train_count=200)
@@ -232,7 +232,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, good: Mirror) -
 def test_processes_that_download_at_once_fetch_each_file_once(tmp_path: Path, good: Mirror) -> None:
     code = (
         "import json, pathlib, sys\n"
-        "from mnist_core.download import download\n"
+        "from mnist_core.data.download import download\n"
         "print('ready', flush=True), sys.stdin.readline()\n"
         "download(json.loads(sys.argv[1]), pathlib.Path(sys.argv[2]), mirrors=[sys.argv[3]])"
     )

@@ -9,7 +9,7 @@ from idx_files import write_idx_folder
 
 from jobs.grid import STARTER_GRID, Grid, grid_schema, load_grid, parse_grid
 from jobs.gridfile import parse_yaml
-from mnist_core.datasets import DatasetInfo, inspect_dataset
+from mnist_core.data.datasets import DatasetInfo, inspect_dataset
 from mnist_core.trial import Model, Trial
 
 GRIDS = Path(__file__).parent.parent / "data" / "grids"

@@ -15,7 +15,7 @@ from jobs.holdings import read_holdings, stale_trials
 from jobs.store import Store, read_parts, write_part
 from jobs.submit import Plan
 from mnist_core import trial as trial_module
-from mnist_core.datasets import Dataset, DatasetInfo
+from mnist_core.data.datasets import Dataset, DatasetInfo
 
 CHANGED = "dataset {} has changed"
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from idx_files import idx_contents
 
 from jobs.grid import parse_grid
+from mnist_core.data.idx import read_idx
 from mnist_core.errors import DataError
-from mnist_core.idx import read_idx
 
 # IDX files
 

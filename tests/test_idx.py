@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from idx_files import idx_bytes
 
+from mnist_core.data.idx import read_idx, read_idx_and_digest
 from mnist_core.errors import DataError
-from mnist_core.idx import read_idx, read_idx_and_digest
 
 IMAGES = np.arange(2 * 784, dtype=np.uint32).astype(np.uint8).reshape(2, 28, 28)
 LABELS = np.array([7, 0, 9], np.uint8)

@@ -12,7 +12,7 @@ from jobs.errors import InputError, StoreError
 from jobs.jobfile import Job, create_job, find_job, job_folder, read_jobs, write_job
 from jobs.processes import this_process
 from jobs.store import Store, open_store
-from mnist_core.datasets import NAMED_DATASETS
+from mnist_core.data.datasets import NAMED_DATASETS
 
 FAILURE = {"trial_id": "0" * 32, "kind": "raised", "message": "", "traceback": ""}
 CONTENT = {"status": "running", "grid": "", "trial_ids": [], "failures": [], "dataset": asdict(NAMED_DATASETS["mnist"])}

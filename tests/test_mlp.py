@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mnist_core.mlp import MLP, cross_entropy, log_sum_exp, sigmoid, softmax
+from mnist_core.models.mlp import MLP, cross_entropy, log_sum_exp, sigmoid, softmax
 from mnist_core.trial import Trial
 
 CENTRAL_DIFFERENCE_TOLERANCE = 1e-7  # of the largest gradient; step 1e-5 in float64 leaves about 1e-9

@@ -1,4 +1,4 @@
-"""The fast way to train MLPs against the plain one of `mnist_core.mlp`, and that a trial's bits are its own."""
+"""The fast way to train MLPs against the plain one of `mnist_core.models.mlp`, and that a trial's bits are its own."""
 
 import hashlib
 import subprocess
@@ -13,11 +13,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from mnist_core.datasets import Dataset, Split
-from mnist_core.mlp import MLP, cross_entropy
-from mnist_core.mlp_pack import MLPPack
-from mnist_core.pack import Evaluation, Images, PackData, batches, distinct_seeds
-from mnist_core.reach import BLOCK, Batches, ReachedImages, pixel_order
+from mnist_core.backends.interface import Evaluation, Images, PackData, batches, distinct_seeds
+from mnist_core.backends.mlp_numpy import MLPPack
+from mnist_core.backends.nonzero_prefix import BLOCK, Batches, ReachedImages, pixel_order
+from mnist_core.data.datasets import Dataset, Split
+from mnist_core.models.mlp import MLP, cross_entropy
 from mnist_core.seeds import generator, subset_index
 from mnist_core.trial import Trial
 
@@ -28,7 +28,7 @@ TRAIN_AND_HASH = """
 import sys
 sys.path.insert(0, {tests!r})
 from test_mlp_pack import digest_of_a_trial
-from mnist_core.datasets import load_dataset
+from mnist_core.data.datasets import load_dataset
 sys.stdout.write(digest_of_a_trial(load_dataset({folder!r})))
 """
 

@@ -13,13 +13,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch.nn import functional as F
 
 from cluster.failures import Failure
-from mnist_core.cnn import CNN
-from mnist_core.datasets import Dataset
+from mnist_core.backends.interface import PackData
+from mnist_core.backends.stacked import StackedPack
+from mnist_core.backends.stacked_models import StackedCNN, product_in
+from mnist_core.data.datasets import Dataset
 from mnist_core.errors import OutOfDeviceMemory
-from mnist_core.pack import PackData
+from mnist_core.models.cnn import CNN
 from mnist_core.seeds import generator, subset_index
-from mnist_core.stacked import StackedPack
-from mnist_core.stacked_models import StackedCNN, product_in
 from mnist_core.training import EpochRecord, Training, TrialResult, train
 from mnist_core.trial import Trial
 
@@ -135,7 +135,7 @@ def test_bfloat16_products_come_near_to_those_of_float32(model: str, digits: Dat
 def test_an_evaluation_longer_than_a_tile_counts_all_of_it(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     trials = [small_trial(epochs=1), small_trial(epochs=1, seed=1)]
     whole = StackedPack(trials, pack_data(trials, digits), torch.device("cpu")).evaluate("train")
-    monkeypatch.setattr("mnist_core.stacked.EVALUATION_IMAGES", 512)
+    monkeypatch.setattr("mnist_core.backends.stacked.EVALUATION_IMAGES", 512)
     tiled = StackedPack(trials, pack_data(trials, digits), torch.device("cpu")).evaluate("train")
     for one, other in zip(whole, tiled, strict=True):
         assert_array_equal(one.confusion, other.confusion)

@@ -31,7 +31,7 @@ from jobs.store import (
     write_part,
     write_weights,
 )
-from mnist_core.datasets import Dataset
+from mnist_core.data.datasets import Dataset
 
 ID, OTHER = "ab" * 16, "cd" * 16
 

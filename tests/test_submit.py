@@ -20,7 +20,7 @@ from cluster.port import Map
 from jobs.errors import InputError
 from jobs.grid import load_grid
 from jobs.task import Pack, Shared, Written, run_pack
-from mnist_core.datasets import Dataset, load_dataset
+from mnist_core.data.datasets import Dataset, load_dataset
 from mnist_core.devices import has_cuda
 
 PATIENCE_S = 240.0  # with what must end, however slow the machine

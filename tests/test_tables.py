@@ -14,7 +14,7 @@ from jobs.tables import (
     metrics_table,
     trials_table,
 )
-from mnist_core.datasets import Dataset
+from mnist_core.data.datasets import Dataset
 from mnist_core.training import TrialResult, train
 from mnist_core.trial import Trial, trial_id
 

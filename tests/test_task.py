@@ -21,10 +21,10 @@ from jobs import task
 from jobs.errors import StoreError
 from jobs.store import Store, read_parts, read_weights, stored_ids
 from jobs.task import Pack, Shared, run_pack, versions
-from mnist_core.cnn import torch_threads
-from mnist_core.datasets import Dataset
+from mnist_core.backends.interface import Device
+from mnist_core.data.datasets import Dataset
 from mnist_core.errors import OutOfDeviceMemory
-from mnist_core.pack import Device
+from mnist_core.models.cnn import torch_threads
 from mnist_core.training import EpochRecord, Snapshot, TrialResult, train
 from mnist_core.trial import NUMERICS_VERSION, Trial, trial_id
 

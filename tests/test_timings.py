@@ -9,9 +9,9 @@ import jobs
 from jobs.holdings import read_holdings
 from jobs.store import Store, write_part
 from jobs.timings import Timings, learn_timings
+from mnist_core.backends.interface import Device
 from mnist_core.cost import guess_seconds
-from mnist_core.datasets import Dataset
-from mnist_core.pack import Device
+from mnist_core.data.datasets import Dataset
 from mnist_core.trial import Trial
 
 SMALL, LARGE = tiny_trial(0), tiny_trial(0, subset_size=40)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mnist_core.datasets import Dataset
-from mnist_core.mlp import MLP, cross_entropy
-from mnist_core.pack import Evaluation, Images
+from mnist_core.backends.interface import Evaluation, Images
+from mnist_core.data.datasets import Dataset
+from mnist_core.models.mlp import MLP, cross_entropy
 from mnist_core.seeds import generator, subset_index
 from mnist_core.training import EpochRecord, TrialResult, _has_diverged, _Run, train
 from mnist_core.trial import Trial

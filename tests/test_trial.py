@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mnist_core import trial as trial_module
-from mnist_core.datasets import Dataset
+from mnist_core.data.datasets import Dataset
 from mnist_core.training import TrialResult, train
 from mnist_core.trial import NUMERICS_VERSION, Trial, trial_id, unused_settings
 

@@ -13,7 +13,7 @@ from jobs.jobfile import Job, job_folder
 from jobs.report import write_report
 from jobs.store import Store, read_parts, write_part
 from jobs.verification import verify_job
-from mnist_core.datasets import Dataset, load_dataset
+from mnist_core.data.datasets import Dataset, load_dataset
 
 Study = tuple[Store, Job, Dataset]
 

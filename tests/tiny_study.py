@@ -11,7 +11,7 @@ from cluster.port import Done
 from jobs.jobfile import Job
 from jobs.store import Store, read_parts
 from jobs.task import Pack, Shared, Written, run_pack
-from mnist_core.datasets import Dataset
+from mnist_core.data.datasets import Dataset
 from mnist_core.trial import Trial, trial_id
 
 DIVERGING = 1e38  # a learning rate after whose first step the loss is not a number

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnist_core.cnn import initial_network, weights_of
-from mnist_core.datasets import Split
+from mnist_core.backends.interface import Evaluation, Orders, PackData, SplitName
+from mnist_core.backends.stacked_models import StackedCNN, StackedMLP, StackedModel, product_in
+from mnist_core.data import DIGITS, Split
 from mnist_core.errors import OutOfDeviceMemory
-from mnist_core.mlp import DIGITS, MLP
-from mnist_core.pack import Evaluation, Orders, PackData, SplitName
+from mnist_core.models.cnn import initial_network, weights_of
+from mnist_core.models.mlp import MLP
 from mnist_core.seeds import generator
-from mnist_core.stacked_models import StackedCNN, StackedMLP, StackedModel, product_in
 from mnist_core.trial import Trial
 
 # Images that an evaluation holds at once, over all networks: enough to fill the device, and a bound on its memory.
@@ -34,7 +34,7 @@ _NO_MEMORY = re.compile("out of memory|ALLOC_FAILED")  # said by the driver, by 
 
 
 class StackedPack:
-    """Train a pack on a torch device; answers to `mnist_core.pack.Networks`.
+    """Train a pack on a torch device; answers to `mnist_core.backends.interface.Networks`.
 
     Every method raises OutOfDeviceMemory where the pack does not fit.
     """

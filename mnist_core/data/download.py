@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from mnist_core.data.idx import read_idx_and_digest
 from mnist_core.errors import DataError, DownloadError
-from mnist_core.idx import read_idx_and_digest
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

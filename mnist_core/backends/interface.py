@@ -11,8 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_core.datasets import Dataset, Split
-from mnist_core.mlp import DIGITS
+from mnist_core.data import DIGITS, Dataset, Split
 from mnist_core.trial import Trial
 
 Device = Literal["cpu", "cuda"]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_core.datasets import Split
+from mnist_core.data import Split
 
 # Place 0 of every image: a pixel that is always white, so that its weight is the bias of whatever stands beside it.
 WHITE = 255

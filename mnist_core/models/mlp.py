@@ -10,11 +10,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_core.data import DIGITS, PIXELS
 from mnist_core.trial import Trial
 
 Floats = NDArray[np.floating[Any]]
-PIXELS = 784
-DIGITS = 10
 
 
 class MLP:

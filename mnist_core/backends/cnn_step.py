@@ -1,6 +1,6 @@
 """The CNN's forward and backward pass written out: what autograd does for `CNN`, at the cost of its arithmetic.
 
-The images are the innermost dimension throughout; `mnist_core.cnn_layers` says what that gives the convolutions.
+The images are the innermost dimension throughout; `backends.cnn_layers` says what that gives the convolutions.
 
 Letters: S images, K 10 digits.
 """
@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mnist_core.cnn import initial_network, weights_of
-from mnist_core.cnn_layers import CONV1, CONV2, PooledConvolution, backward_of_relu
-from mnist_core.mlp import DIGITS
+from mnist_core.backends.cnn_layers import CONV1, CONV2, PooledConvolution, backward_of_relu
+from mnist_core.data import DIGITS
+from mnist_core.models.cnn import initial_network, weights_of
 from mnist_core.trial import Trial
 
 _WIDTH = 28

@@ -7,16 +7,20 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from mnist_core.download import MIRRORS, Progress, download
+from mnist_core.data.download import MIRRORS, Progress, download
+from mnist_core.data.idx import SIDE, UInt8Array, read_idx_and_digest
 from mnist_core.errors import DataError, DownloadError
-from mnist_core.idx import SIDE, UInt8Array, read_idx_and_digest
 
+DIGITS = 10
+PIXELS = SIDE * SIDE
+_PACKAGE = Path(str(files("mnist_core")))
 # name -> sha256 of MNIST's decompressed bytes. The names are those of the four files of any dataset folder.
 MNIST_SHA256: Mapping[str, str] = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -130,7 +134,7 @@ def find_mnist() -> Path | None:
     return None
 
 
-def mnist_folders(environ: Mapping[str, str], package: Path = Path(__file__).parent) -> list[Path]:
+def mnist_folders(environ: Mapping[str, str], package: Path = _PACKAGE) -> list[Path]:
     """List where MNIST may lie, in search order: $MNISTJOBS_DATA_DIR, the checkout, the user's cache."""
     chosen = environ.get("MNISTJOBS_DATA_DIR")
     checkout = package.resolve().parent

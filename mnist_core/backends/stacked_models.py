@@ -38,7 +38,7 @@ def product_in(precision: Precision) -> Product:
 
 
 class StackedMLP:
-    """The equations of `mnist_core.mlp.MLP`, with one dimension more."""
+    """The equations of `mnist_core.models.mlp.MLP`, with one dimension more."""
 
     def logits(self, parameters: Parameters, images: Tensor, product: Product) -> Tensor:
         """Return the logits (E, B, K)."""
@@ -63,7 +63,7 @@ class StackedMLP:
 
 
 class StackedCNN:
-    """The network of `mnist_core.cnn.build_network`, its convolutions written as matrix products.
+    """The network of `mnist_core.models.cnn.build_network`, its convolutions written as matrix products.
 
     A convolution and the pooling after it are one product: the 6x6 patch under a 2x2 pooling window holds the four
     5x5 patches of its phases, so the patches at stride 2 times a weight of four columns per channel, each the 5x5

@@ -19,7 +19,7 @@ from mnist_core.trial import Trial
 class CNN:
     """Train the report's network by stochastic gradient descent; takes and returns NumPy arrays like the MLP.
 
-    This is the form to read. `mnist_core.cnn_step` does the same at the cost of its arithmetic and trains the packs.
+    This is the form to read. `backends.cnn_step` does the same at the cost of its arithmetic and trains the packs.
     """
 
     def __init__(self, network: nn.Sequential, *, momentum: float = 0.0) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mnist_core.cnn_step import Activations, FastCNN
-from mnist_core.mlp import DIGITS, cross_entropy
-from mnist_core.pack import Evaluation, Images, Orders, PackData, SplitName, batches, distinct_seeds
+from mnist_core.backends.cnn_step import Activations, FastCNN
+from mnist_core.backends.interface import Evaluation, Images, Orders, PackData, SplitName, batches, distinct_seeds
+from mnist_core.data import DIGITS
+from mnist_core.models.mlp import cross_entropy
 from mnist_core.seeds import generator
 from mnist_core.trial import Trial
 
@@ -22,7 +23,7 @@ SLICE = 256
 
 
 class CNNPack:
-    """Train CNNs in lock-step; answers to `mnist_core.pack.Networks`."""
+    """Train CNNs in lock-step; answers to `mnist_core.backends.interface.Networks`."""
 
     def __init__(self, trials: Sequence[Trial], data: PackData) -> None:
         self.trials = tuple(trials)

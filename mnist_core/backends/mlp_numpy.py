@@ -1,6 +1,6 @@
-"""A pack of multi-layer perceptrons on the CPU: what `mnist_core.mlp` tells, in fewer and larger steps.
+"""A pack of multi-layer perceptrons on the CPU: what `mnist_core.models.mlp` tells, in fewer and larger steps.
 
-Letters: B images of a batch, N images of a set, D 784 pixels, P = 1 + D places of `mnist_core.reach`, H hidden units,
+Letters: B images of a batch, N images of a set, D 784 pixels, P = 1 + D places of `backends.nonzero_prefix`, H hidden units,
 K 10 digits.
 """
 
@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_core.mlp import DIGITS, MLP, PIXELS
-from mnist_core.pack import Evaluation, Orders, PackData, SplitName, distinct_seeds
-from mnist_core.reach import WHITE, Batch, Batches, ReachedImages, pixel_order
+from mnist_core.backends.interface import Evaluation, Orders, PackData, SplitName, distinct_seeds
+from mnist_core.backends.nonzero_prefix import WHITE, Batch, Batches, ReachedImages, pixel_order
+from mnist_core.data import DIGITS, PIXELS
+from mnist_core.models.mlp import MLP
 from mnist_core.seeds import generator
 from mnist_core.trial import Trial
 
@@ -23,7 +24,7 @@ ONE_PIXEL = np.float32(1 / WHITE)
 
 
 class MLPPack:
-    """Train MLPs in lock-step; answers to `mnist_core.pack.Networks`.
+    """Train MLPs in lock-step; answers to `mnist_core.backends.interface.Networks`.
 
     What is done for one trial does not depend on the others but for the gathering of batches, which trials of one
     seed share: stacking the trials' products would change their last bits with the size of the pack.
