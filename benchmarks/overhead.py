@@ -22,8 +22,8 @@ from statistics import median
 from measure import Times, one_thread, print_machine
 
 import jobs
-from cluster.on_ray import ray_place
-from cluster.port import Place
+from cluster.interface import Place
+from cluster.ray_session import ray_place
 from jobs.grid import load_grid
 from jobs.submit import open_job, run_job
 from mnist_core.data import Dataset, load_dataset

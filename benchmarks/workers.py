@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from measure import interleaved, print_machine
 
 import jobs
-from cluster.on_ray import ray_place
-from cluster.port import Place
-from cluster.ray_map import Needs, bounded_map
+from cluster.interface import Place
+from cluster.ray_executor import Needs, bounded_map
+from cluster.ray_session import ray_place
 from jobs.submit import open_job, run_job
 from mnist_core.data import load_dataset
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Generator, Iterable
 
 from cluster.failures import Failure
-from cluster.port import Done, Event, Failed, Item, Patience, Progress, Result, Shared, Task, Value, without_end
+from cluster.interface import Done, Event, Failed, Item, Patience, Progress, Result, Shared, Task, Value, without_end
 
 _MOMENT_S = 0.05
 
@@ -15,7 +15,7 @@ def map_in_process(
     shared: Shared,
     patience: Patience[Item] = without_end,  # which it cannot lose: a task that hangs here hangs the map
 ) -> Generator[Event[Item, Value, Result], None, None]:
-    """Apply the task to each item in order; answers to `cluster.port.Map`."""
+    """Apply the task to each item in order; answers to `cluster.interface.Map`."""
     for item in items:
         if item is None:
             time.sleep(_MOMENT_S)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 
 from cluster.in_process import map_in_process
-from cluster.port import ClusterError, Device, Place
+from cluster.interface import ClusterError, Device, Place
 from jobs.compaction import Compaction, compact
 from jobs.errors import InputError
 from jobs.grid import Grid, load_grid
@@ -100,7 +100,7 @@ def _place(grid: Grid, address: str | None, workers: int | None, in_process: boo
     if in_process:
         yield Place(map_in_process, device=_device_here(resources.device))
         return
-    from cluster.on_ray import TaskNeeds, ray_place  # half a second to import: only where trials run on Ray
+    from cluster.ray_session import TaskNeeds, ray_place  # half a second to import: only where trials run on Ray
 
     device = _device_here(resources.device) if address == "local" else resources.device
     needs = TaskNeeds(resources.cpus_per_trial, device, resources.gpus_per_task)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from cluster.port import ClusterError
+from cluster.interface import ClusterError
 from jobs.cli_data import data_app
 from jobs.cli_output import say, say_each_warning_once, say_first
 from jobs.errors import InputError, MnistjobsError

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from cluster.leftovers import end_own
+from cluster.ray_processes import end_own
 from jobs.cli_output import say
 
 INTERRUPTED = 130  # the exit code, as shells count it: 128 + SIGINT

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.failures import Failure
-from cluster.port import Done, Event, Failed, Place, Waiting
+from cluster.interface import Done, Event, Failed, Place, Waiting
 from jobs.checkpoints import checkpointed
 from jobs.errors import InputError, StoreError
 from jobs.grid import Grid

@@ -24,8 +24,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from cluster.port import Done, Failed, Waiting
-from cluster.port import Progress as Advance
+from cluster.interface import Done, Failed, Waiting
+from cluster.interface import Progress as Advance
 from jobs.inert import make_inert
 from jobs.jobfile import Job
 from jobs.retries import Retried

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from cluster.in_process import map_in_process
-from cluster.port import Failed
+from cluster.interface import Failed
 from jobs.errors import DamagedPartWarning
 from jobs.files import read_file
 from jobs.jobfile import Job, job_folder

@@ -11,7 +11,7 @@ import pytest
 from idx_files import write_idx_folder
 
 from cluster.in_process import map_in_process
-from cluster.port import Map
+from cluster.interface import Map
 from mnist_core.data.datasets import Dataset, load_dataset
 
 
@@ -31,7 +31,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="session")
 def ray_of_two() -> Iterator[Map]:
     """One local Ray with two workers for the whole test run: it takes seconds to start."""
-    from cluster.on_ray import ray_place
+    from cluster.ray_session import ray_place
 
     os.environ.pop("RAY_ADDRESS", None)
     with ray_place(workers=2) as place:

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from typing import Any
 
-from cluster.port import Done, Event, Failed, Map, Progress, Waiting
+from cluster.interface import Done, Event, Failed, Map, Progress, Waiting
 
 # The tasks are defined inside functions: Ray's workers cannot import a test file.
 

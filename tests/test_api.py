@@ -8,7 +8,7 @@ from command_line import write_grid
 from idx_files import write_idx_folder
 
 import jobs
-from cluster.port import Done
+from cluster.interface import Done
 from jobs.errors import InputError
 from jobs.schemas import CONFUSION, METRICS, TRIALS
 from jobs.submit import JobEvent

@@ -14,8 +14,8 @@ import contracts
 import numpy as np
 import pytest
 
-from cluster.on_ray import ray_place
-from cluster.port import ClusterError, Map
+from cluster.interface import ClusterError, Map
+from cluster.ray_session import ray_place
 
 CONTRACT = [
     contracts.check_results_and_progress,
@@ -111,8 +111,8 @@ def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
 
 
 NO_GPU_SCRIPT = """
-from cluster.on_ray import TaskNeeds, ray_place
-from cluster.port import ClusterError
+from cluster.ray_session import TaskNeeds, ray_place
+from cluster.interface import ClusterError
 
 for device in ("auto", "cuda"):
     try:
@@ -123,8 +123,8 @@ for device in ("auto", "cuda"):
 """
 CLUSTER_SCRIPT = """
 import sys, tempfile
-from cluster.on_ray import TaskNeeds, ray_place
-from cluster.port import ClusterError, Done
+from cluster.ray_session import TaskNeeds, ray_place
+from cluster.interface import ClusterError, Done
 
 def results(place, task, items, shared=None):
     return [event.result for event in place.map(task, items, shared) if isinstance(event, Done)]
@@ -238,7 +238,7 @@ def test_where_a_node_has_several_gpus_no_worker_gets_one_after_another(
 
 BUSY_SCRIPT = """
 import sys, time
-from cluster.on_ray import TaskNeeds, ray_place
+from cluster.ray_session import TaskNeeds, ray_place
 
 def stay(item, shared):
     yield "there"
@@ -275,7 +275,7 @@ def test_a_cluster_whose_cpus_are_all_taken_is_waited_for_and_said_to_be(
 @pytest.mark.ray
 def test_a_ray_that_was_started_here_leaves_no_files_at_a_normal_end(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text("from cluster.on_ray import ray_place\nwith ray_place(workers=1): pass\n")
+    script.write_text("from cluster.ray_session import ray_place\nwith ray_place(workers=1): pass\n")
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # pytest's are too long for Ray's sockets
         environment = {**os.environ, "RAY_TMPDIR": folder}
         done = subprocess.run([sys.executable, str(script)], env=environment, stderr=subprocess.PIPE, timeout=120)

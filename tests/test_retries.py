@@ -16,7 +16,7 @@ from tiny_study import tiny_trial
 import jobs
 from cluster.failures import Failure, Kind
 from cluster.in_process import map_in_process
-from cluster.port import Failed, Map
+from cluster.interface import Failed, Map
 from jobs.retries import Queue, Retried, next_attempts, wait_s
 from jobs.submit import JobEvent
 from jobs.task import Pack, Shared, Written

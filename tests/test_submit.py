@@ -16,7 +16,7 @@ from failing_tasks import FEWER, GRID, PackTask, submit_with, write_grid
 
 import jobs
 from cluster.in_process import map_in_process
-from cluster.port import Map
+from cluster.interface import Map
 from jobs.errors import InputError
 from jobs.grid import load_grid
 from jobs.task import Pack, Shared, Written, run_pack

@@ -20,8 +20,8 @@ from rich.console import Console
 from study_tables import REQUESTED, settings
 
 from cluster.failures import Failure
-from cluster.port import Done
-from cluster.port import Progress as Advance
+from cluster.interface import Done
+from cluster.interface import Progress as Advance
 from jobs.grid import load_grid
 from jobs.plan_view import cpu_places, plan_line
 from jobs.retries import Retried, next_attempts

@@ -7,7 +7,7 @@ from idx_files import write_idx_folder
 
 import jobs
 from cluster.in_process import map_in_process
-from cluster.port import Done
+from cluster.interface import Done
 from jobs.jobfile import Job
 from jobs.store import Store, read_parts
 from jobs.task import Pack, Shared, Written, run_pack

@@ -10,15 +10,15 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cluster.authentication import protect_token, use_token
-from cluster.leftovers import end_orphans, end_own, marked
-from cluster.port import ClusterError, Device, Place
+from cluster.interface import ClusterError, Device, Place
+from cluster.ray_processes import end_orphans, end_own, marked
+from cluster.ray_token import protect_token, use_token
 
 use_token()
 
 import ray  # noqa: E402 - reads the mode of authentication as it is imported
 
-from cluster.ray_map import Needs, bounded_map  # noqa: E402
+from cluster.ray_executor import Needs, bounded_map  # noqa: E402
 
 _ADDRESSES = "HOST:PORT of a running cluster, auto for the one on this machine, or none to start one"
 _TOKEN = "a cluster with token authentication wants its token in RAY_AUTH_TOKEN or in ~/.ray/auth_token"

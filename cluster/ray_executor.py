@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.failures import Failure
-from cluster.port import (
+from cluster.interface import (
     ClusterError,
     Done,
     Event,
@@ -31,7 +31,7 @@ from cluster.port import (
     Waiting,
     without_end,
 )
-from cluster.ray_failures import failure_of, kernel_kills
+from cluster.ray_errors import failure_of, kernel_kills
 
 _TICK_S = 1.0  # ray.wait must have a timeout: without one it comes back empty-handed after 10^6 seconds
 _MOMENT_S = 0.05
