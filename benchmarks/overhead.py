@@ -24,7 +24,7 @@ from measure import Times, one_thread, print_machine
 import jobs
 from cluster.interface import Place
 from cluster.ray_session import ray_place
-from jobs.grid import load_grid
+from jobs.grid.grid import load_grid
 from jobs.submit import open_job, run_job
 from mnist_core.data import Dataset, load_dataset
 from mnist_core.training import TrialResult, train

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from measure import print_machine
 from numpy.typing import NDArray
 
-from jobs.grid import load_grid
+from jobs.grid.grid import load_grid
 from jobs.schemas import EPOCH, PART, SETTINGS
 from jobs.store import open_store, write_part
 from jobs.submit import Plan, close_job, make_plan, open_job

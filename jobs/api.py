@@ -16,7 +16,7 @@ from cluster.in_process import map_in_process
 from cluster.interface import ClusterError, Device, Place
 from jobs.compaction import Compaction, compact
 from jobs.errors import InputError
-from jobs.grid import Grid, load_grid
+from jobs.grid.grid import Grid, load_grid
 from jobs.jobfile import Job, find_job, read_jobs
 from jobs.quarantine import set_aside
 from jobs.results import SUMMARY_COLUMNS, summarize_job

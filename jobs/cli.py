@@ -98,7 +98,7 @@ def init(
 
     Example: mnistjobs init grid.yaml
     """
-    from jobs.grid import STARTER_GRID
+    from jobs.grid.grid import STARTER_GRID
 
     try:
         with path.open("x", encoding="utf-8") as file:
@@ -272,7 +272,7 @@ def schema() -> None:
 
     Example: mnistjobs schema > grid.schema.json
     """
-    from jobs.grid import grid_schema
+    from jobs.grid.grid import grid_schema
 
     say(json.dumps(grid_schema(), indent=2))
 

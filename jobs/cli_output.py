@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.inert import make_inert
+from jobs.escape import make_inert
 
 _MOST_LINES = 100
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import matplotlib.style
 from matplotlib.figure import Figure
 
-from jobs.inert import make_inert
+from jobs.escape import make_inert
 
 # Okabe and Ito's colours, without the two that are faint on white (https://jfly.uni-koeln.de/color/).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.inert import make_inert
+from jobs.escape import make_inert
 from jobs.schemas import PART, SETTINGS
 from jobs.store import Store, scan_parts
 from mnist_core.data import DatasetInfo

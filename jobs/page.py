@@ -11,7 +11,7 @@ import jinja2
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.inert import make_inert
+from jobs.escape import make_inert
 from jobs.pictures import Picture
 from jobs.summary import TEXT_HEADERS, summary_cells
 

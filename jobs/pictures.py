@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jobs.curves import Line, Panel, learning_curve, training_curves
-from jobs.inert import make_inert
+from jobs.escape import make_inert
 from jobs.matrices import confusion_picture, weight_sheet
 from jobs.summary import CONFIGURATION, configuration_key, setting_text, varying_settings
 from mnist_core.data import DIGITS

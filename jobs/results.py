@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.errors import InputError, StoreError
-from jobs.grid import parse_grid
+from jobs.grid.grid import parse_grid
 from jobs.jobfile import Job
 from jobs.schemas import SETTINGS
 from jobs.store import Parts

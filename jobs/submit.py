@@ -18,7 +18,7 @@ from cluster.failures import Failure
 from cluster.interface import Done, Event, Failed, Place, Waiting
 from jobs.checkpoints import checkpointed
 from jobs.errors import InputError, StoreError
-from jobs.grid import Grid
+from jobs.grid.grid import Grid
 from jobs.holdings import read_holdings, stale_trials
 from jobs.jobfile import Job, check_job_is_there, create_job, write_job
 from jobs.packs import make_packs

@@ -26,7 +26,7 @@ from rich.text import Text
 
 from cluster.interface import Done, Failed, Waiting
 from cluster.interface import Progress as Advance
-from jobs.inert import make_inert
+from jobs.escape import make_inert
 from jobs.jobfile import Job
 from jobs.retries import Retried
 from jobs.submit import JobEvent, Plan

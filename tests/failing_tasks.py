@@ -8,7 +8,7 @@ from typing import Any, cast
 from idx_files import write_idx_folder
 
 from cluster.interface import Map, Place, Task
-from jobs.grid import load_grid
+from jobs.grid.grid import load_grid
 from jobs.jobfile import Job
 from jobs.store import open_store
 from jobs.submit import JobEvent, make_plan, open_job, run_job

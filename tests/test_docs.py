@@ -11,7 +11,7 @@ from typer.main import get_command
 
 import jobs
 from jobs.cli import app
-from jobs.grid import parse_grid
+from jobs.grid.grid import parse_grid
 from mnist_core.data.datasets import NAMED_DATASETS
 
 ROOT = Path(__file__).parent.parent

@@ -7,8 +7,8 @@ from typing import Any, get_args
 import pytest
 from idx_files import write_idx_folder
 
-from jobs.grid import STARTER_GRID, Grid, grid_schema, load_grid, parse_grid
-from jobs.gridfile import parse_yaml
+from jobs.grid.grid import STARTER_GRID, Grid, grid_schema, load_grid, parse_grid
+from jobs.grid.yaml_document import parse_yaml
 from mnist_core.data.datasets import DatasetInfo, inspect_dataset
 from mnist_core.trial import Model, Trial
 

@@ -6,7 +6,7 @@ import pytest
 from idx_files import write_idx_folder
 
 from jobs.errors import Fault, InputError
-from jobs.grid import load_grid, parse_grid
+from jobs.grid.grid import load_grid, parse_grid
 
 # Line 1 to 7; what is under test replaces a piece of it, or follows as line 8.
 GRID = """\

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import Fault, InputError
-from jobs.grid import Grid, load_grid, parse_grid
+from jobs.grid.grid import Grid, load_grid, parse_grid
 
 GRID = """\
 name: a

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import Fault, InputError
-from jobs.gridfile import MAX_BYTES, dotted, parse_yaml, read_text, resolve, shown
+from jobs.grid.yaml_document import MAX_BYTES, dotted, parse_yaml, read_text, resolve, shown
 
 ALIAS_BOMB = "a: &a [x, x]\n" + "".join(
     f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)

@@ -36,7 +36,7 @@ import json, os, resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
 from jobs.checkpoints import read_checkpoint
-from jobs.grid import parse_grid
+from jobs.grid.grid import parse_grid
 from jobs.jobfile import read_jobs
 from jobs.store import Store, read_parts, read_weights, stored_ids
 def read():

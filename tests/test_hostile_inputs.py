@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from idx_files import idx_contents
 
-from jobs.grid import parse_grid
+from jobs.grid.grid import parse_grid
 from mnist_core.data.idx import read_idx
 from mnist_core.errors import DataError
 

@@ -18,7 +18,7 @@ import jobs
 from cluster.in_process import map_in_process
 from cluster.interface import Map
 from jobs.errors import InputError
-from jobs.grid import load_grid
+from jobs.grid.grid import load_grid
 from jobs.task import Pack, Shared, Written, run_pack
 from mnist_core.data.datasets import Dataset, load_dataset
 from mnist_core.devices import has_cuda

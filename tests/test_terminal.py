@@ -22,7 +22,7 @@ from study_tables import REQUESTED, settings
 from cluster.failures import Failure
 from cluster.interface import Done
 from cluster.interface import Progress as Advance
-from jobs.grid import load_grid
+from jobs.grid.grid import load_grid
 from jobs.plan_view import cpu_places, plan_line
 from jobs.retries import Retried, next_attempts
 from jobs.schemas import TRIALS

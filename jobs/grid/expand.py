@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from jobs.gridfile import KeyPath, shown
+from jobs.grid.yaml_document import KeyPath, shown
 from mnist_core.trial import Trial, unused_settings
 
 MAX_TRIALS = 1_000_000

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from jobs.errors import Fault
-from jobs.gridfile import Document, KeyPath, resolve, shown
+from jobs.grid.yaml_document import Document, KeyPath, resolve, shown
 
 Schema = dict[str, Any]  # a JSON Schema
 

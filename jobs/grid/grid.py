@@ -22,10 +22,10 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema
 
 from jobs.errors import Fault, InputError
-from jobs.expansion import DEFAULTS, Problem, Recipe, expand
-from jobs.faults import faults_of
-from jobs.gridfile import Document, parse_yaml, read_text, shown
-from jobs.settings import Axes, IncludedTrial, SomeSettings, SomeTraining, TrainSettings, from_word
+from jobs.grid.expand import DEFAULTS, Problem, Recipe, expand
+from jobs.grid.messages import faults_of
+from jobs.grid.settings import Axes, IncludedTrial, SomeSettings, SomeTraining, TrainSettings, from_word
+from jobs.grid.yaml_document import Document, parse_yaml, read_text, shown
 from mnist_core.data import NAMED_DATASETS, DatasetInfo, inspect_dataset
 from mnist_core.errors import DataError
 from mnist_core.trial import Trial
