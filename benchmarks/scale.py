@@ -27,8 +27,8 @@ from measure import print_machine
 from numpy.typing import NDArray
 
 from jobs.grid.grid import load_grid
-from jobs.schemas import EPOCH, PART, SETTINGS
-from jobs.store import open_store, write_part
+from jobs.store.parts import open_store, write_part
+from jobs.store.schemas import EPOCH, PART, SETTINGS
 from jobs.submit import Plan, close_job, make_plan, open_job
 from mnist_core.trial import Trial
 

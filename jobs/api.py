@@ -14,15 +14,15 @@ import pyarrow as pa
 
 from cluster.in_process import map_in_process
 from cluster.interface import ClusterError, Device, Place
-from jobs.compaction import Compaction, compact
 from jobs.errors import InputError
 from jobs.grid.grid import Grid, load_grid
-from jobs.jobfile import Job, find_job, read_jobs
-from jobs.quarantine import set_aside
 from jobs.results import SUMMARY_COLUMNS, summarize_job
-from jobs.store import Parts, Store, open_store, read_parts
+from jobs.store.cleanup import sweep
+from jobs.store.compaction import Compaction, compact
+from jobs.store.job_record import Job, find_job, read_jobs
+from jobs.store.parts import Parts, Store, open_store, read_parts
+from jobs.store.quarantine import set_aside
 from jobs.submit import JobEvent, Plan, check_precision, close_job, make_plan, open_job, run_job
-from jobs.sweeping import sweep
 from jobs.tables import (
     CONFUSION_COLUMNS,
     METRICS_COLUMNS,
@@ -168,17 +168,17 @@ def read_summary(store: StorePath, job: str) -> pa.Table:
 
 
 def read_trials(store: StorePath, job: str) -> pa.Table:
-    """Return one row per stored trial (columns: jobs.schemas.TRIALS)."""
+    """Return one row per stored trial (columns: jobs.store.schemas.TRIALS)."""
     return trials_table(_job_and_parts(store, job, TRIALS_COLUMNS)[1].table)
 
 
 def read_metrics(store: StorePath, job: str) -> pa.Table:
-    """Return one row per stored trial and epoch (columns: jobs.schemas.METRICS)."""
+    """Return one row per stored trial and epoch (columns: jobs.store.schemas.METRICS)."""
     return metrics_table(_job_and_parts(store, job, METRICS_COLUMNS)[1].table)
 
 
 def read_confusion(store: StorePath, job: str) -> pa.Table:
-    """Return one row per finished trial, actual and predicted digit (columns: jobs.schemas.CONFUSION)."""
+    """Return one row per finished trial, actual and predicted digit (columns: jobs.store.schemas.CONFUSION)."""
     return confusion_table(_job_and_parts(store, job, CONFUSION_COLUMNS)[1].table)
 
 

@@ -7,9 +7,9 @@ import pyarrow.compute as pc
 
 from jobs.errors import InputError, StoreError
 from jobs.grid.grid import parse_grid
-from jobs.jobfile import Job
-from jobs.schemas import SETTINGS
-from jobs.store import Parts
+from jobs.store.job_record import Job
+from jobs.store.parts import Parts
+from jobs.store.schemas import SETTINGS
 from jobs.summary import MEASURED, summarize
 from mnist_core.data import DatasetInfo
 from mnist_core.trial import Trial

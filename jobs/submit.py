@@ -16,14 +16,14 @@ from typing import Any
 
 from cluster.failures import Failure
 from cluster.interface import Done, Event, Failed, Place, Waiting
-from jobs.checkpoints import checkpointed
 from jobs.errors import InputError, StoreError
 from jobs.grid.grid import Grid
 from jobs.holdings import read_holdings, stale_trials
-from jobs.jobfile import Job, check_job_is_there, create_job, write_job
 from jobs.packs import make_packs
 from jobs.retries import Queue, Retried
-from jobs.store import Store, is_stored
+from jobs.store.checkpoints import checkpointed
+from jobs.store.job_record import Job, check_job_is_there, create_job, write_job
+from jobs.store.parts import Store, is_stored
 from jobs.task import Pack, Shared, Written, run_pack, versions
 from jobs.timings import Timings, learn_timings
 from mnist_core.backends import Device

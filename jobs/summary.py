@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from jobs.schemas import SETTINGS
+from jobs.store.schemas import SETTINGS
 
 CONFIGURATION = [field for field in SETTINGS if field.name != "seed"]
 

@@ -27,8 +27,8 @@ from rich.text import Text
 from cluster.interface import Done, Failed, Waiting
 from cluster.interface import Progress as Advance
 from jobs.escape import make_inert
-from jobs.jobfile import Job
 from jobs.retries import Retried
+from jobs.store.job_record import Job
 from jobs.submit import JobEvent, Plan
 from jobs.summary import CONFIGURATION, summary_cells
 from jobs.task import Pack, Written

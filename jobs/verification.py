@@ -13,12 +13,12 @@ import pyarrow as pa
 from cluster.in_process import map_in_process
 from cluster.interface import Failed
 from jobs.errors import DamagedPartWarning
-from jobs.files import read_file
-from jobs.jobfile import Job, job_folder
-from jobs.quarantine import quarantined, set_aside
 from jobs.report import report_files
-from jobs.store import Parts, Store, read_parts, weights_path
-from jobs.sweeping import leftovers
+from jobs.store.atomic_files import read_file
+from jobs.store.cleanup import leftovers
+from jobs.store.job_record import Job, job_folder
+from jobs.store.parts import Parts, Store, read_parts, weights_path
+from jobs.store.quarantine import quarantined, set_aside
 from jobs.task import Pack, Shared, run_pack, versions
 from mnist_core.data import Dataset
 from mnist_core.trial import Trial, trial_id

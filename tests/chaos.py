@@ -33,7 +33,7 @@ from chaos_processes import (
     start_submit,
 )
 
-from jobs.store import Store, open_store
+from jobs.store.parts import Store, open_store
 
 NAME = "chaos"
 GRID = """\

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.schemas import PART
+from jobs.store.schemas import PART
 
 MANY = 10_000_000
 

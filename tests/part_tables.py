@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from study_tables import Setting, settings, trial_row
 
-from jobs.schemas import EPOCH, PART, SETTINGS
-from jobs.store import Store, parquet_bytes, read_parts, write_part
+from jobs.store.parts import Store, parquet_bytes, read_parts, write_part
+from jobs.store.schemas import EPOCH, PART, SETTINGS
 
 
 def part_table(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.schemas import CONFUSION, METRICS, SETTINGS, TRIALS
+from jobs.store.schemas import CONFUSION, METRICS, SETTINGS, TRIALS
 from mnist_core.trial import Trial
 
 REQUESTED = pa.schema([pa.field("trial_id", pa.string()), *SETTINGS])

@@ -10,7 +10,7 @@ from idx_files import write_idx_folder
 import jobs
 from cluster.interface import Done
 from jobs.errors import InputError
-from jobs.schemas import CONFUSION, METRICS, TRIALS
+from jobs.store.schemas import CONFUSION, METRICS, TRIALS
 from jobs.submit import JobEvent
 from jobs.summary import SUMMARY
 

@@ -15,10 +15,10 @@ import pytest
 from tiny_study import submit_tiny
 
 import jobs
-from jobs.checkpoints import read_checkpoint, write_checkpoint
 from jobs.errors import StoreError
-from jobs.jobfile import Job, find_job, read_jobs
-from jobs.store import Store, read_parts, read_weights
+from jobs.store.checkpoints import read_checkpoint, write_checkpoint
+from jobs.store.job_record import Job, find_job, read_jobs
+from jobs.store.parts import Store, read_parts, read_weights
 from mnist_core.data.datasets import load_dataset
 from mnist_core.training import Snapshot, train
 

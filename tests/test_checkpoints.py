@@ -9,8 +9,8 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from jobs.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
-from jobs.store import Store
+from jobs.store.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
+from jobs.store.parts import Store
 from mnist_core.backends.interface import PackData
 from mnist_core.backends.stacked import StackedPack
 from mnist_core.data.datasets import Dataset

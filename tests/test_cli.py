@@ -16,8 +16,8 @@ from command_line import GRID, finish, run, said, start, write_grid
 from jobs.api import plan_grid
 from jobs.cli import BAD_INPUT, SOME_FAILED
 from jobs.interruption import INTERRUPTED
-from jobs.jobfile import write_job
-from jobs.store import open_store
+from jobs.store.job_record import write_job
+from jobs.store.parts import open_store
 
 COMMANDS = ["", "init", "plan", "submit", "summary", "report", "verify", "list", "compact", "schema"]
 COMMANDS += ["data", "data fetch", "data verify"]

@@ -11,9 +11,9 @@ from part_tables import identity, ids_in, part_names, part_table, rows_by_trial,
 from tiny_study import submit_tiny
 
 import jobs
-from jobs.compaction import Compaction, Sizes, compact
-from jobs.schemas import PART
-from jobs.store import Store, parquet_bytes, read_parts, stored_ids, write_part
+from jobs.store.compaction import Compaction, Sizes, compact
+from jobs.store.parts import Store, parquet_bytes, read_parts, stored_ids, write_part
+from jobs.store.schemas import PART
 
 SMALL = Sizes(row_group=12, file=30)  # rows of epochs
 

@@ -13,16 +13,16 @@ import pytest
 from part_tables import identity, part_names, rows_by_trial, whole, write_parts
 
 import jobs
-from jobs.compaction import Compaction, Sizes, compact
 from jobs.errors import DamagedPartWarning, StoreError
-from jobs.store import Store, is_stored, scan_parts, stored_ids
+from jobs.store.compaction import Compaction, Sizes, compact
+from jobs.store.parts import Store, is_stored, scan_parts, stored_ids
 
 SMALL = Sizes(row_group=12, file=30)  # rows of epochs
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from jobs.compaction import Sizes, compact
-from jobs.store import Store
+from jobs.store.compaction import Sizes, compact
+from jobs.store.parts import Store
 
 left = int(sys.argv[2])
 

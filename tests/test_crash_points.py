@@ -20,11 +20,11 @@ from file_operations import Recorder, recorded
 from tiny_study import run_trials, submit_tiny
 
 import jobs
-from jobs.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
-from jobs.compaction import Sizes, compact
-from jobs.jobfile import Job, find_job, job_folder, read_jobs
 from jobs.report import write_report
-from jobs.store import Store, read_parts, stored_ids
+from jobs.store.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
+from jobs.store.compaction import Sizes, compact
+from jobs.store.job_record import Job, find_job, job_folder, read_jobs
+from jobs.store.parts import Store, read_parts, stored_ids
 from mnist_core.data.datasets import load_dataset
 from mnist_core.training import Snapshot, train
 from mnist_core.trial import Trial
@@ -209,7 +209,7 @@ def test_submitting_again_clears_away_what_killed_writers_left(study: Study, tmp
     store = Store(tmp_path / "results")
     killed_at_fsync = (
         "import os, signal, sys, jobs; os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL); "
-        "from pathlib import Path; from jobs.files import write_file; "
+        "from pathlib import Path; from jobs.store.atomic_files import write_file; "
         "folder = Path(sys.argv[1]); folder.mkdir(parents=True, exist_ok=True); write_file(folder / 'file', b'half')"
     )
     for folder in ("parts", "weights", "jobs/tiny-20260101-000000-abcd"):
@@ -231,7 +231,7 @@ def test_the_model_of_the_disk_finds_a_missing_fsync(tmp_path: Path) -> None:
 
 
 def test_the_model_of_the_disk_keeps_what_was_fsynced(tmp_path: Path) -> None:
-    from jobs.files import write_file
+    from jobs.store.atomic_files import write_file
 
     with recorded(tmp_path / "disk") as recorder:
         write_file(tmp_path / "disk" / "file", b"content")

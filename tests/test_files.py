@@ -10,8 +10,8 @@ import pytest
 from part_tables import part_table, write_parts
 
 from jobs.errors import StoreError
-from jobs.files import delete_files, make_folder, write_file, write_files
-from jobs.store import Store, stored_ids, write_part
+from jobs.store.atomic_files import delete_files, make_folder, write_file, write_files
+from jobs.store.parts import Store, stored_ids, write_part
 
 FILE_SIZE_LIMIT = 1_000_000  # bytes
 Failing = Callable[[Callable[[str], bool]], None]

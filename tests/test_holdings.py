@@ -12,7 +12,7 @@ from tiny_study import tiny_trial
 
 import jobs
 from jobs.holdings import read_holdings, stale_trials
-from jobs.store import Store, read_parts, write_part
+from jobs.store.parts import Store, read_parts, write_part
 from jobs.submit import Plan
 from mnist_core import trial as trial_module
 from mnist_core.data.datasets import Dataset, DatasetInfo

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from part_tables import part_table
 from tiny_study import submit_tiny
 
-from jobs.jobfile import Job, job_folder, write_job
-from jobs.partfile import decode_part, writer_version
-from jobs.schemas import PART
-from jobs.store import Store, read_parts, stored_ids, write_part
+from jobs.store.job_record import Job, job_folder, write_job
+from jobs.store.part_bytes import decode_part, writer_version
+from jobs.store.parts import Store, read_parts, stored_ids, write_part
+from jobs.store.schemas import PART
 
 MOST_BYTES = 400_000_000  # more than what reading the same store takes without the hostile file
 ADDRESS_SPACE = 12 << 30  # for the machine's sake, should a file get through
@@ -35,10 +35,10 @@ READER = """
 import json, os, resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
-from jobs.checkpoints import read_checkpoint
+from jobs.store.checkpoints import read_checkpoint
 from jobs.grid.grid import parse_grid
-from jobs.jobfile import read_jobs
-from jobs.store import Store, read_parts, read_weights, stored_ids
+from jobs.store.job_record import read_jobs
+from jobs.store.parts import Store, read_parts, read_weights, stored_ids
 def read():
     ids = sorted(stored_ids(store))
     parts = read_parts(store, ids)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError, StoreError
-from jobs.jobfile import Job, create_job, find_job, job_folder, read_jobs, write_job
-from jobs.processes import this_process
-from jobs.store import Store, open_store
+from jobs.store.job_record import Job, create_job, find_job, job_folder, read_jobs, write_job
+from jobs.store.parts import Store, open_store
+from jobs.store.processes import this_process
 from mnist_core.data.datasets import NAMED_DATASETS
 
 FAILURE = {"trial_id": "0" * 32, "kind": "raised", "message": "", "traceback": ""}

@@ -11,7 +11,7 @@ from study_tables import study
 
 from jobs.page import render_page
 from jobs.pictures import Picture
-from jobs.schemas import TRIALS
+from jobs.store.schemas import TRIALS
 from jobs.summary import SUMMARY, summarize
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

@@ -5,10 +5,10 @@ import pytest
 from hostile_parts import HOSTILE, encode
 from part_tables import part_table
 
-from jobs.pages import check_size
-from jobs.partfile import decode_part, parquet_bytes
-from jobs.schemas import PART
-from jobs.thrift import BINARY, I32, I64, STRUCT, Fields, Reader
+from jobs.store.pages import check_size
+from jobs.store.part_bytes import decode_part, parquet_bytes
+from jobs.store.schemas import PART
+from jobs.store.thrift import BINARY, I32, I64, STRUCT, Fields, Reader
 
 STRINGS = pa.schema([pa.field("name", pa.string(), nullable=False)])
 

@@ -12,7 +12,7 @@ from study_tables import confusion_of, metrics_of, study
 from jobs.curves import Floats, Line, Panel, learning_curve, training_curves
 from jobs.matrices import MAX_UNITS, confusion_picture, weight_sheet
 from jobs.pictures import MAX_CONFIGURATIONS, Picture, draw_pictures
-from jobs.schemas import CONFUSION, METRICS, TRIALS
+from jobs.store.schemas import CONFUSION, METRICS, TRIALS
 from jobs.summary import SUMMARY, summarize
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.processes import Process, is_gone, read_process, this_process
+from jobs.store.processes import Process, is_gone, read_process, this_process
 
-NAME = "from jobs.processes import this_process; print(repr(this_process()), flush=True)"
+NAME = "from jobs.store.processes import this_process; print(repr(this_process()), flush=True)"
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from part_tables import part_table, write_parts
 from test_store import put_part
 
 from jobs.errors import DamagedPartWarning, ForeignPartWarning
-from jobs.quarantine import quarantined, set_aside
-from jobs.store import Store, parquet_bytes, stored_ids, write_part
+from jobs.store.parts import Store, parquet_bytes, stored_ids, write_part
+from jobs.store.quarantine import quarantined, set_aside
 
 
 @pytest.fixture
@@ -137,8 +137,8 @@ def test_of_many_readers_one_moves_a_part_and_none_fails(store: Store) -> None:
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from jobs.quarantine import set_aside
-from jobs.store import Store, scan_parts
+from jobs.store.quarantine import set_aside
+from jobs.store.parts import Store, scan_parts
 store = Store(Path(sys.argv[1]))
 os.setgid(65534), os.setuid(65534)
 try:

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_study import submit_tiny
 
-from jobs.jobfile import Job
 from jobs.report import write_report
-from jobs.schemas import METRICS
+from jobs.store.job_record import Job
+from jobs.store.schemas import METRICS
 
 README = Path(__file__).parent.parent / "README.md"
 READERS = {"duckdb": duckdb, "polars": polars, "pandas": pandas}

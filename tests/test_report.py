@@ -11,10 +11,10 @@ import pytest
 from tiny_study import DIVERGING, submit_tiny
 
 import jobs
-from jobs.jobfile import Job, find_job, job_folder, write_job
 from jobs.report import write_report
-from jobs.schemas import CONFUSION, METRICS, TRIALS
-from jobs.store import Store, read_parts, write_part, write_weights
+from jobs.store.job_record import Job, find_job, job_folder, write_job
+from jobs.store.parts import Store, read_parts, write_part, write_weights
+from jobs.store.schemas import CONFUSION, METRICS, TRIALS
 from jobs.summary import SUMMARY
 
 TABLES = {"trials": TRIALS, "metrics": METRICS, "confusion": CONFUSION, "summary": SUMMARY}

@@ -7,9 +7,9 @@ import pytest
 from tiny_study import DIVERGING, submit_tiny
 
 from jobs.errors import StoreError
-from jobs.jobfile import Job
 from jobs.results import SUMMARY_COLUMNS, summarize_job
-from jobs.store import Store, read_parts
+from jobs.store.job_record import Job
+from jobs.store.parts import Store, read_parts
 from jobs.summary import SUMMARY
 
 

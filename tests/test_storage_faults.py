@@ -19,7 +19,7 @@ from command_line import GRID, Outcome, finish, start, write_grid
 
 import jobs
 from jobs.cli import BAD_INPUT, SOME_FAILED
-from jobs.store import Store
+from jobs.store.parts import Store
 
 WALL_CLOCK = ["seconds", "host", "attempt", "finished_at"]
 ALL = f"{GRID}retries: 0\n"  # what lasts is not over after a wait

@@ -17,10 +17,9 @@ from part_tables import identity, part_table, write_parts
 from tiny_study import part_rows, run_trials, tiny_trial
 
 from jobs.errors import StoreError
-from jobs.files import write_file
-from jobs.jobfile import create_job, read_jobs
-from jobs.schemas import PART
-from jobs.store import (
+from jobs.store.atomic_files import write_file
+from jobs.store.job_record import create_job, read_jobs
+from jobs.store.parts import (
     Store,
     open_store,
     parquet_bytes,
@@ -31,6 +30,7 @@ from jobs.store import (
     write_part,
     write_weights,
 )
+from jobs.store.schemas import PART
 from mnist_core.data.datasets import Dataset
 
 ID, OTHER = "ab" * 16, "cd" * 16

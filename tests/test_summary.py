@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from study_tables import REQUESTED, Setting, settings, study
 
-from jobs.schemas import TRIALS
+from jobs.store.schemas import TRIALS
 from jobs.summary import (
     SUMMARY,
     summarize,

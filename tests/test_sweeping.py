@@ -12,25 +12,25 @@ import pytest
 from tiny_study import submit_tiny
 
 import jobs
-from jobs.checkpoints import checkpointed
-from jobs.files import temporary_writer, write_file
-from jobs.jobfile import Job, job_folder
-from jobs.processes import Process, this_process
-from jobs.store import Store
-from jobs.sweeping import leftovers, sweep
+from jobs.store.atomic_files import temporary_writer, write_file
+from jobs.store.checkpoints import checkpointed
+from jobs.store.cleanup import leftovers, sweep
+from jobs.store.job_record import Job, job_folder
+from jobs.store.parts import Store
+from jobs.store.processes import Process, this_process
 from jobs.verification import verify_job
 
 KILLED_AT_FSYNC = """
 import os, signal, sys
 from pathlib import Path
-from jobs.files import write_file
+from jobs.store.atomic_files import write_file
 os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
 write_file(Path(sys.argv[1]), b"half")
 """
 WAITING_AT_FSYNC = """
 import os, sys
 from pathlib import Path
-from jobs.files import write_file
+from jobs.store.atomic_files import write_file
 fsync = os.fsync
 def wait(file):
     print("waiting", flush=True)

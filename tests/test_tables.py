@@ -5,7 +5,7 @@ import pyarrow.compute as pc
 import pytest
 from tiny_study import DIVERGING, part_rows, tiny_trial
 
-from jobs.schemas import CONFUSION, METRICS, PART, TRIALS
+from jobs.store.schemas import CONFUSION, METRICS, PART, TRIALS
 from jobs.tables import (
     CONFUSION_COLUMNS,
     METRICS_COLUMNS,

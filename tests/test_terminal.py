@@ -25,8 +25,8 @@ from cluster.interface import Progress as Advance
 from jobs.grid.grid import load_grid
 from jobs.plan_view import cpu_places, plan_line
 from jobs.retries import Retried, next_attempts
-from jobs.schemas import TRIALS
-from jobs.store import open_store
+from jobs.store.parts import open_store
+from jobs.store.schemas import TRIALS
 from jobs.submit import JobEvent, make_plan
 from jobs.summary import summarize
 from jobs.task import Pack, Written

@@ -7,7 +7,7 @@ from tiny_study import DIVERGING, part_rows, submit_tiny, tiny_trial
 
 import jobs
 from jobs.holdings import read_holdings
-from jobs.store import Store, write_part
+from jobs.store.parts import Store, write_part
 from jobs.timings import Timings, learn_timings
 from mnist_core.backends.interface import Device
 from mnist_core.cost import guess_seconds

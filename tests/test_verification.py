@@ -9,9 +9,9 @@ from command_line import run
 from tiny_study import submit_tiny
 
 from jobs.cli import BAD_INPUT, SOME_FAILED
-from jobs.jobfile import Job, job_folder
 from jobs.report import write_report
-from jobs.store import Store, read_parts, write_part
+from jobs.store.job_record import Job, job_folder
+from jobs.store.parts import Store, read_parts, write_part
 from jobs.verification import verify_job
 from mnist_core.data.datasets import Dataset, load_dataset
 

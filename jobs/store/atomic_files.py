@@ -11,7 +11,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from jobs.errors import StoreError
-from jobs.processes import Process, this_process
+from jobs.store.processes import Process, this_process
 
 _FSYNCS_AT_ONCE = 16
 _OPEN_AT_ONCE = 64  # files: a process may have some hundreds

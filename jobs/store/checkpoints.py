@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from jobs.files import names, read_file, write_file
-from jobs.store import Store, trial_file
+from jobs.store.atomic_files import names, read_file, write_file
+from jobs.store.parts import Store, trial_file
 from mnist_core.training import EpochRecord, Snapshot
 from mnist_core.trial import Trial
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 
 from jobs.errors import DamagedPartWarning, ForeignPartWarning, StoreError
-from jobs.files import fsync_folder, make_folder, names, read_file
-from jobs.partfile import decode_part, part_name, writer_version
-from jobs.schemas import PART
-from jobs.store import Store
+from jobs.store.atomic_files import fsync_folder, make_folder, names, read_file
+from jobs.store.part_bytes import decode_part, part_name, writer_version
+from jobs.store.parts import Store
+from jobs.store.schemas import PART
 
 _CONSEQUENCE = "trials that no other part holds are missing, and `mnistjobs submit` trains them again"
 

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jobs.errors import StoreError
-from jobs.files import delete_files, names
-from jobs.schemas import PART, SETTINGS
-from jobs.store import ROW_ORDER, Store, first_rows, read_part, scan_parts, write_part
+from jobs.store.atomic_files import delete_files, names
+from jobs.store.parts import ROW_ORDER, Store, first_rows, read_part, scan_parts, write_part
+from jobs.store.schemas import PART, SETTINGS
 
 # How the rows of a merged part stand, so that the statistics of a row group tell readers what it cannot hold.
 _SORTED_BY = [*(field.name for field in SETTINGS if field.name != "seed"), "seed", "trial_id"]

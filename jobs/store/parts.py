@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jobs.errors import StoreError
-from jobs.files import names, read_file, write_file, write_files
-from jobs.partfile import decode_part, part_name
-from jobs.partfile import parquet_bytes as parquet_bytes
-from jobs.schemas import PART
+from jobs.store.atomic_files import names, read_file, write_file, write_files
+from jobs.store.part_bytes import decode_part, part_name
+from jobs.store.part_bytes import parquet_bytes as parquet_bytes
+from jobs.store.schemas import PART
 
 ROW_ORDER = ("finished_at", "attempt", "host", "seconds")  # of several rows of one trial, the first counts
 _TRIAL_ID = re.compile(r"[0-9a-f]{32}")

@@ -11,8 +11,8 @@ from functools import cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.pages import check_size, footer_length, largest_strings
-from jobs.schemas import PART
+from jobs.store.pages import check_size, footer_length, largest_strings
+from jobs.store.schemas import PART
 
 # What a part may take in memory, once read, and how often its own size.
 _MOST_UNCHECKED = 1 << 26

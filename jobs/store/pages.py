@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.thrift import BINARY, I32, I64, STRUCT, Fields, Reader
+from jobs.store.thrift import BINARY, I32, I64, STRUCT, Fields, Reader
 
 _MAGIC = b"PAR1"
 _TAIL = 4 + len(_MAGIC)  # the footer's length comes before

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import InputError, StoreError
-from jobs.files import fsync_folder, make_folder, names, read_file, write_file
-from jobs.processes import is_gone, read_process, this_process
-from jobs.store import Store
+from jobs.store.atomic_files import fsync_folder, make_folder, names, read_file, write_file
+from jobs.store.parts import Store
+from jobs.store.processes import is_gone, read_process, this_process
 
 _JOB_ID = re.compile(r"(?P<second>(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)-\d{8}-\d{6})-[0-9a-f]{4}")
 Job = dict[str, Any]  # the content of a job.json

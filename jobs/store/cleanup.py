@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from jobs.checkpoints import checkpointed, remove_checkpoint
 from jobs.errors import StoreError
-from jobs.files import is_temporary, names, temporary_writer
-from jobs.processes import is_gone
-from jobs.store import Store, stored_ids
+from jobs.store.atomic_files import is_temporary, names, temporary_writer
+from jobs.store.checkpoints import checkpointed, remove_checkpoint
+from jobs.store.parts import Store, stored_ids
+from jobs.store.processes import is_gone
 
 
 def sweep(store: Store, unfinished: Collection[str] = ()) -> None:
