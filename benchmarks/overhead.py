@@ -25,7 +25,7 @@ import jobs
 from cluster.interface import Place
 from cluster.ray_session import ray_place
 from jobs.grid.grid import load_grid
-from jobs.submit import open_job, run_job
+from jobs.run.driver import open_job, run_job
 from mnist_core.data import Dataset, load_dataset
 from mnist_core.training import TrialResult, train
 from mnist_core.trial import Trial

@@ -27,9 +27,9 @@ from measure import print_machine
 from numpy.typing import NDArray
 
 from jobs.grid.grid import load_grid
+from jobs.run.driver import Plan, close_job, make_plan, open_job
 from jobs.store.parts import open_store, write_part
 from jobs.store.schemas import EPOCH, PART, SETTINGS
-from jobs.submit import Plan, close_job, make_plan, open_job
 from mnist_core.trial import Trial
 
 EPOCHS = 100

@@ -24,7 +24,7 @@ import jobs
 from cluster.interface import Place
 from cluster.ray_executor import Needs, bounded_map
 from cluster.ray_session import ray_place
-from jobs.submit import open_job, run_job
+from jobs.run.driver import open_job, run_job
 from mnist_core.data import load_dataset
 
 EQUAL = """

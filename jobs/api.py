@@ -17,12 +17,12 @@ from cluster.interface import ClusterError, Device, Place
 from jobs.errors import InputError
 from jobs.grid.grid import Grid, load_grid
 from jobs.results import SUMMARY_COLUMNS, summarize_job
+from jobs.run.driver import JobEvent, Plan, check_precision, close_job, make_plan, open_job, run_job
 from jobs.store.cleanup import sweep
 from jobs.store.compaction import Compaction, compact
 from jobs.store.job_record import Job, find_job, read_jobs
 from jobs.store.parts import Parts, Store, open_store, read_parts
 from jobs.store.quarantine import set_aside
-from jobs.submit import JobEvent, Plan, check_precision, close_job, make_plan, open_job, run_job
 from jobs.tables import (
     CONFUSION_COLUMNS,
     METRICS_COLUMNS,

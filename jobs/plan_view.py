@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from jobs.submit import Plan
+from jobs.run.driver import Plan
 from jobs.summary import CONFIGURATION, setting_text
 from jobs.terminal import duration_text, lay_out, varying_settings
 

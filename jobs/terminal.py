@@ -27,11 +27,11 @@ from rich.text import Text
 from cluster.interface import Done, Failed, Waiting
 from cluster.interface import Progress as Advance
 from jobs.escape import make_inert
-from jobs.retries import Retried
+from jobs.run.driver import JobEvent, Plan
+from jobs.run.retries import Retried
+from jobs.run.task import Pack, Written
 from jobs.store.job_record import Job
-from jobs.submit import JobEvent, Plan
 from jobs.summary import CONFIGURATION, summary_cells
-from jobs.task import Pack, Written
 from mnist_core.data import MIRRORS, fetch_mnist
 from mnist_core.trial import Trial
 

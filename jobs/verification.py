@@ -14,12 +14,12 @@ from cluster.in_process import map_in_process
 from cluster.interface import Failed
 from jobs.errors import DamagedPartWarning
 from jobs.report import report_files
+from jobs.run.task import Pack, Shared, run_pack, versions
 from jobs.store.atomic_files import read_file
 from jobs.store.cleanup import leftovers
 from jobs.store.job_record import Job, job_folder
 from jobs.store.parts import Parts, Store, read_parts, weights_path
 from jobs.store.quarantine import quarantined, set_aside
-from jobs.task import Pack, Shared, run_pack, versions
 from mnist_core.data import Dataset
 from mnist_core.trial import Trial, trial_id
 

@@ -9,10 +9,10 @@ from idx_files import write_idx_folder
 
 from cluster.interface import Map, Place, Task
 from jobs.grid.grid import load_grid
+from jobs.run.driver import JobEvent, make_plan, open_job, run_job
+from jobs.run.task import Pack, Shared, Written
 from jobs.store.job_record import Job
 from jobs.store.parts import open_store
-from jobs.submit import JobEvent, make_plan, open_job, run_job
-from jobs.task import Pack, Shared, Written
 from mnist_core.data.datasets import load_dataset
 
 GRID = """

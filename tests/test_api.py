@@ -10,8 +10,8 @@ from idx_files import write_idx_folder
 import jobs
 from cluster.interface import Done
 from jobs.errors import InputError
+from jobs.run.driver import JobEvent
 from jobs.store.schemas import CONFUSION, METRICS, TRIALS
-from jobs.submit import JobEvent
 from jobs.summary import SUMMARY
 
 
@@ -42,7 +42,7 @@ def test_a_dataset_that_changes_after_the_grid_was_read_is_refused(grid: Path, t
 
 
 def test_observers_see_every_trial_end(grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.task.PROGRESS_INTERVAL_S", math.inf)
+    monkeypatch.setattr("jobs.run.task.PROGRESS_INTERVAL_S", math.inf)
     events: list[JobEvent] = []
     jobs.submit_grid(grid, tmp_path / "results", in_process=True, observe=events.append)
     ended = [event for event in events if isinstance(event, Done)]

@@ -11,9 +11,9 @@ from part_tables import part_table
 from tiny_study import tiny_trial
 
 import jobs
-from jobs.holdings import read_holdings, stale_trials
+from jobs.run.driver import Plan
+from jobs.run.stored import read_holdings, stale_trials
 from jobs.store.parts import Store, read_parts, write_part
-from jobs.submit import Plan
 from mnist_core import trial as trial_module
 from mnist_core.data.datasets import Dataset, DatasetInfo
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_study import tiny_trial
 
-from jobs.packs import MOST_TRIALS, make_packs
+from jobs.run.packs import MOST_TRIALS, make_packs
 from mnist_core.training import shape
 from mnist_core.trial import Trial
 

@@ -17,9 +17,9 @@ import jobs
 from cluster.failures import Failure, Kind
 from cluster.in_process import map_in_process
 from cluster.interface import Failed, Map
-from jobs.retries import Queue, Retried, next_attempts, wait_s
-from jobs.submit import JobEvent
-from jobs.task import Pack, Shared, Written
+from jobs.run.driver import JobEvent
+from jobs.run.retries import Queue, Retried, next_attempts, wait_s
+from jobs.run.task import Pack, Shared, Written
 
 ONE, TWO = tiny_trial(0), tiny_trial(1)
 SINGLE, PAIR = Pack((ONE,)), Pack((ONE, TWO))

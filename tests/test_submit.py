@@ -19,7 +19,7 @@ from cluster.in_process import map_in_process
 from cluster.interface import Map
 from jobs.errors import InputError
 from jobs.grid.grid import load_grid
-from jobs.task import Pack, Shared, Written, run_pack
+from jobs.run.task import Pack, Shared, Written, run_pack
 from mnist_core.data.datasets import Dataset, load_dataset
 from mnist_core.devices import has_cuda
 

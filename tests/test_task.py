@@ -19,8 +19,8 @@ from tiny_study import DIVERGING, run, run_trials, tiny_trial
 
 from jobs import task
 from jobs.errors import StoreError
+from jobs.run.task import Pack, Shared, run_pack, versions
 from jobs.store.parts import Store, read_parts, read_weights, stored_ids
-from jobs.task import Pack, Shared, run_pack, versions
 from mnist_core.backends.interface import Device
 from mnist_core.data.datasets import Dataset
 from mnist_core.errors import OutOfDeviceMemory

@@ -6,9 +6,9 @@ import pytest
 from tiny_study import DIVERGING, part_rows, submit_tiny, tiny_trial
 
 import jobs
-from jobs.holdings import read_holdings
+from jobs.run.stored import read_holdings
+from jobs.run.timings import Timings, learn_timings
 from jobs.store.parts import Store, write_part
-from jobs.timings import Timings, learn_timings
 from mnist_core.backends.interface import Device
 from mnist_core.cost import guess_seconds
 from mnist_core.data.datasets import Dataset

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from cluster.failures import Failure, Kind
-from jobs.task import Pack
+from jobs.run.task import Pack
 
 TRANSIENT: tuple[Kind, ...] = ("crashed", "hung", "storage")
 _FIRST_WAIT_S = 1.0
