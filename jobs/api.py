@@ -16,14 +16,8 @@ from cluster.in_process import map_in_process
 from cluster.interface import ClusterError, Device, Place
 from jobs.errors import InputError
 from jobs.grid.grid import Grid, load_grid
-from jobs.results import SUMMARY_COLUMNS, summarize_job
-from jobs.run.driver import JobEvent, Plan, check_precision, close_job, make_plan, open_job, run_job
-from jobs.store.cleanup import sweep
-from jobs.store.compaction import Compaction, compact
-from jobs.store.job_record import Job, find_job, read_jobs
-from jobs.store.parts import Parts, Store, open_store, read_parts
-from jobs.store.quarantine import set_aside
-from jobs.tables import (
+from jobs.report.results import SUMMARY_COLUMNS, summarize_job
+from jobs.report.tables import (
     CONFUSION_COLUMNS,
     METRICS_COLUMNS,
     TRIALS_COLUMNS,
@@ -31,11 +25,17 @@ from jobs.tables import (
     metrics_table,
     trials_table,
 )
+from jobs.run.driver import JobEvent, Plan, check_precision, close_job, make_plan, open_job, run_job
+from jobs.store.cleanup import sweep
+from jobs.store.compaction import Compaction, compact
+from jobs.store.job_record import Job, find_job, read_jobs
+from jobs.store.parts import Parts, Store, open_store, read_parts
+from jobs.store.quarantine import set_aside
 from mnist_core.data import NAMED_DATASETS, fetch_mnist, find_mnist, load_dataset
 from mnist_core.devices import has_cuda
 
 if TYPE_CHECKING:
-    from jobs.report import Report
+    from jobs.report.report import Report
     from jobs.verification import Verification
 
 StorePath = str | Path
@@ -138,7 +138,7 @@ def list_jobs(store: StorePath = "results") -> list[Job]:
 
 def report_job(store: StorePath, job: str) -> Report:
     """Write the tables, pictures and page of a job (its id, or a name's latest job) from the store alone."""
-    from jobs.report import write_report  # draws, and matplotlib takes a second to import
+    from jobs.report.report import write_report  # draws, and matplotlib takes a second to import
 
     opened = open_store(Path(store))
     report = write_report(opened, find_job(opened, job))
@@ -163,7 +163,7 @@ def verify_job(store: StorePath, job: str, rerun: int = 0) -> Verification:
 
 
 def read_summary(store: StorePath, job: str) -> pa.Table:
-    """Return one row per configuration over what the store holds now (columns: jobs.summary.SUMMARY)."""
+    """Return one row per configuration over what the store holds now (columns: jobs.report.summary.SUMMARY)."""
     return summarize_job(*_job_and_parts(store, job, SUMMARY_COLUMNS))
 
 

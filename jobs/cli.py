@@ -18,7 +18,7 @@ from jobs.interruption import end_now, interruptible, unread_output_dropped
 from mnist_core.errors import DataError
 
 if TYPE_CHECKING:
-    from jobs.report import Report
+    from jobs.report.report import Report
 
 BAD_INPUT = 2
 SOME_FAILED = 1
@@ -195,7 +195,7 @@ def summary(
     Example: mnistjobs summary report --format markdown
     """
     from jobs.api import read_summary
-    from jobs.summary import summary_csv, summary_json, summary_markdown
+    from jobs.report.summary import summary_csv, summary_json, summary_markdown
     from jobs.terminal import print_table, summary_table
 
     table = read_summary(store, job)

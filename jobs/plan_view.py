@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.table import Table
 
+from jobs.report.summary import CONFIGURATION, setting_text
 from jobs.run.driver import Plan
-from jobs.summary import CONFIGURATION, setting_text
 from jobs.terminal import duration_text, lay_out, varying_settings
 
 _MOST_ROWS = 40  # configurations that a plan lists

@@ -13,7 +13,7 @@ import pyarrow as pa
 from cluster.in_process import map_in_process
 from cluster.interface import Failed
 from jobs.errors import DamagedPartWarning
-from jobs.report import report_files
+from jobs.report.report import report_files
 from jobs.run.task import Pack, Shared, run_pack, versions
 from jobs.store.atomic_files import read_file
 from jobs.store.cleanup import leftovers

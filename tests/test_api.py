@@ -10,9 +10,9 @@ from idx_files import write_idx_folder
 import jobs
 from cluster.interface import Done
 from jobs.errors import InputError
+from jobs.report.summary import SUMMARY
 from jobs.run.driver import JobEvent
 from jobs.store.schemas import CONFUSION, METRICS, TRIALS
-from jobs.summary import SUMMARY
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from file_operations import Recorder, recorded
 from tiny_study import run_trials, submit_tiny
 
 import jobs
-from jobs.report import write_report
+from jobs.report.report import write_report
 from jobs.store.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
 from jobs.store.compaction import Sizes, compact
 from jobs.store.job_record import Job, find_job, job_folder, read_jobs

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 from study_tables import study
 
-from jobs.page import render_page
-from jobs.pictures import Picture
+from jobs.report.page import render_page
+from jobs.report.pictures import Picture
+from jobs.report.summary import SUMMARY, summarize
 from jobs.store.schemas import TRIALS
-from jobs.summary import SUMMARY, summarize
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 PICTURE = Picture("curves-mlp-2000.svg", "Training curves: MLP", "What it shows.", "<svg/>")

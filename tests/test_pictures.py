@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 from study_tables import confusion_of, metrics_of, study
 
-from jobs.curves import Floats, Line, Panel, learning_curve, training_curves
-from jobs.matrices import MAX_UNITS, confusion_picture, weight_sheet
-from jobs.pictures import MAX_CONFIGURATIONS, Picture, draw_pictures
+from jobs.report.curves import Floats, Line, Panel, learning_curve, training_curves
+from jobs.report.matrices import MAX_UNITS, confusion_picture, weight_sheet
+from jobs.report.pictures import MAX_CONFIGURATIONS, Picture, draw_pictures
+from jobs.report.summary import SUMMARY, summarize
 from jobs.store.schemas import CONFUSION, METRICS, TRIALS
-from jobs.summary import SUMMARY, summarize
 
 SVG = "{http://www.w3.org/2000/svg}"
 RISING = (0.2, 0.6, 0.8, 0.9)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_study import submit_tiny
 
-from jobs.report import write_report
+from jobs.report.report import write_report
 from jobs.store.job_record import Job
 from jobs.store.schemas import METRICS
 

@@ -11,11 +11,11 @@ import pytest
 from tiny_study import DIVERGING, submit_tiny
 
 import jobs
-from jobs.report import write_report
+from jobs.report.report import write_report
+from jobs.report.summary import SUMMARY
 from jobs.store.job_record import Job, find_job, job_folder, write_job
 from jobs.store.parts import Store, read_parts, write_part, write_weights
 from jobs.store.schemas import CONFUSION, METRICS, TRIALS
-from jobs.summary import SUMMARY
 
 TABLES = {"trials": TRIALS, "metrics": METRICS, "confusion": CONFUSION, "summary": SUMMARY}
 PICTURES = ["confusion-mlp-20-fixed.svg", "curves-mlp-20.svg", "learning-curve.svg", "w1-mlp-20-fixed.svg"]

@@ -7,10 +7,10 @@ import pytest
 from tiny_study import DIVERGING, submit_tiny
 
 from jobs.errors import StoreError
-from jobs.results import SUMMARY_COLUMNS, summarize_job
+from jobs.report.results import SUMMARY_COLUMNS, summarize_job
+from jobs.report.summary import SUMMARY
 from jobs.store.job_record import Job
 from jobs.store.parts import Store, read_parts
-from jobs.summary import SUMMARY
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ jobs.cli.main()
 """
 AS_NOBODY = """
 import os, sys
-import jobs.cli, jobs.plan_view, jobs.report, jobs.api, rich.console
+import jobs.cli, jobs.plan_view, jobs.report.report, jobs.api, rich.console
 jobs.api.plan_grid("grid.yaml", "results")  # imports what a plan needs, while it can be read
 os.setgid(65534), os.setuid(65534)
 jobs.cli.main()

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pytest
 from study_tables import REQUESTED, Setting, settings, study
 
-from jobs.store.schemas import TRIALS
-from jobs.summary import (
+from jobs.report.summary import (
     SUMMARY,
     summarize,
     summary_cells,
@@ -21,6 +20,7 @@ from jobs.summary import (
     summary_markdown,
     varying_settings,
 )
+from jobs.store.schemas import TRIALS
 
 STUDENT_T_2 = 4.302652729749464  # two degrees of freedom, 97.5 %
 ROUNDING = 1e-15

@@ -5,8 +5,7 @@ import pyarrow.compute as pc
 import pytest
 from tiny_study import DIVERGING, part_rows, tiny_trial
 
-from jobs.store.schemas import CONFUSION, METRICS, PART, TRIALS
-from jobs.tables import (
+from jobs.report.tables import (
     CONFUSION_COLUMNS,
     METRICS_COLUMNS,
     TRIALS_COLUMNS,
@@ -14,6 +13,7 @@ from jobs.tables import (
     metrics_table,
     trials_table,
 )
+from jobs.store.schemas import CONFUSION, METRICS, PART, TRIALS
 from mnist_core.data.datasets import Dataset
 from mnist_core.training import TrialResult, train
 from mnist_core.trial import Trial, trial_id

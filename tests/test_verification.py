@@ -9,7 +9,7 @@ from command_line import run
 from tiny_study import submit_tiny
 
 from jobs.cli import BAD_INPUT, SOME_FAILED
-from jobs.report import write_report
+from jobs.report.report import write_report
 from jobs.store.job_record import Job, job_folder
 from jobs.store.parts import Store, read_parts, write_part
 from jobs.verification import verify_job

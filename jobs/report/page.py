@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.escape import make_inert
-from jobs.pictures import Picture
-from jobs.summary import TEXT_HEADERS, summary_cells
+from jobs.report.pictures import Picture
+from jobs.report.summary import TEXT_HEADERS, summary_cells
 
 # Heading of each section of pictures, and how the file names of its pictures begin.
 _SECTIONS = {
@@ -73,7 +73,7 @@ def _template() -> jinja2.Template:
     )
     environment.filters["inert"] = lambda value: make_inert(str(value))
     environment.filters["inert_lines"] = lambda value: make_inert(str(value), keep="\n\t")
-    return environment.from_string(files("jobs").joinpath("page.html.j2").read_text(encoding="utf-8"))
+    return environment.from_string(files("jobs.report").joinpath("page.html.j2").read_text(encoding="utf-8"))
 
 
 def _progress(summary: pa.Table) -> dict[str, int]:

@@ -10,16 +10,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jobs.page import render_page
-from jobs.pictures import draw_pictures
-from jobs.results import summarize_job
+from jobs.report.page import render_page
+from jobs.report.pictures import draw_pictures
+from jobs.report.results import summarize_job
+from jobs.report.summary import Key, configuration_key, summary_csv, summary_markdown
+from jobs.report.tables import confusion_table, metrics_table, trials_table
 from jobs.store.atomic_files import delete_files, names, write_file
 from jobs.store.job_record import Job, check_job_is_there, job_folder
 from jobs.store.parts import Parts, Store, parquet_bytes, read_parts, read_weights
-from jobs.summary import Key, configuration_key, summary_csv, summary_markdown
-from jobs.tables import confusion_table, metrics_table, trials_table
 
-# As jobs.pictures names them.
+# As jobs.report.pictures names them.
 _PICTURE = re.compile(r"(learning-curve|(curves|confusion|w1)-[A-Za-z0-9_]+-\d+(-[A-Za-z0-9._=-]*)?)\.svg")
 
 

@@ -10,7 +10,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from jobs.drawing import COLOURS, GREY, MARKERS, house_style, new_figure, to_svg
+from jobs.report.figure_style import COLOURS, GREY, MARKERS, house_style, new_figure, to_svg
 
 Floats = NDArray[np.float64]
 

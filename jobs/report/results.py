@@ -7,10 +7,10 @@ import pyarrow.compute as pc
 
 from jobs.errors import InputError, StoreError
 from jobs.grid.grid import parse_grid
+from jobs.report.summary import MEASURED, summarize
 from jobs.store.job_record import Job
 from jobs.store.parts import Parts
 from jobs.store.schemas import SETTINGS
-from jobs.summary import MEASURED, summarize
 from mnist_core.data import DatasetInfo
 from mnist_core.trial import Trial
 
@@ -18,7 +18,7 @@ SUMMARY_COLUMNS = (*MEASURED, "settings")  # of the parts: what a summary is mad
 
 
 def summarize_job(job: Job, parts: Parts) -> pa.Table:
-    """Summarize what the store holds of a job against what its grid asked for (columns: jobs.summary.SUMMARY).
+    """Summarize what the store holds of a job against what its grid asked for (columns: jobs.report.summary.SUMMARY).
 
     Needs SUMMARY_COLUMNS of the parts. Raises StoreError where the grid, read now, does not give the job's trials.
     """

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from jobs.curves import Line, Panel, learning_curve, training_curves
 from jobs.escape import make_inert
-from jobs.matrices import confusion_picture, weight_sheet
-from jobs.summary import CONFIGURATION, configuration_key, setting_text, varying_settings
+from jobs.report.curves import Line, Panel, learning_curve, training_curves
+from jobs.report.matrices import confusion_picture, weight_sheet
+from jobs.report.summary import CONFIGURATION, configuration_key, setting_text, varying_settings
 from mnist_core.data import DIGITS
 
 MAX_CONFIGURATIONS = 24  # of one kind of picture: more than that, nobody looks at

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from numpy.typing import NDArray
 
-from jobs.drawing import GREY, house_style, new_figure, to_svg
+from jobs.report.figure_style import GREY, house_style, new_figure, to_svg
 from mnist_core.data import SIDE
 
 COLUMNS = 8  # of the sheet
