@@ -36,7 +36,7 @@ from mnist_core.devices import has_cuda
 
 if TYPE_CHECKING:
     from jobs.report.report import Report
-    from jobs.verification import Verification
+    from jobs.verify import Verification
 
 StorePath = str | Path
 

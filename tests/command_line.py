@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from idx_files import write_idx_folder
 
-from jobs.cli import main
+from jobs.cli.app import main
 
 GRID = """\
 name: tiny
@@ -58,7 +58,7 @@ def said(*words: object) -> str:
 def start(*words: object, **environment: str) -> subprocess.Popen[str]:
     """Start one command as a process, its signals as in a terminal, its output in pipes."""
     # Whoever started pytest in the background may have had it ignore SIGINT.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import jobs.cli as c; c.main()"
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import jobs.cli.app as c; c.main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, words)],
         stdout=subprocess.PIPE,

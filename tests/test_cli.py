@@ -14,8 +14,8 @@ import pytest
 from command_line import GRID, finish, run, said, start, write_grid
 
 from jobs.api import plan_grid
-from jobs.cli import BAD_INPUT, SOME_FAILED
-from jobs.interruption import INTERRUPTED
+from jobs.cli.app import BAD_INPUT, SOME_FAILED
+from jobs.cli.signals import INTERRUPTED
 from jobs.store.job_record import write_job
 from jobs.store.parts import open_store
 
@@ -64,10 +64,10 @@ def test_the_list_of_commands_cuts_no_description_short() -> None:
 
 @pytest.mark.parametrize("words", [["--help"], ["plan", "grid.yaml"]])
 def test_help_and_plan_do_not_wait_for_heavy_imports(words: list[str], grid: Path) -> None:
-    code = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); import jobs.cli as c; c.main()"
+    code = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); import jobs.cli.app as c; c.main()"
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     imported = done.stdout.splitlines()[-1].split()
-    assert "jobs.cli" in imported
+    assert "jobs.cli.app" in imported
     assert not HEAVY & set(imported)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import GRID, run, write_grid
 
-from jobs.cli import BAD_INPUT
+from jobs.cli.app import BAD_INPUT
 from mnist_core.data.datasets import find_mnist
 
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody listens there

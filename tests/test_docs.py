@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 import jobs
-from jobs.cli import app
+from jobs.cli.app import app
 from jobs.grid.grid import parse_grid
 from mnist_core.data.datasets import NAMED_DATASETS
 

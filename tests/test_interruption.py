@@ -13,15 +13,15 @@ from chaos_processes import await_end, end_all, processes_of, shared_memory
 from failing_tasks import FEWER, GRID, write_grid
 
 import jobs
-from jobs.cli import BAD_INPUT
-from jobs.interruption import INTERRUPTED
+from jobs.cli.app import BAD_INPUT
+from jobs.cli.signals import INTERRUPTED
 
 PATIENCE_S = 240.0  # with what must end, however slow the machine
 GENEROUS_S = 20.0  # five are promised; the machine may have other things to do
 LONG = GRID.replace("[mlp, cnn]", "[cnn]").replace("epochs: 2", "epochs: 100000")
 CODE = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "signal.signal(signal.SIGHUP, signal.SIG_DFL); import jobs.cli as c; c.main()"
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL); import jobs.cli.app as c; c.main()"
 )
 WITHOUT_OUTPUT = (
     "import os, sys; os.close(1); os.close(2); "

@@ -18,7 +18,7 @@ import pytest
 from command_line import GRID, Outcome, finish, start, write_grid
 
 import jobs
-from jobs.cli import BAD_INPUT, SOME_FAILED
+from jobs.cli.app import BAD_INPUT, SOME_FAILED
 from jobs.store.parts import Store
 
 WALL_CLOCK = ["seconds", "host", "attempt", "finished_at"]
@@ -28,14 +28,14 @@ FIRST = ALL.replace("[0, 1, 2]", "[0]")
 LIMITED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-import jobs.cli
+import jobs.cli.app
 limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-jobs.cli.main()
+jobs.cli.app.main()
 """
 FAILING = """
 import os, sys
-import jobs.cli
+import jobs.cli.app
 name, number, where = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1)
 real = getattr(os, name)
 def fails(*arguments, **options):
@@ -45,14 +45,14 @@ def fails(*arguments, **options):
         raise OSError(number, os.strerror(number), str(path))
     return real(*arguments, **options)
 setattr(os, name, fails)
-jobs.cli.main()
+jobs.cli.app.main()
 """
 AS_NOBODY = """
 import os, sys
-import jobs.cli, jobs.plan_view, jobs.report.report, jobs.api, rich.console
+import jobs.cli.app, jobs.cli.plan, jobs.report.report, jobs.api, rich.console
 jobs.api.plan_grid("grid.yaml", "results")  # imports what a plan needs, while it can be read
 os.setgid(65534), os.setuid(65534)
-jobs.cli.main()
+jobs.cli.app.main()
 """
 
 

@@ -18,7 +18,7 @@ from jobs.store.cleanup import leftovers, sweep
 from jobs.store.job_record import Job, job_folder
 from jobs.store.parts import Store
 from jobs.store.processes import Process, this_process
-from jobs.verification import verify_job
+from jobs.verify import verify_job
 
 KILLED_AT_FSYNC = """
 import os, signal, sys

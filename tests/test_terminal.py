@@ -22,15 +22,15 @@ from study_tables import REQUESTED, settings
 from cluster.failures import Failure
 from cluster.interface import Done
 from cluster.interface import Progress as Advance
+from jobs.cli.plan import cpu_places, plan_line
+from jobs.cli.tables import LiveView, summary_table
 from jobs.grid.grid import load_grid
-from jobs.plan_view import cpu_places, plan_line
 from jobs.report.summary import summarize
 from jobs.run.driver import JobEvent, make_plan
 from jobs.run.retries import Retried, next_attempts
 from jobs.run.task import Pack, Written
 from jobs.store.parts import open_store
 from jobs.store.schemas import TRIALS
-from jobs.terminal import LiveView, summary_table
 
 COLUMNS = 80
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

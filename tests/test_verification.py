@@ -8,11 +8,11 @@ import pytest
 from command_line import run
 from tiny_study import submit_tiny
 
-from jobs.cli import BAD_INPUT, SOME_FAILED
+from jobs.cli.app import BAD_INPUT, SOME_FAILED
 from jobs.report.report import write_report
 from jobs.store.job_record import Job, job_folder
 from jobs.store.parts import Store, read_parts, write_part
-from jobs.verification import verify_job
+from jobs.verify import verify_job
 from mnist_core.data.datasets import Dataset, load_dataset
 
 Study = tuple[Store, Job, Dataset]

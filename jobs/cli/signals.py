@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 from cluster.ray_processes import end_own
-from jobs.cli_output import say
+from jobs.cli.output import say
 
 INTERRUPTED = 130  # the exit code, as shells count it: 128 + SIGINT
 HOW_TO_GO_ON = "Interrupted. What has finished is stored; submit the same grid again to train the rest."

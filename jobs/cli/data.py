@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli_output import say
+from jobs.cli.output import say
 from jobs.errors import InputError
 
 data_app = typer.Typer(help="Fetch and verify datasets.\n\nExample: mnistjobs data verify digits", no_args_is_help=True)
@@ -20,7 +20,7 @@ def fetch(
 
     Example: mnistjobs data fetch mnist
     """
-    from jobs.terminal import fetch_mnist_with_bar
+    from jobs.cli.tables import fetch_mnist_with_bar
     from mnist_core.data import NAMED_DATASETS
 
     if name not in NAMED_DATASETS:

@@ -1,4 +1,4 @@
-"""The command line: with jobs.cli_data and jobs.cli_output, the only modules that print or exit."""
+"""The command line: with jobs.cli.data and jobs.cli.output, the only modules that print or exit."""
 
 import io
 import json
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cluster.interface import ClusterError
-from jobs.cli_data import data_app
-from jobs.cli_output import say, say_each_warning_once, say_first
+from jobs.cli.data import data_app
+from jobs.cli.output import say, say_each_warning_once, say_first
+from jobs.cli.signals import end_now, interruptible, unread_output_dropped
 from jobs.errors import InputError, MnistjobsError
-from jobs.interruption import end_now, interruptible, unread_output_dropped
 from mnist_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ def plan(
     Example: mnistjobs plan grid.yaml --trials
     """
     from jobs.api import plan_grid
-    from jobs.plan_view import cpu_places, plan_json, plan_line, plan_table, plan_trials
-    from jobs.terminal import print_table
+    from jobs.cli.plan import cpu_places, plan_json, plan_line, plan_table, plan_trials
+    from jobs.cli.tables import print_table
 
     made = plan_grid(grid, store)
     if format_ is PlanFormat.json:
@@ -160,8 +160,8 @@ def submit(
     from rich.console import Console
 
     from jobs.api import plan_grid, report_job, submit_grid
-    from jobs.plan_view import cpu_places, plan_line
-    from jobs.terminal import LiveView, failures_line, fetch_mnist_with_bar
+    from jobs.cli.plan import cpu_places, plan_line
+    from jobs.cli.tables import LiveView, failures_line, fetch_mnist_with_bar
     from mnist_core.data import find_mnist
 
     if in_process and workers:
@@ -195,8 +195,8 @@ def summary(
     Example: mnistjobs summary report --format markdown
     """
     from jobs.api import read_summary
+    from jobs.cli.tables import print_table, summary_table
     from jobs.report.summary import summary_csv, summary_json, summary_markdown
-    from jobs.terminal import print_table, summary_table
 
     table = read_summary(store, job)
     if format_ is Format.table:
@@ -245,7 +245,7 @@ def list_(store: StoreOption = STORE) -> None:
     Example: mnistjobs list
     """
     from jobs.api import list_jobs
-    from jobs.terminal import job_table, print_table
+    from jobs.cli.tables import job_table, print_table
 
     if jobs := list_jobs(store):
         print_table(job_table(jobs))
@@ -278,11 +278,7 @@ def schema() -> None:
 
 
 def _print_report(written: "Report") -> None:
-    from jobs.terminal import print_table, summary_table
+    from jobs.cli.tables import print_table, summary_table
 
     print_table(summary_table(written.summary))
     say(f"Report: {written.page}")
-
-
-if __name__ == "__main__":
-    main()
