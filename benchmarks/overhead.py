@@ -21,7 +21,7 @@ from statistics import median
 
 from measure import Times, one_thread, print_machine
 
-import jobs
+import mnistjobs
 from cluster.interface import Place
 from cluster.ray_session import ray_place
 from jobs.grid.grid import load_grid
@@ -69,11 +69,11 @@ class Study:
     def ours(self) -> Run:
         """Submit all trials into a new store."""
         started = time.perf_counter()
-        plan = jobs.plan_grid(self._grid, self._new_folder())
+        plan = mnistjobs.plan_grid(self._grid, self._new_folder())
         job = run_job(open_job(plan), plan, self._dataset, self._place, lambda event: None)
         seconds = time.perf_counter() - started
         assert job["status"] == "finished", job["failures"]
-        rows = jobs.read_trials(plan.store.root, job["job_id"]).to_pylist()
+        rows = mnistjobs.read_trials(plan.store.root, job["job_id"]).to_pylist()
         names = Trial.__dataclass_fields__
         found = {Trial(**{name: row[name] for name in names}): (row["test_loss"], row["test_accuracy"]) for row in rows}
         return Run(seconds, sum(row["seconds"] for row in rows), found)

@@ -20,7 +20,7 @@ from statistics import median
 import pyarrow.parquet as pq
 from measure import interleaved, print_machine
 
-import jobs
+import mnistjobs
 from cluster.interface import Place
 from cluster.ray_executor import Needs, bounded_map
 from cluster.ray_session import ray_place
@@ -51,7 +51,7 @@ def train(grid: str, place: Place) -> tuple[float, list[tuple[float, float]]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "grid.yaml")
         path.write_text(grid)
-        plan = jobs.plan_grid(path, Path(folder, "results"))
+        plan = mnistjobs.plan_grid(path, Path(folder, "results"))
         dataset = load_dataset("digits")
         began, started = time.time(), time.perf_counter()
         job = run_job(open_job(plan), plan, dataset, place, lambda event: None)

@@ -15,28 +15,36 @@ import pyarrow as pa
 from cluster.in_process import map_in_process
 from cluster.interface import ClusterError, Device, Place
 from jobs.errors import InputError
-from jobs.grid.grid import Grid, load_grid
-from jobs.report.results import SUMMARY_COLUMNS, summarize_job
-from jobs.report.tables import (
+from jobs.grid import Grid, load_grid
+from jobs.report import (
     CONFUSION_COLUMNS,
     METRICS_COLUMNS,
+    SUMMARY_COLUMNS,
     TRIALS_COLUMNS,
     confusion_table,
     metrics_table,
+    summarize_job,
     trials_table,
 )
-from jobs.run.driver import JobEvent, Plan, check_precision, close_job, make_plan, open_job, run_job
-from jobs.store.cleanup import sweep
-from jobs.store.compaction import Compaction, compact
-from jobs.store.job_record import Job, find_job, read_jobs
-from jobs.store.parts import Parts, Store, open_store, read_parts
-from jobs.store.quarantine import set_aside
-from mnist_core.data import NAMED_DATASETS, fetch_mnist, find_mnist, load_dataset
+from jobs.run import JobEvent, Plan, check_precision, close_job, make_plan, open_job, run_job
+from jobs.store import (
+    Compaction,
+    Job,
+    Parts,
+    Store,
+    compact,
+    find_job,
+    open_store,
+    read_jobs,
+    read_parts,
+    set_aside,
+    sweep,
+)
+from mnist_core.data import fetch_mnist, find_mnist, load_dataset
 from mnist_core.devices import has_cuda
 
 if TYPE_CHECKING:
-    from jobs.report.report import Report
-    from jobs.verify import Verification
+    from jobs.report import Report
 
 StorePath = str | Path
 
@@ -138,28 +146,12 @@ def list_jobs(store: StorePath = "results") -> list[Job]:
 
 def report_job(store: StorePath, job: str) -> Report:
     """Write the tables, pictures and page of a job (its id, or a name's latest job) from the store alone."""
-    from jobs.report.report import write_report  # draws, and matplotlib takes a second to import
+    from jobs.report import write_report  # draws, and matplotlib takes a second to import
 
     opened = open_store(Path(store))
     report = write_report(opened, find_job(opened, job))
     _warn_of(opened, report.damaged)
     return report
-
-
-def verify_job(store: StorePath, job: str, rerun: int = 0) -> Verification:
-    """Check every byte of a job (its id, or a name's latest job), and train `rerun` of its trials again to compare.
-
-    Raises InputError where trials are to be trained and the dataset is not the one that the job had.
-    """
-    from jobs import verification  # draws, like report
-
-    opened = open_store(Path(store))
-    found = find_job(opened, job)
-    name, fingerprint = found["dataset"]["name"], found["dataset"]["fingerprint"]
-    dataset = load_dataset(name if name in NAMED_DATASETS else Path(name)) if rerun else None
-    if dataset and dataset.fingerprint != fingerprint:
-        raise InputError(f"dataset {name}: is not the one that job {found['job_id']} was trained on; allowed: that one")
-    return verification.verify_job(opened, found, dataset, rerun)
 
 
 def read_summary(store: StorePath, job: str) -> pa.Table:

@@ -12,15 +12,24 @@ import pyarrow as pa
 
 from cluster.in_process import map_in_process
 from cluster.interface import Failed
-from jobs.errors import DamagedPartWarning
-from jobs.report.report import report_files
-from jobs.run.task import Pack, Shared, run_pack, versions
-from jobs.store.atomic_files import read_file
-from jobs.store.cleanup import leftovers
-from jobs.store.job_record import Job, job_folder
-from jobs.store.parts import Parts, Store, read_parts, weights_path
-from jobs.store.quarantine import quarantined, set_aside
-from mnist_core.data import Dataset
+from jobs.errors import DamagedPartWarning, InputError
+from jobs.report import report_files
+from jobs.run import Pack, Shared, run_pack, versions
+from jobs.store import (
+    Job,
+    Parts,
+    Store,
+    find_job,
+    job_folder,
+    leftovers,
+    open_store,
+    quarantined,
+    read_file,
+    read_parts,
+    set_aside,
+    weights_path,
+)
+from mnist_core.data import NAMED_DATASETS, Dataset, load_dataset
 from mnist_core.trial import Trial, trial_id
 
 # What tells of a run and not of its numbers.
@@ -38,7 +47,21 @@ class Verification:
     notes: tuple[str, ...] = ()  # on what lies in the store and does the job no harm
 
 
-def verify_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int = 0) -> Verification:
+def verify_job(store: str | Path, job: str, rerun: int = 0) -> Verification:
+    """Check every byte of a job (its id, or a name's latest job), and train `rerun` of its trials again to compare.
+
+    Raises InputError where trials are to be trained and the dataset is not the one that the job had.
+    """
+    opened = open_store(Path(store))
+    found = find_job(opened, job)
+    name, fingerprint = found["dataset"]["name"], found["dataset"]["fingerprint"]
+    dataset = load_dataset(name if name in NAMED_DATASETS else Path(name)) if rerun else None
+    if dataset and dataset.fingerprint != fingerprint:
+        raise InputError(f"dataset {name}: is not the one that job {found['job_id']} was trained on; allowed: that one")
+    return check_job(opened, found, dataset, rerun)
+
+
+def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int = 0) -> Verification:
     """Check every byte of a job, and train `rerun` of its trials again, chosen at random; raises StoreError.
 
     That its job.json is whole was checked when it was read. Damaged parts are moved, as by every reader. A trial

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos_checks import Seen, check_store, compare_stores, look
-from chaos_processes import (
+from support.chaos_checks import Seen, check_store, compare_stores, look
+from support.chaos_processes import (
     OF_RAY,
     VICTIMS,
     Submit,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from idx_files import write_idx_folder
+from support.idx_files import write_idx_folder
 
 from cluster.in_process import map_in_process
 from cluster.interface import Map

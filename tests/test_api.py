@@ -4,10 +4,10 @@ import math
 from pathlib import Path
 
 import pytest
-from command_line import write_grid
-from idx_files import write_idx_folder
+from support.command_line import write_grid
+from support.idx_files import write_idx_folder
 
-import jobs
+import mnistjobs
 from cluster.interface import Done
 from jobs.errors import InputError
 from jobs.report.summary import SUMMARY
@@ -22,29 +22,29 @@ def grid(tmp_path: Path) -> Path:
 
 def test_every_verb_of_the_api_answers(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "results"
-    assert len(jobs.plan_grid(str(grid), str(store)).new) == 3
-    job = jobs.submit_grid(str(grid), str(store), in_process=True)
-    assert (job["status"], jobs.list_jobs(store)) == ("finished", [job])
-    assert jobs.read_trials(store, "tiny")["trial_id"].to_pylist() == job["trial_ids"]
-    assert jobs.read_trials(store, job["job_id"]).schema == TRIALS
-    assert jobs.read_metrics(store, "tiny").schema == METRICS
-    assert jobs.read_confusion(store, "tiny").schema == CONFUSION
-    assert jobs.read_summary(store, "tiny").schema == SUMMARY
-    assert jobs.report_job(store, "tiny").page.is_file()
+    assert len(mnistjobs.plan_grid(str(grid), str(store)).new) == 3
+    job = mnistjobs.submit_grid(str(grid), str(store), in_process=True)
+    assert (job["status"], mnistjobs.list_jobs(store)) == ("finished", [job])
+    assert mnistjobs.read_trials(store, "tiny")["trial_id"].to_pylist() == job["trial_ids"]
+    assert mnistjobs.read_trials(store, job["job_id"]).schema == TRIALS
+    assert mnistjobs.read_metrics(store, "tiny").schema == METRICS
+    assert mnistjobs.read_confusion(store, "tiny").schema == CONFUSION
+    assert mnistjobs.read_summary(store, "tiny").schema == SUMMARY
+    assert mnistjobs.report_job(store, "tiny").page.is_file()
 
 
 def test_a_dataset_that_changes_after_the_grid_was_read_is_refused(grid: Path, tmp_path: Path) -> None:
-    plan = jobs.plan_grid(grid, tmp_path / "results")
+    plan = mnistjobs.plan_grid(grid, tmp_path / "results")
     write_idx_folder(tmp_path / "images", train_count=72, test_count=20, seed=1)
     with pytest.raises(InputError, match="images: has changed since the grid was read; submit the grid again"):
-        jobs.submit_grid(plan, tmp_path / "results", in_process=True)
+        mnistjobs.submit_grid(plan, tmp_path / "results", in_process=True)
     assert not (tmp_path / "results").exists()
 
 
 def test_observers_see_every_trial_end(grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.run.task.PROGRESS_INTERVAL_S", math.inf)
     events: list[JobEvent] = []
-    jobs.submit_grid(grid, tmp_path / "results", in_process=True, observe=events.append)
+    mnistjobs.submit_grid(grid, tmp_path / "results", in_process=True, observe=events.append)
     ended = [event for event in events if isinstance(event, Done)]
     assert len(ended) == len(events)
     assert sorted(trial.seed for event in ended for trial in event.item.trials) == [0, 1, 2]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_study import submit_tiny
+from support.tiny_study import submit_tiny
 
-import jobs
+import mnistjobs
 from jobs.errors import StoreError
 from jobs.store.checkpoints import read_checkpoint, write_checkpoint
 from jobs.store.job_record import Job, find_job, read_jobs
@@ -39,7 +39,7 @@ class Study:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     folder = tmp_path_factory.mktemp("flips")
     store, job = submit_tiny(folder, model="[mlp, cnn]")
-    trials = jobs.plan_grid(folder / "tiny.yaml", store.root).trials
+    trials = mnistjobs.plan_grid(folder / "tiny.yaml", store.root).trials
     snapshots = {}
     for identity, trial in trials.items():
         training = train([trial], load_dataset(folder / "images"))

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import GRID, finish, run, said, start, write_grid
+from support.command_line import GRID, finish, run, said, start, write_grid
 
 from jobs.api import plan_grid
 from jobs.cli.app import BAD_INPUT, SOME_FAILED

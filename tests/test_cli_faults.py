@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command_line import GRID, run, write_grid
+from support.command_line import GRID, run, write_grid
 
 from jobs.cli.app import BAD_INPUT
 from mnist_core.data.datasets import find_mnist

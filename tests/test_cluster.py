@@ -10,9 +10,9 @@ import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-import contracts
 import numpy as np
 import pytest
+from support import contracts
 
 from cluster.interface import ClusterError, Map
 from cluster.ray_session import ray_place

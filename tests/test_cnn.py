@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from report_network import ReportNetwork
+from support.report_network import ReportNetwork
 from torch.nn import functional as F
 
 from mnist_core.models.cnn import CNN, build_network, torch_threads

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from part_tables import identity, ids_in, part_names, part_table, rows_by_trial, whole, write_parts
-from tiny_study import submit_tiny
+from support.part_tables import identity, ids_in, part_names, part_table, rows_by_trial, whole, write_parts
+from support.tiny_study import submit_tiny
 
-import jobs
+import mnistjobs
 from jobs.store.compaction import Compaction, Sizes, compact
 from jobs.store.parts import Store, parquet_bytes, read_parts, stored_ids, write_part
 from jobs.store.schemas import PART
@@ -40,13 +40,13 @@ def test_every_table_and_the_report_stay_the_same_to_the_byte(tmp_path: Path) ->
         write_part(store, rows.slice(place, 1))
 
     def everything() -> dict[str, bytes]:
-        readers = (jobs.read_trials, jobs.read_metrics, jobs.read_confusion, jobs.read_summary)
-        jobs.report_job(store.root, job["job_id"])
+        readers = (mnistjobs.read_trials, mnistjobs.read_metrics, mnistjobs.read_confusion, mnistjobs.read_summary)
+        mnistjobs.report_job(store.root, job["job_id"])
         files = {path.name: path.read_bytes() for path in (store.jobs / job["job_id"]).iterdir()}
         return files | {str(read): parquet_bytes(read(store.root, job["job_id"])) for read in readers}
 
     before, parts = everything(), part_names(store)
-    done = jobs.compact_store(store.root)
+    done = mnistjobs.compact_store(store.root)
     assert done == Compaction(tuple(parts), tuple(part_names(store)), ())
     assert (len(parts), len(done.written)) == (6, 1)
     assert everything() == before

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from part_tables import identity, part_names, rows_by_trial, whole, write_parts
+from support.part_tables import identity, part_names, rows_by_trial, whole, write_parts
 
-import jobs
+import mnistjobs
 from jobs.errors import DamagedPartWarning, StoreError
 from jobs.store.compaction import Compaction, Sizes, compact
 from jobs.store.parts import Store, is_stored, scan_parts, stored_ids
@@ -62,7 +62,7 @@ def test_damaged_parts_are_moved_out_of_the_way_and_named(store: Store) -> None:
     broken = (store.parts / names[1]).read_bytes()[:-1]
     (store.parts / names[1]).write_bytes(broken)
     with pytest.warns(DamagedPartWarning, match=f"part {names[1]} is damaged"):
-        done = jobs.compact_store(store.root)
+        done = mnistjobs.compact_store(store.root)
     assert done.damaged == (names[1],)
     assert len(done.merged) == 3
     assert (store.quarantine / names[1]).read_bytes() == broken

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from crash_points import CrashPoint, Disk, Recording, crash_points, digest, replay, write_disk
-from file_operations import Recorder, recorded
-from tiny_study import run_trials, submit_tiny
+from support.crash_points import CrashPoint, Disk, Recording, crash_points, digest, replay, write_disk
+from support.file_operations import Recorder, recorded
+from support.tiny_study import run_trials, submit_tiny
 
-import jobs
+import mnistjobs
 from jobs.report.report import write_report
 from jobs.store.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
 from jobs.store.compaction import Sizes, compact
@@ -48,14 +48,14 @@ class Study:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     folder = tmp_path_factory.mktemp("study")
     store, job = submit_tiny(folder, seed="[0, 1, 2]")
-    trials = dict(jobs.plan_grid(folder / "tiny.yaml", store.root).trials)
+    trials = dict(mnistjobs.plan_grid(folder / "tiny.yaml", store.root).trials)
     return Study(folder / "tiny.yaml", store, job, trials, tables(store))
 
 
 def tables(store: Store) -> bytes:
     """Encode all that a study's tables say, but for the columns of the wall clock."""
     sink = io.BytesIO()
-    for read in (jobs.read_trials, jobs.read_metrics, jobs.read_confusion, jobs.read_summary):
+    for read in (mnistjobs.read_trials, mnistjobs.read_metrics, mnistjobs.read_confusion, mnistjobs.read_summary):
         table = read(store.root, "tiny")
         table = table.drop_columns(sorted(WALL_CLOCK & set(table.column_names))).combine_chunks()
         with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -73,7 +73,7 @@ def commit(study: Study, store: Store, recorder: Recorder) -> None:
 
 
 def whole_job(study: Study, store: Store, recorder: Recorder) -> None:
-    jobs.submit_grid(study.grid, store.root, in_process=True)
+    mnistjobs.submit_grid(study.grid, store.root, in_process=True)
     recorder.promise({*study.trials, "job tiny"})
 
 
@@ -189,7 +189,7 @@ def check_recovery(study: Study, store: Store, promised: frozenset[str]) -> None
         assert find_job(store, "tiny")["status"] == "finished"
     check_checkpoint(study, store)
     rows = parts.table.select(["trial_id", "finished_at"]).to_pylist()
-    job = jobs.submit_grid(study.grid, store.root, in_process=True)
+    job = mnistjobs.submit_grid(study.grid, store.root, in_process=True)
     assert (job["status"], job["found"]) == ("finished", len(found))
     assert tables(store) == study.tables
     again = read_parts(store, asked).table.select(["trial_id", "finished_at"]).to_pylist()
@@ -216,7 +216,7 @@ def test_submitting_again_clears_away_what_killed_writers_left(study: Study, tmp
         done = subprocess.run([sys.executable, "-c", killed_at_fsync, store.root / folder], check=False, timeout=60)
         assert done.returncode == -signal.SIGKILL
     assert len(list(store.root.rglob("*.tmp"))) == 3
-    jobs.submit_grid(study.grid, store.root, in_process=True)
+    mnistjobs.submit_grid(study.grid, store.root, in_process=True)
     assert list(store.root.rglob("*.tmp")) == []
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from idx_files import idx_bytes, idx_contents, write_idx_folder
+from support.idx_files import idx_bytes, idx_contents, write_idx_folder
 
 import mnist_core
 from mnist_core.data.datasets import (

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.main import get_command
 
-import jobs
+import mnistjobs
 from jobs.cli.app import app
 from jobs.grid.grid import parse_grid
 from mnist_core.data.datasets import NAMED_DATASETS
@@ -80,5 +80,5 @@ def test_the_python_names_in_the_readme_are_the_api() -> None:
     named = set(re.findall(r"jobs\.([a-z]+_[a-z]+)\(", README)) | set(
         re.findall(r"`((?:plan|submit|report|verify|list|compact|read)_[a-z]+)`", README)
     )
-    assert named == set(jobs.__all__)
-    assert all(callable(getattr(jobs, name)) for name in jobs.__all__)
+    assert named == set(mnistjobs.__all__)
+    assert all(callable(getattr(mnistjobs, name)) for name in mnistjobs.__all__)

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from idx_files import idx_contents
+from support.idx_files import idx_contents
 
 from mnist_core.data.download import download
 from mnist_core.errors import DownloadError

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from idx_files import write_idx_folder
+from support.idx_files import write_idx_folder
 
 from jobs.grid.grid import STARTER_GRID, Grid, grid_schema, load_grid, parse_grid
 from jobs.grid.yaml_document import parse_yaml

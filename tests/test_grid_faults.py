@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from idx_files import write_idx_folder
+from support.idx_files import write_idx_folder
 
 from jobs.errors import Fault, InputError
 from jobs.grid.grid import load_grid, parse_grid

@@ -15,12 +15,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from command_line import Outcome, run
-from hostile_parts import HOSTILE, encode, put_part, truncations, with_column
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from part_tables import part_table
-from tiny_study import submit_tiny
+from support.command_line import Outcome, run
+from support.hostile_parts import HOSTILE, encode, put_part, truncations, with_column
+from support.part_tables import part_table
+from support.tiny_study import submit_tiny
 
 from jobs.store.job_record import Job, job_folder, write_job
 from jobs.store.part_bytes import decode_part, writer_version

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from idx_files import idx_contents
+from support.idx_files import idx_contents
 
 from jobs.grid.grid import parse_grid
 from mnist_core.data.idx import read_idx

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from idx_files import idx_bytes
+from support.idx_files import idx_bytes
 
 from mnist_core.data.idx import read_idx, read_idx_and_digest
 from mnist_core.errors import DataError

@@ -6,7 +6,7 @@ from itertools import chain
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_study import tiny_trial
+from support.tiny_study import tiny_trial
 
 from jobs.run.packs import MOST_TRIALS, make_packs
 from mnist_core.training import shape

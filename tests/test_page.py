@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from study_tables import study
+from support.study_tables import study
 
 from jobs.report.page import render_page
 from jobs.report.pictures import Picture

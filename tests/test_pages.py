@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 import pytest
-from hostile_parts import HOSTILE, encode
-from part_tables import part_table
+from support.hostile_parts import HOSTILE, encode
+from support.part_tables import part_table
 
 from jobs.store.pages import check_size
 from jobs.store.part_bytes import decode_part, parquet_bytes

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pyarrow as pa
 import pytest
-from study_tables import confusion_of, metrics_of, study
+from support.study_tables import confusion_of, metrics_of, study
 
 from jobs.report.curves import Floats, Line, Panel, learning_curve, training_curves
 from jobs.report.matrices import MAX_UNITS, confusion_picture, weight_sheet

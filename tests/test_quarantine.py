@@ -7,12 +7,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import hostile_parts
 import pyarrow as pa
 import pytest
-from command_line import GRID, run, write_grid
-from part_tables import part_table, write_parts
-from test_store import put_part
+from support import hostile_parts
+from support.command_line import GRID, run, write_grid
+from support.part_tables import part_table, write_parts
+from test_parts import put_part
 
 from jobs.errors import DamagedPartWarning, ForeignPartWarning
 from jobs.store.parts import Store, parquet_bytes, stored_ids, write_part

@@ -9,7 +9,7 @@ import pandas  # type: ignore[import-untyped]
 import polars
 import pyarrow.parquet as pq
 import pytest
-from tiny_study import submit_tiny
+from support.tiny_study import submit_tiny
 
 from jobs.report.report import write_report
 from jobs.store.job_record import Job

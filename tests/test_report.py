@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny_study import DIVERGING, submit_tiny
+from support.tiny_study import DIVERGING, submit_tiny
 
-import jobs
+import mnistjobs
 from jobs.report.report import write_report
 from jobs.report.summary import SUMMARY
 from jobs.store.job_record import Job, find_job, job_folder, write_job
@@ -145,7 +145,7 @@ def test_a_job_that_found_everything_stored_has_the_same_tables(study: tuple[Sto
     store, job = study
     grid = store.root.parent / "grid.yaml"
     grid.write_text(job["grid"].replace("images", job["dataset"]["name"]))
-    again = jobs.submit_grid(grid, store.root, in_process=True)
+    again = mnistjobs.submit_grid(grid, store.root, in_process=True)
     assert (again["found"], again["trial_ids"]) == (3, job["trial_ids"])
     first, second = files_of(store, job), files_of(store, again)
     for name in first.keys() - {"job.json", "report.html"}:

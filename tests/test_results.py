@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import DIVERGING, submit_tiny
+from support.tiny_study import DIVERGING, submit_tiny
 
 from jobs.errors import StoreError
 from jobs.report.results import SUMMARY_COLUMNS, summarize_job

@@ -10,10 +10,10 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from failing_tasks import GRID, PackTask, submit_with, write_grid
-from tiny_study import tiny_trial
+from support.failing_tasks import GRID, PackTask, submit_with, write_grid
+from support.tiny_study import tiny_trial
 
-import jobs
+import mnistjobs
 from cluster.failures import Failure, Kind
 from cluster.in_process import map_in_process
 from cluster.interface import Failed, Map
@@ -184,7 +184,7 @@ def test_a_trial_whose_first_attempt_fails_by_no_fault_of_its_own_is_trained_at_
     (retried,) = job["retried"]
     assert (retried["kind"], retried["attempt"], retried["trial_ids"]) == (kind, 1, job["trial_ids"])
     assert [event.failure.kind for event in seen if isinstance(event, Retried)] == [kind]
-    assert jobs.read_trials(tmp_path / "store", "tiny")["attempt"].to_pylist() == [2]
+    assert mnistjobs.read_trials(tmp_path / "store", "tiny")["attempt"].to_pylist() == [2]
 
 
 @pytest.mark.ray
@@ -204,7 +204,7 @@ def test_a_trial_that_always_dies_is_given_up_after_the_retries_and_takes_no_oth
     (failure,) = job["failures"]
     assert job["status"] == "failed"
     assert (failure["kind"], failure["attempt"]) == ("crashed", 3)
-    assert jobs.read_trials(tmp_path / "store", "tiny").num_rows == 15
+    assert mnistjobs.read_trials(tmp_path / "store", "tiny").num_rows == 15
 
 
 def raise_for(seed: int) -> "type[PackTask]":
@@ -230,7 +230,7 @@ def test_with_fail_fast_the_first_trial_that_fails_ends_the_job(tmp_path: Path) 
     grid = write_grid(tmp_path, GRID.replace("[mlp, cnn]", "[mlp]") + "fail_fast: on\n")
     job = submit_with(raise_for(0), grid, tmp_path / "store", map_in_process)
     assert (job["status"], len(job["failures"])) == ("failed", 1)
-    assert jobs.plan_grid(grid, tmp_path / "store").stored == frozenset()
+    assert mnistjobs.plan_grid(grid, tmp_path / "store").stored == frozenset()
 
 
 @pytest.mark.ray
@@ -247,5 +247,5 @@ def test_a_task_that_ray_kills_for_want_of_memory_is_tried_once_alone_and_report
     assert "out of memory: OutOfMemoryError: killed by Ray at its process had" in again
     assert again.endswith("tried again alone, at the end")
     assert "failed: OutOfMemoryError: killed by Ray at its process had" in failed
-    (failure,) = jobs.list_jobs(tmp_path / "store")[0]["failures"]
+    (failure,) = mnistjobs.list_jobs(tmp_path / "store")[0]["failures"]
     assert (failure["kind"], failure["attempt"]) == ("out_of_memory", 2)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from command_line import GRID, Outcome, finish, start, write_grid
+from support.command_line import GRID, Outcome, finish, start, write_grid
 
-import jobs
+import mnistjobs
 from jobs.cli.app import BAD_INPUT, SOME_FAILED
 from jobs.store.parts import Store
 
@@ -60,7 +60,7 @@ jobs.cli.app.main()
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
     """The tables of the whole study, trained with nothing in its way."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    jobs.submit_grid(write_grid(folder), folder / "results", in_process=True)
+    mnistjobs.submit_grid(write_grid(folder), folder / "results", in_process=True)
     return tables(folder / "results")
 
 
@@ -69,13 +69,13 @@ def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A grid of three trials, the first of which is stored."""
     monkeypatch.chdir(tmp_path)
     path = write_grid(tmp_path, FIRST)
-    jobs.submit_grid(path, "results", in_process=True)
+    mnistjobs.submit_grid(path, "results", in_process=True)
     path.write_text(ALL)
     return Path("grid.yaml")
 
 
 def tables(store: Path) -> dict[str, pa.Table]:
-    readers = (jobs.read_trials, jobs.read_metrics, jobs.read_confusion, jobs.read_summary)
+    readers = (mnistjobs.read_trials, mnistjobs.read_metrics, mnistjobs.read_confusion, mnistjobs.read_summary)
     found = {read.__name__: read(store, "tiny") for read in readers}
     return {name: table.drop_columns([*{*WALL_CLOCK} & {*table.column_names}]) for name, table in found.items()}
 
@@ -97,12 +97,12 @@ def check_recovery(outcome: Outcome, undisturbed: dict[str, pa.Table]) -> None:
     assert "Traceback" not in outcome.err
     assert outcome.err.count("\n") == 1, outcome.err
     store = Store(Path("results").absolute())
-    assert jobs.plan_grid("grid.yaml", "results").stored
+    assert mnistjobs.plan_grid("grid.yaml", "results").stored
     assert not any(path.name.endswith(".tmp") for path in store.root.rglob("*"))
-    job = jobs.submit_grid("grid.yaml", "results", in_process=True)
+    job = mnistjobs.submit_grid("grid.yaml", "results", in_process=True)
     assert job["status"] == "finished"
     assert_same(tables(store.root), undisturbed)
-    assert jobs.report_job("results", "tiny").damaged == ()
+    assert mnistjobs.report_job("results", "tiny").damaged == ()
 
 
 def assert_same(ours: dict[str, pa.Table], theirs: dict[str, pa.Table]) -> None:
@@ -176,8 +176,8 @@ def test_a_disk_that_is_full_is_a_message_and_room_is_all_that_it_needs(
     assert outcome.code == BAD_INPUT
     assert outcome.err.count("\n") == 1
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
-    assert len(jobs.plan_grid(grid, store).stored) == 1
-    assert jobs.submit_grid(grid, store, in_process=True)["status"] == "finished"
+    assert len(mnistjobs.plan_grid(grid, store).stored) == 1
+    assert mnistjobs.submit_grid(grid, store, in_process=True)["status"] == "finished"
     assert_same(tables(store), undisturbed)
 
 
@@ -196,10 +196,10 @@ def test_a_file_system_that_turns_read_only_is_a_message(
     assert outcome.code == BAD_INPUT
     assert outcome.err.splitlines()[-1].startswith(f"{store}/")
     assert "Read-only file system" in outcome.err.splitlines()[-1]
-    assert [job["status"] for job in jobs.list_jobs(store)] == ["finished", "interrupted"]
+    assert [job["status"] for job in mnistjobs.list_jobs(store)] == ["finished", "interrupted"]
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
     grid.write_text(ALL)
-    assert jobs.submit_grid(grid, store, in_process=True)["status"] == "finished"
+    assert mnistjobs.submit_grid(grid, store, in_process=True)["status"] == "finished"
     assert_same(tables(store), undisturbed)
 
 
@@ -216,9 +216,9 @@ def test_a_store_that_vanishes_is_a_message_and_can_be_brought_back(
     assert "has gone while the job ran; bring the store" in outcome.err.splitlines()[-1]
     shutil.rmtree("results", ignore_errors=True)
     Path("away").rename("results")
-    assert [job["status"] for job in jobs.list_jobs("results")] == ["finished", "interrupted"]
+    assert [job["status"] for job in mnistjobs.list_jobs("results")] == ["finished", "interrupted"]
     grid.write_text(ALL)
-    assert jobs.submit_grid(grid, "results", in_process=True)["status"] == "finished"
+    assert mnistjobs.submit_grid(grid, "results", in_process=True)["status"] == "finished"
     assert_same(tables(Path("results")), undisturbed)
 
 
@@ -230,7 +230,7 @@ def test_a_store_of_another_user_is_a_message_before_anything_is_trained(grid: P
     outcome = submit_under(AS_NOBODY)
     assert outcome.code == BAD_INPUT
     assert outcome.err == f"store '{tmp_path / 'results'}': cannot be written: Permission denied\n"
-    assert len(jobs.plan_grid(grid, "results").stored) == 1
+    assert len(mnistjobs.plan_grid(grid, "results").stored) == 1
 
 
 def test_a_job_is_written_twice_and_no_more(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +241,6 @@ def test_a_job_is_written_twice_and_no_more(grid: Path, monkeypatch: pytest.Monk
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", note)
-    job = jobs.submit_grid(grid, "results", in_process=True)
+    job = mnistjobs.submit_grid(grid, "results", in_process=True)
     assert written.count("job.json") == 2
     assert json.loads(Path(f"results/jobs/{job['job_id']}/job.json").read_text())["status"] == "finished"

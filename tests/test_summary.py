@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from study_tables import REQUESTED, Setting, settings, study
+from support.study_tables import REQUESTED, Setting, settings, study
 
 from jobs.report.summary import (
     SUMMARY,

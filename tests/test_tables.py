@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from tiny_study import DIVERGING, part_rows, tiny_trial
+from support.tiny_study import DIVERGING, part_rows, tiny_trial
 
 from jobs.report.tables import (
     CONFUSION_COLUMNS,

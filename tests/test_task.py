@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from support.tiny_study import DIVERGING, run, run_trials, tiny_trial
 from threadpoolctl import threadpool_info
-from tiny_study import DIVERGING, run, run_trials, tiny_trial
 
-from jobs import task
 from jobs.errors import StoreError
+from jobs.run import task
 from jobs.run.task import Pack, Shared, run_pack, versions
 from jobs.store.parts import Store, read_parts, read_weights, stored_ids
 from mnist_core.backends.interface import Device

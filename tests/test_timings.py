@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tiny_study import DIVERGING, part_rows, submit_tiny, tiny_trial
+from support.tiny_study import DIVERGING, part_rows, submit_tiny, tiny_trial
 
-import jobs
+import mnistjobs
 from jobs.run.stored import read_holdings
 from jobs.run.timings import Timings, learn_timings
 from jobs.store.parts import Store, write_part
@@ -66,7 +66,7 @@ def test_a_plan_learns_from_its_store(tmp_path: Path) -> None:
     store, _ = submit_tiny(tmp_path)
     grid = tmp_path / "tiny.yaml"
     grid.write_text(grid.read_text().replace("[0, 1]", "[0, 1, 2]"))
-    plan = jobs.plan_grid(grid, store.root)
+    plan = mnistjobs.plan_grid(grid, store.root)
     (new,) = plan.new
     (timed,) = plan.timings.timed.values()
     assert plan.expected_seconds(2) == plan.timings.expected_seconds(plan.trials[new]) == 2 * timed

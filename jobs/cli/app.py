@@ -18,7 +18,7 @@ from jobs.errors import InputError, MnistjobsError
 from mnist_core.errors import DataError
 
 if TYPE_CHECKING:
-    from jobs.report.report import Report
+    from jobs.report import Report
 
 BAD_INPUT = 2
 SOME_FAILED = 1
@@ -98,7 +98,7 @@ def init(
 
     Example: mnistjobs init grid.yaml
     """
-    from jobs.grid.grid import STARTER_GRID
+    from jobs.grid import STARTER_GRID
 
     try:
         with path.open("x", encoding="utf-8") as file:
@@ -196,7 +196,7 @@ def summary(
     """
     from jobs.api import read_summary
     from jobs.cli.tables import print_table, summary_table
-    from jobs.report.summary import summary_csv, summary_json, summary_markdown
+    from jobs.report import summary_csv, summary_json, summary_markdown
 
     table = read_summary(store, job)
     if format_ is Format.table:
@@ -227,7 +227,7 @@ def verify_job_(
 
     Example: mnistjobs verify report --rerun 3
     """
-    from jobs.api import verify_job
+    from jobs.verify import verify_job
 
     found = verify_job(store, job, rerun)
     say_first(found.problems, "problems")
@@ -272,7 +272,7 @@ def schema() -> None:
 
     Example: mnistjobs schema > grid.schema.json
     """
-    from jobs.grid.grid import grid_schema
+    from jobs.grid import grid_schema
 
     say(json.dumps(grid_schema(), indent=2))
 

@@ -20,7 +20,7 @@ def say_first(lines: Sequence[str], what: str) -> None:
     for line in lines[:_MOST_LINES]:
         say(line, err=True)
     if len(lines) > _MOST_LINES:
-        say(f"and {len(lines) - _MOST_LINES} more {what}; jobs.verify_job gives all", err=True)
+        say(f"and {len(lines) - _MOST_LINES} more {what}; mnistjobs.verify_job gives all", err=True)
 
 
 def say_each_warning_once() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.table import Table
 
 from jobs.cli.tables import duration_text, lay_out, varying_settings
-from jobs.report.summary import CONFIGURATION, setting_text
-from jobs.run.driver import Plan
+from jobs.report import CONFIGURATION, setting_text
+from jobs.run import Plan
 
 _MOST_ROWS = 40  # configurations that a plan lists
 _MOST_TRIALS = 1000  # trials that it lists one by one; laying out 10,000 takes rich ten seconds

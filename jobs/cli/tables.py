@@ -27,11 +27,9 @@ from rich.text import Text
 from cluster.interface import Done, Failed, Waiting
 from cluster.interface import Progress as Advance
 from jobs.escape import make_inert
-from jobs.report.summary import CONFIGURATION, summary_cells
-from jobs.run.driver import JobEvent, Plan
-from jobs.run.retries import Retried
-from jobs.run.task import Pack, Written
-from jobs.store.job_record import Job
+from jobs.report import CONFIGURATION, summary_cells
+from jobs.run import JobEvent, Pack, Plan, Retried, Written
+from jobs.store import Job
 from mnist_core.data import MIRRORS, fetch_mnist
 from mnist_core.trial import Trial
 

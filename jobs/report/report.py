@@ -10,14 +10,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jobs.report.page import render_page
-from jobs.report.pictures import draw_pictures
 from jobs.report.results import summarize_job
 from jobs.report.summary import Key, configuration_key, summary_csv, summary_markdown
 from jobs.report.tables import confusion_table, metrics_table, trials_table
-from jobs.store.atomic_files import delete_files, names, write_file
-from jobs.store.job_record import Job, check_job_is_there, job_folder
-from jobs.store.parts import Parts, Store, parquet_bytes, read_parts, read_weights
+from jobs.store import (
+    Job,
+    Parts,
+    Store,
+    check_job_is_there,
+    delete_files,
+    job_folder,
+    names,
+    parquet_bytes,
+    read_parts,
+    read_weights,
+    write_file,
+)
 
 # As jobs.report.pictures names them.
 _PICTURE = re.compile(r"(learning-curve|(curves|confusion|w1)-[A-Za-z0-9_]+-\d+(-[A-Za-z0-9._=-]*)?)\.svg")
@@ -53,6 +61,10 @@ def report_files(
     tables = tables or _tables(job, parts)
     trials, summary = tables["trials"], tables["summary"]
     layers = _first_layers(store, parts.table)
+    # matplotlib takes a second to import, jinja2 a quarter: only where something is drawn.
+    from jobs.report.page import render_page
+    from jobs.report.pictures import draw_pictures
+
     pictures = draw_pictures(summary, trials, tables["metrics"], tables["confusion"], layers)
     files = _table_files(tables)
     files |= {picture.file_name: picture.svg.encode() for picture in pictures}

@@ -6,11 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.errors import InputError, StoreError
-from jobs.grid.grid import parse_grid
+from jobs.grid import parse_grid
 from jobs.report.summary import MEASURED, summarize
-from jobs.store.job_record import Job
-from jobs.store.parts import Parts
-from jobs.store.schemas import SETTINGS
+from jobs.store import SETTINGS, Job, Parts
 from mnist_core.data import DatasetInfo
 from mnist_core.trial import Trial
 

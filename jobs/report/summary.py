@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from jobs.store.schemas import SETTINGS
+from jobs.store import SETTINGS
 
 CONFIGURATION = [field for field in SETTINGS if field.name != "seed"]
 

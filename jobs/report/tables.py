@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.store.schemas import CONFUSION, EPOCH, METRICS, PART, SETTINGS, TRIALS
+from jobs.store import CONFUSION, EPOCH, METRICS, PART, SETTINGS, TRIALS
 from mnist_core.data import DIGITS
 
 # The columns of PART that each table is made from.

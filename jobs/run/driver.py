@@ -18,15 +18,13 @@ from typing import Any
 from cluster.failures import Failure
 from cluster.interface import Done, Event, Failed, Place, Waiting
 from jobs.errors import InputError, StoreError
-from jobs.grid.grid import Grid
+from jobs.grid import Grid
 from jobs.run.packs import make_packs
 from jobs.run.retries import Queue, Retried
 from jobs.run.stored import read_holdings, stale_trials
 from jobs.run.task import Pack, Shared, Written, run_pack, versions
 from jobs.run.timings import Timings, learn_timings
-from jobs.store.checkpoints import checkpointed
-from jobs.store.job_record import Job, check_job_is_there, create_job, write_job
-from jobs.store.parts import Store, is_stored
+from jobs.store import Job, Store, check_job_is_there, checkpointed, create_job, is_stored, write_job
 from mnist_core.backends import Device
 from mnist_core.data import Dataset
 from mnist_core.trial import Trial, trial_id
@@ -121,7 +119,7 @@ def open_job(plan: Plan) -> Job:
 def run_job(job: Job, plan: Plan, dataset: Dataset, place: Place, observe: Callable[[JobEvent], None]) -> Job:
     """Train what the plan lacks and return the job as it ended; `observe` sees every event as it happens.
 
-    What failed is tried again as jobs.run.retries says. With fail_fast, the first trial that fails for good ends the job.
+    What failed is tried again as `retries` says. With fail_fast, the first trial that fails for good ends the job.
     """
     shared = Shared(dataset, plan.store.root, place.device, plan.grid.resources.checkpoint_seconds)
     trials = [plan.trials[identity] for identity in plan.new]

@@ -7,8 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.escape import make_inert
-from jobs.store.parts import Store, scan_parts
-from jobs.store.schemas import PART, SETTINGS
+from jobs.store import PART, SETTINGS, Store, scan_parts
 from mnist_core.data import DatasetInfo
 from mnist_core.trial import Trial
 

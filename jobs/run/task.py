@@ -16,9 +16,7 @@ import pyarrow as pa
 from threadpoolctl import ThreadpoolController
 
 from jobs.errors import StoreError
-from jobs.store.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
-from jobs.store.parts import Store, write_part, write_weights
-from jobs.store.schemas import PART
+from jobs.store import PART, Store, read_checkpoint, remove_checkpoint, write_checkpoint, write_part, write_weights
 from mnist_core.backends import Device
 from mnist_core.data import Dataset
 from mnist_core.errors import OutOfDeviceMemory

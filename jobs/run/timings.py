@@ -56,7 +56,7 @@ class Timings:
 
 
 def learn_timings(rows: pa.Table, fingerprint: str, validation_size: int, device: Device) -> Timings:
-    """Take, of stored rows (as jobs.run.stored reads them), the median seconds an epoch of the finished of each size."""
+    """Take, of stored rows (as `stored` reads them), the median seconds an epoch of the finished of each size."""
     alike = rows.filter(
         (pc.field("status") == "finished")
         & (pc.field("dataset_fingerprint") == fingerprint)

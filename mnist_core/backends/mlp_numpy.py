@@ -1,6 +1,6 @@
 """A pack of multi-layer perceptrons on the CPU: what `mnist_core.models.mlp` tells, in fewer and larger steps.
 
-Letters: B images of a batch, N images of a set, D 784 pixels, P = 1 + D places of `backends.nonzero_prefix`, H hidden units,
+Letters: B images of a batch, N images of a set, D 784 pixels, P = 1 + D places of `nonzero_prefix`, H hidden units,
 K 10 digits.
 """
 

@@ -9,16 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_study import submit_tiny
+from support.tiny_study import submit_tiny
 
-import jobs
+import mnistjobs
 from jobs.store.atomic_files import temporary_writer, write_file
 from jobs.store.checkpoints import checkpointed
 from jobs.store.cleanup import leftovers, sweep
 from jobs.store.job_record import Job, job_folder
 from jobs.store.parts import Store
 from jobs.store.processes import Process, this_process
-from jobs.verify import verify_job
+from jobs.verify import check_job
 
 KILLED_AT_FSYNC = """
 import os, signal, sys
@@ -75,9 +75,9 @@ def test_what_killed_writers_left_goes_wherever_it_lies(verb: str, study: tuple[
         assert done.returncode == -signal.SIGKILL
     assert len(temporaries(store)) == 4
     if verb == "submit":
-        jobs.submit_grid(store.root.parent / "tiny.yaml", store.root, in_process=True)
+        mnistjobs.submit_grid(store.root.parent / "tiny.yaml", store.root, in_process=True)
     else:
-        jobs.compact_store(store.root)
+        mnistjobs.compact_store(store.root)
     assert temporaries(store) == []
 
 
@@ -101,12 +101,12 @@ def test_what_other_hosts_left_stays_and_is_named(study: tuple[Store, Job]) -> N
     path = leave_temporary(store.parts, replace(this_process(), host="node-7", pid=12))
     (store.weights / ".unknown.tmp").touch()
     sweep(store)
-    jobs.report_job(store.root, job["job_id"])
+    mnistjobs.report_job(store.root, job["job_id"])
     assert leftovers(store) == [
         f"{path} is of process 12 on node-7; remove it if that runs no more",
         f"{store.weights / '.unknown.tmp'} was left by somebody else; remove it if you do not know it",
     ]
-    verified = verify_job(store, job)
+    verified = check_job(store, job)
     assert (verified.problems, list(verified.notes)) == ((), leftovers(store))
 
 

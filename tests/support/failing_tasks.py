@@ -5,8 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from idx_files import write_idx_folder
-
 from cluster.interface import Map, Place, Task
 from jobs.grid.grid import load_grid
 from jobs.run.driver import JobEvent, make_plan, open_job, run_job
@@ -14,6 +12,7 @@ from jobs.run.task import Pack, Shared, Written
 from jobs.store.job_record import Job
 from jobs.store.parts import open_store
 from mnist_core.data.datasets import load_dataset
+from support.idx_files import write_idx_folder
 
 GRID = """
 name: tiny

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from command_line import GRID, run, said, write_grid
-from idx_files import write_idx_folder
-from part_tables import part_table
-from tiny_study import tiny_trial
+from support.command_line import GRID, run, said, write_grid
+from support.idx_files import write_idx_folder
+from support.part_tables import part_table
+from support.tiny_study import tiny_trial
 
-import jobs
+import mnistjobs
 from jobs.run.driver import Plan
 from jobs.run.stored import read_holdings, stale_trials
 from jobs.store.parts import Store, read_parts, write_part
@@ -25,7 +25,7 @@ def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A grid of three seeds, all of them stored."""
     monkeypatch.chdir(tmp_path)
     path = write_grid(tmp_path)
-    jobs.submit_grid(path, "results", in_process=True)
+    mnistjobs.submit_grid(path, "results", in_process=True)
     return path
 
 
@@ -36,14 +36,14 @@ def states(plan: Plan) -> list[tuple[int, str, str]]:
 def seeds_trained_by(grid: Path) -> set[int]:
     """Submit, and return the seeds of the trials that have finished since."""
     before = datetime.now(UTC)
-    job = jobs.submit_grid(grid, "results", in_process=True)
-    rows = jobs.read_trials("results", job["job_id"]).to_pylist()
+    job = mnistjobs.submit_grid(grid, "results", in_process=True)
+    rows = mnistjobs.read_trials("results", job["job_id"]).to_pylist()
     return {row["seed"] for row in rows if row["finished_at"] >= before}
 
 
 def test_more_seeds_train_exactly_the_new_ones(grid: Path) -> None:
     grid.write_text(GRID.replace("seed: [0, 1, 2]", "seeds: 5"))
-    plan = jobs.plan_grid(grid, "results")
+    plan = mnistjobs.plan_grid(grid, "results")
     stored = [(seed, "stored", "") for seed in range(3)]
     assert states(plan) == [*stored, (3, "new", ""), (4, "new", "")]
     assert seeds_trained_by(grid) == {3, 4}
@@ -52,12 +52,12 @@ def test_more_seeds_train_exactly_the_new_ones(grid: Path) -> None:
 
 def test_other_settings_are_new_and_not_stale(grid: Path) -> None:
     grid.write_text(GRID.replace("epochs: 2", "epochs: 3"))
-    assert states(jobs.plan_grid(grid, "results")) == [(seed, "new", "") for seed in range(3)]
+    assert states(mnistjobs.plan_grid(grid, "results")) == [(seed, "new", "") for seed in range(3)]
 
 
 def test_an_edited_grid_keeps_what_it_still_asks_for(grid: Path) -> None:
     grid.write_text(GRID.replace("[0, 1, 2]", "[2, 7]").replace("[20]", "[20, 30]"))
-    found = [(trial.subset_size, trial.seed) for trial in _of_state(jobs.plan_grid(grid, "results"), "stored")]
+    found = [(trial.subset_size, trial.seed) for trial in _of_state(mnistjobs.plan_grid(grid, "results"), "stored")]
     assert found == [(20, 2)]
     assert seeds_trained_by(grid) == {2, 7}
 
@@ -68,28 +68,28 @@ def _of_state(plan: Plan, state: str) -> list[trial_module.Trial]:
 
 def test_a_dataset_that_has_changed_makes_its_trials_stale(grid: Path, tmp_path: Path) -> None:
     write_idx_folder(tmp_path / "images", train_count=72, test_count=20, seed=1)
-    plan = jobs.plan_grid(grid, "results")
+    plan = mnistjobs.plan_grid(grid, "results")
     reason = CHANGED.format(plan.grid.dataset_info.name)
     assert states(plan) == [(seed, "stale", reason) for seed in range(3)]
     assert f"3 to train, 3 of them stale ({reason}: 3)" in said("plan", grid)
     assert seeds_trained_by(grid) == {0, 1, 2}
-    assert {state for _, state, _ in states(jobs.plan_grid(grid, "results"))} == {"stored"}
+    assert {state for _, state, _ in states(mnistjobs.plan_grid(grid, "results"))} == {"stored"}
 
 
 def test_trials_that_another_dataset_was_given_are_told_from_it(grid: Path, tmp_path: Path) -> None:
-    name = jobs.plan_grid(grid, "results").grid.dataset_info.name
+    name = mnistjobs.plan_grid(grid, "results").grid.dataset_info.name
     write_idx_folder(tmp_path / "others", train_count=72, test_count=20, seed=1)
     grid.write_text(GRID.replace("images", "others"))
-    assert states(jobs.plan_grid(grid, "results")) == [(seed, "stale", f"dataset was {name}") for seed in range(3)]
+    assert states(mnistjobs.plan_grid(grid, "results")) == [(seed, "stale", f"dataset was {name}") for seed in range(3)]
 
 
 def test_trials_of_an_earlier_numerics_are_stale_by_the_version_that_wrote_them(
     grid: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trial_module, "NUMERICS_VERSION", 99)
-    version = jobs.read_trials("results", "tiny")["mnistjobs_version"][0]
+    version = mnistjobs.read_trials("results", "tiny")["mnistjobs_version"][0]
     reason = f"numerics changed since mnistjobs {version}"
-    assert states(jobs.plan_grid(grid, "results")) == [(seed, "stale", reason) for seed in range(3)]
+    assert states(mnistjobs.plan_grid(grid, "results")) == [(seed, "stale", reason) for seed in range(3)]
 
 
 def test_of_several_reasons_the_likeliest_is_given(tmp_path: Path, tiny: Dataset) -> None:
@@ -132,7 +132,7 @@ def test_plan_counts_stale_trials_in_a_column_of_their_own(grid: Path, tmp_path:
 
 def test_plan_lists_every_trial_with_its_state_and_why(grid: Path) -> None:
     grid.write_text(GRID.replace("[0, 1, 2]", "[0, 5]"))
-    new = jobs.plan_grid(grid, "results").new[0]
+    new = mnistjobs.plan_grid(grid, "results").new[0]
     Path("results/checkpoints").mkdir(exist_ok=True)
     Path(f"results/checkpoints/{new}.checkpoint").touch()
     *_, first, second, count = said("plan", grid, "--trials").splitlines()
@@ -144,7 +144,7 @@ def test_plan_lists_every_trial_with_its_state_and_why(grid: Path) -> None:
 def test_plan_as_json_has_every_trial_and_its_settings(grid: Path, tmp_path: Path) -> None:
     write_idx_folder(tmp_path / "images", train_count=72, test_count=20, seed=1)
     found = json.loads(said("plan", grid, "--format", "json"))
-    plan = jobs.plan_grid(grid, "results")
+    plan = mnistjobs.plan_grid(grid, "results")
     assert found["name"] == "tiny"
     assert [trial["trial_id"] for trial in found["trials"]] == list(plan.trials)
     assert {trial["state"] for trial in found["trials"]} == {"stale"}
@@ -155,4 +155,4 @@ def test_submit_says_why_it_trains_anew(grid: Path, tmp_path: Path) -> None:
     write_idx_folder(tmp_path / "images", train_count=72, test_count=20, seed=1)
     outcome = run("submit", grid, "--in-process")
     assert "3 to train, 3 of them stale (dataset " in outcome.out
-    assert read_parts(Store(Path("results")), jobs.plan_grid(grid, "results").trials.keys()).table.num_rows == 3
+    assert read_parts(Store(Path("results")), mnistjobs.plan_grid(grid, "results").trials.keys()).table.num_rows == 3

@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from failing_tasks import FEWER, GRID, PackTask, submit_with, write_grid
+from support.failing_tasks import FEWER, GRID, PackTask, submit_with, write_grid
 
-import jobs
+import mnistjobs
 from cluster.in_process import map_in_process
 from cluster.interface import Map
 from jobs.errors import InputError
@@ -100,10 +100,10 @@ def test_two_drivers_whose_grids_overlap_end_well(grid: Path, tmp_path: Path) ->
     starting = [subprocess.Popen(command("submit", each, "--store", store, "--in-process")) for each in (grid, other)]
     assert [process.wait(timeout=PATIENCE_S) for process in starting] == [0, 0]
     for name, seeds in (("tiny", {0, 1}), ("other", {1, 2})):
-        trials = jobs.read_trials(store, name)
+        trials = mnistjobs.read_trials(store, name)
         assert len(set(trials["trial_id"].to_pylist())) == trials.num_rows == 4
         assert set(trials["seed"].to_pylist()) == seeds
-    assert [job["status"] for job in jobs.list_jobs(store)] == ["finished", "finished"]
+    assert [job["status"] for job in mnistjobs.list_jobs(store)] == ["finished", "finished"]
 
 
 def test_a_second_submit_trains_nothing_and_says_what_it_found(grid: Path, tmp_path: Path) -> None:
@@ -117,18 +117,18 @@ def test_a_second_submit_trains_nothing_and_says_what_it_found(grid: Path, tmp_p
 
 def test_a_grid_that_overlaps_an_earlier_one_trains_only_what_is_missing(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    jobs.submit_grid(grid, store, in_process=True)
+    mnistjobs.submit_grid(grid, store, in_process=True)
     grid.write_text(GRID.replace("seed: [0, 1]", "seeds: 3").replace("name: tiny", "name: larger"))
-    plan = jobs.plan_grid(grid, store)
+    plan = mnistjobs.plan_grid(grid, store)
     assert (len(plan.trials), len(plan.stored)) == (24, 16)
     assert {plan.trials[identity].seed for identity in plan.new} == {2}
-    job = jobs.submit_grid(plan, in_process=True)
-    assert jobs.read_trials(store, job["job_id"]).num_rows == 24
-    assert jobs.read_trials(store, "tiny").num_rows == 16
+    job = mnistjobs.submit_grid(plan, in_process=True)
+    assert mnistjobs.read_trials(store, job["job_id"]).num_rows == 24
+    assert mnistjobs.read_trials(store, "tiny").num_rows == 16
 
 
 def test_trials_start_seed_by_seed_and_the_longest_first(grid: Path, tmp_path: Path) -> None:
-    plan = jobs.plan_grid(grid, tmp_path / "store")
+    plan = mnistjobs.plan_grid(grid, tmp_path / "store")
     order = [plan.trials[identity] for identity in plan.new]
     assert [trial.seed for trial in order] == [0] * 8 + [1] * 8
     assert [(trial.model, trial.subset_size) for trial in order[:8:2]] == [
@@ -140,7 +140,7 @@ def test_trials_start_seed_by_seed_and_the_longest_first(grid: Path, tmp_path: P
 
 
 def test_the_job_records_the_grid_as_submitted_and_where_it_ran(grid: Path, tmp_path: Path) -> None:
-    job = jobs.submit_grid(grid, tmp_path / "store", in_process=True)
+    job = mnistjobs.submit_grid(grid, tmp_path / "store", in_process=True)
     record = json.loads((tmp_path / "store" / "jobs" / job["job_id"] / "job.json").read_text())
     del record["sha256"]
     assert record == job
@@ -170,8 +170,8 @@ def test_a_raising_and_a_crashing_trial_take_no_other_along(grid: Path, tmp_path
     crashed = [] if in_this_process else [("crashed", "WorkerCrashedError")] * 2
     assert job["status"] == "failed"
     assert sorted(failed) == sorted(crashed + [("raised", "ArithmeticError")] * 4)
-    assert jobs.read_trials(store, "tiny").num_rows == 16 - len(failed)
-    summary = jobs.read_summary(store, "tiny").to_pylist()
+    assert mnistjobs.read_trials(store, "tiny").num_rows == 16 - len(failed)
+    summary = mnistjobs.read_summary(store, "tiny").to_pylist()
     assert sum(row["failed"] for row in summary) == len(failed)
     assert "n is 1 of 2: 1 failed" in {row["note"] for row in summary}
 
@@ -191,7 +191,7 @@ def test_the_trials_of_a_pack_that_fails_are_tried_again_one_by_one(grid: Path, 
     store = tmp_path / "store"
     job = submit_with(fail_for_one, grid, store, map_in_process)
     assert len(job["failures"]) == 2  # an MLP and a CNN
-    attempts = jobs.read_trials(store, "tiny")["attempt"].to_pylist()
+    attempts = mnistjobs.read_trials(store, "tiny")["attempt"].to_pylist()
     assert len(attempts) == 14
     assert set(attempts) == {1, 2}
     assert max(size for size, attempt in started if attempt == 1) > 1
@@ -203,7 +203,7 @@ def test_a_precision_that_the_device_lacks_is_refused_before_anything_is_written
     with pytest.raises(
         InputError, match=r"precision bfloat16: the trials would run on the CPU; allowed there: float32"
     ):
-        jobs.submit_grid(grid, tmp_path / "store", in_process=True)
+        mnistjobs.submit_grid(grid, tmp_path / "store", in_process=True)
     assert not (tmp_path / "store").exists()
 
 
@@ -245,7 +245,7 @@ def test_a_worker_whose_numerics_differ_is_refused(dataset: Dataset, grid: Path,
 
 def test_an_exit_code_of_one_and_the_message_tell_of_failed_trials(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    for identity in jobs.plan_grid(grid, store).new[:3]:
+    for identity in mnistjobs.plan_grid(grid, store).new[:3]:
         (store / "weights" / f"{identity}.safetensors").mkdir(parents=True)  # in the way of the file
     done = subprocess.run(
         command("submit", grid, "--store", store, "--in-process"), capture_output=True, text=True, timeout=PATIENCE_S
@@ -253,7 +253,7 @@ def test_an_exit_code_of_one_and_the_message_tell_of_failed_trials(grid: Path, t
     assert done.returncode == 1
     assert "3 of 16 trials failed, the first with StoreError" in done.stderr
     assert "Traceback" not in done.stderr
-    assert jobs.read_trials(store, "tiny").num_rows == 13
+    assert mnistjobs.read_trials(store, "tiny").num_rows == 13
 
 
 @pytest.mark.ray
@@ -274,7 +274,7 @@ def test_an_interrupted_submit_keeps_what_has_finished_and_the_next_one_goes_on(
     assert process.returncode == 130, stderr.decode()
     assert b"submit the same grid again" in stderr
     assert b"Traceback" not in stderr
-    plan = jobs.plan_grid(grid, store)
+    plan = mnistjobs.plan_grid(grid, store)
     assert 2 <= len(plan.stored) < 16
-    assert [job["status"] for job in jobs.list_jobs(store)] == ["interrupted"]
+    assert [job["status"] for job in mnistjobs.list_jobs(store)] == ["interrupted"]
     assert not list(store.rglob("*.tmp"))

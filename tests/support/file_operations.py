@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from crash_points import Kind, Operation, Recording, read_disk
+
+from support.crash_points import Kind, Operation, Recording, read_disk
 
 
 @contextmanager
@@ -61,7 +62,7 @@ class Recorder:
 
     def check(self) -> None:
         """Assert that the record gives what lies on the disk: that no operation went past it."""
-        from crash_points import replay
+        from support.crash_points import replay
 
         replayed = replay(self.recording, len(self.recording.operations), {})
         assert replayed == read_disk(Path(self._root)), "files were changed by calls that are not recorded"

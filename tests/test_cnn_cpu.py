@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from report_network import ReportNetwork
+from support.report_network import ReportNetwork
 from torch.nn import functional as F
 
 from mnist_core.backends.cnn_cpu import SLICE, CNNPack

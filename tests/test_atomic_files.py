@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from part_tables import part_table, write_parts
+from support.part_tables import part_table, write_parts
 
 from jobs.errors import StoreError
 from jobs.store.atomic_files import delete_files, make_folder, write_file, write_files

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from idx_files import write_idx_folder
 
 from jobs.cli.app import main
+from support.idx_files import write_idx_folder
 
 GRID = """\
 name: tiny

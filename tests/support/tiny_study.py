@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pyarrow as pa
-from idx_files import write_idx_folder
 
-import jobs
+import mnistjobs
 from cluster.in_process import map_in_process
 from cluster.interface import Done
 from jobs.run.task import Pack, Shared, Written, run_pack
@@ -13,6 +12,7 @@ from jobs.store.job_record import Job
 from jobs.store.parts import Store, read_parts
 from mnist_core.data.datasets import Dataset
 from mnist_core.trial import Trial, trial_id
+from support.idx_files import write_idx_folder
 
 DIVERGING = 1e38  # a learning rate after whose first step the loss is not a number
 GRID = """\
@@ -63,4 +63,4 @@ def submit_tiny(
     grid.write_text(
         GRID.format(name=name, model=model, subset_size=subset_size, seed=seed, learning_rate=learning_rate)
     )
-    return Store(folder / "results"), jobs.submit_grid(grid, folder / "results", in_process=True)
+    return Store(folder / "results"), mnistjobs.submit_grid(grid, folder / "results", in_process=True)

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
-from part_tables import identity, part_table, write_parts
-from tiny_study import part_rows, run_trials, tiny_trial
+from support.part_tables import identity, part_table, write_parts
+from support.tiny_study import part_rows, run_trials, tiny_trial
 
 from jobs.errors import StoreError
 from jobs.store.atomic_files import write_file

@@ -27,7 +27,7 @@ TRIAL = Trial(model="mlp", subset_size=300, adaptive_lr=False, seed=3, batch_siz
 TRAIN_AND_HASH = """
 import sys
 sys.path.insert(0, {tests!r})
-from test_mlp_pack import digest_of_a_trial
+from test_mlp_numpy import digest_of_a_trial
 from mnist_core.data.datasets import load_dataset
 sys.stdout.write(digest_of_a_trial(load_dataset({folder!r})))
 """

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chaos_processes import await_end, end_all, processes_of, shared_memory
-from failing_tasks import FEWER, GRID, write_grid
+from support.chaos_processes import await_end, end_all, processes_of, shared_memory
+from support.failing_tasks import FEWER, GRID, write_grid
 
-import jobs
+import mnistjobs
 from jobs.cli.app import BAD_INPUT
 from jobs.cli.signals import INTERRUPTED
 
@@ -97,7 +97,7 @@ def test_running_trials_are_given_up_within_seconds_and_nothing_stays_behind(
     assert await_end([process.pid], GENEROUS_S) == []
     assert not list(grid.parent.rglob("*.tmp"))
     assert shared_memory() <= before
-    assert [job["status"] for job in jobs.list_jobs(grid.parent / "store")] == ["interrupted"]
+    assert [job["status"] for job in mnistjobs.list_jobs(grid.parent / "store")] == ["interrupted"]
 
 
 @pytest.mark.ray
@@ -150,7 +150,7 @@ def test_a_reader_that_goes_away_does_not_end_a_study(both: bool, grid: Path) ->
     os.close(writing)
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
-    (job,) = jobs.list_jobs(grid.parent / "store")
+    (job,) = mnistjobs.list_jobs(grid.parent / "store")
     assert job["status"] == "finished"
     assert not both or err is None
     assert "Traceback" not in (err or "")
@@ -164,7 +164,7 @@ def test_a_log_whose_disk_is_full_does_not_end_a_study(both: bool, grid: Path) -
         process = start(grid, "--in-process", stdout=full.fileno(), stderr=full.fileno() if both else subprocess.PIPE)
         process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
-    assert [job["status"] for job in jobs.list_jobs(grid.parent / "store")] == ["finished"]
+    assert [job["status"] for job in mnistjobs.list_jobs(grid.parent / "store")] == ["finished"]
 
 
 def test_a_submit_without_stdout_and_stderr_ends_as_any_other(grid: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_submit_without_stdout_and_stderr_ends_as_any_other(grid: Path) -> Non
     process = start(grid, "--in-process", code=WITHOUT_OUTPUT)
     process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
-    assert [job["status"] for job in jobs.list_jobs(grid.parent / "store")] == ["finished"]
+    assert [job["status"] for job in mnistjobs.list_jobs(grid.parent / "store")] == ["finished"]
 
 
 @pytest.mark.ray
@@ -186,7 +186,7 @@ def test_a_ray_that_dies_ends_the_submit_with_a_message_and_the_job_as_interrupt
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == BAD_INPUT, err
     assert f"its {victim} has died; what has finished is stored; submit the same grid again" in err
-    assert [job["status"] for job in jobs.list_jobs(grid.parent / "store")] == ["interrupted"]
+    assert [job["status"] for job in mnistjobs.list_jobs(grid.parent / "store")] == ["interrupted"]
     assert await_end([process.pid], GENEROUS_S) == []
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from command_line import run
-from tiny_study import submit_tiny
+from support.command_line import run
+from support.tiny_study import submit_tiny
 
 from jobs.cli.app import BAD_INPUT, SOME_FAILED
 from jobs.report.report import write_report
 from jobs.store.job_record import Job, job_folder
 from jobs.store.parts import Store, read_parts, write_part
-from jobs.verify import verify_job
+from jobs.verify import check_job
 from mnist_core.data.datasets import Dataset, load_dataset
 
 Study = tuple[Store, Job, Dataset]
@@ -28,7 +28,7 @@ def study(tmp_path: Path) -> Study:
 
 def test_a_job_as_it_was_written_has_no_problems(study: Study) -> None:
     store, job, _ = study
-    found = verify_job(store, job)
+    found = check_job(store, job)
     assert (found.trials, found.files, found.rerun, found.problems) == (3, 12, 0, ())
 
 
@@ -36,14 +36,14 @@ def test_a_job_as_it_was_written_has_no_problems(study: Study) -> None:
 def test_trials_trained_again_give_every_bit(tmp_path: Path, model: str) -> None:
     store, job = submit_tiny(tmp_path, model=model)
     write_report(store, job)
-    found = verify_job(store, job, load_dataset(tmp_path / "images"), rerun=5)
+    found = check_job(store, job, load_dataset(tmp_path / "images"), rerun=5)
     assert (found.rerun, found.problems) == (2, ())
 
 
 def test_a_diverged_trial_comes_out_diverged_again(tmp_path: Path) -> None:
     store, job = submit_tiny(tmp_path, learning_rate="1.0e+38")
     write_report(store, job)
-    assert verify_job(store, job, load_dataset(tmp_path / "images"), rerun=1).problems == ()
+    assert check_job(store, job, load_dataset(tmp_path / "images"), rerun=1).problems == ()
 
 
 def test_a_number_that_training_does_not_give_again_is_named(study: Study) -> None:
@@ -54,7 +54,7 @@ def test_a_number_that_training_does_not_give_again_is_named(study: Study) -> No
         part.unlink()
     write_part(store, pa.Table.from_pylist(rows, schema=read_parts(store, []).table.schema))
     write_report(store, job)
-    (problem,) = verify_job(store, job, dataset, rerun=3).problems
+    (problem,) = check_job(store, job, dataset, rerun=3).problems
     assert problem == f"trial {job['trial_ids'][0]} trained again gives another epochs"
 
 
@@ -66,7 +66,7 @@ def test_trials_of_a_gpu_are_not_trained_again_and_that_is_said(study: Study) ->
         part.unlink()
     write_part(store, pa.Table.from_pylist(rows, schema=read_parts(store, []).table.schema))
     write_report(store, job)
-    found = verify_job(store, job, dataset, rerun=3)
+    found = check_job(store, job, dataset, rerun=3)
     assert (found.rerun, found.problems) == (2, ())
     assert found.notes == ("1 trials ran on a GPU, where last bits hang on the pack: they are not trained again",)
 
@@ -76,7 +76,7 @@ def test_lost_and_damaged_weights_are_named(study: Study) -> None:
     lost, damaged, _ = (store.weights / f"{identity}.safetensors" for identity in job["trial_ids"])
     lost.unlink()
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\x00")
-    assert set(verify_job(store, job).problems) >= {
+    assert set(check_job(store, job).problems) >= {
         f"the weights of trial {job['trial_ids'][0]} are missing",
         f"the weights of trial {job['trial_ids'][1]} are damaged",
     }
@@ -86,7 +86,7 @@ def test_a_damaged_part_and_the_trials_it_held_are_named(study: Study) -> None:
     store, job, _ = study
     part = sorted(store.parts.iterdir())[0]
     part.write_bytes(part.read_bytes()[:-1])
-    problems = verify_job(store, job).problems
+    problems = check_job(store, job).problems
     assert any(part.name in problem for problem in problems)
     assert any("is in no undamaged part" in problem for problem in problems)
 
@@ -97,9 +97,9 @@ def test_a_table_that_is_not_what_the_parts_give_is_named(study: Study, name: st
     path = job_folder(store, job["job_id"]) / name
     path.write_bytes(path.read_bytes() + b"\n")
     again = f"write it anew with `mnistjobs report {job['job_id']}`"
-    assert verify_job(store, job).problems == (f"{name} is not what the parts give; {again}",)
+    assert check_job(store, job).problems == (f"{name} is not what the parts give; {again}",)
     path.unlink()
-    assert verify_job(store, job).problems == (f"{name} is missing; {again}",)
+    assert check_job(store, job).problems == (f"{name} is missing; {again}",)
 
 
 def test_trials_that_an_interrupted_job_never_had_are_no_problem(study: Study) -> None:
@@ -107,10 +107,10 @@ def test_trials_that_an_interrupted_job_never_had_are_no_problem(study: Study) -
     for part in store.parts.iterdir():
         part.unlink()
     write_report(store, job)
-    assert len(verify_job(store, job).problems) == 3
+    assert len(check_job(store, job).problems) == 3
     interrupted = {**job, "status": "interrupted"}
     write_report(store, interrupted)
-    assert verify_job(store, interrupted).problems == ()
+    assert check_job(store, interrupted).problems == ()
 
 
 def test_a_trial_that_cannot_be_trained_again_is_named(study: Study) -> None:
@@ -118,7 +118,7 @@ def test_a_trial_that_cannot_be_trained_again_is_named(study: Study) -> None:
     few = replace(
         dataset, train=replace(dataset.train, images=dataset.train.images[:1], labels=dataset.train.labels[:1])
     )
-    (problem,) = verify_job(store, job, few, rerun=1).problems
+    (problem,) = check_job(store, job, few, rerun=1).problems
     assert "could not be trained again: ValueError: subset_size 20" in problem
 
 
@@ -127,7 +127,7 @@ def test_a_picture_and_the_page_are_looked_at_too(study: Study) -> None:
     folder = job_folder(store, job["job_id"])
     (folder / "curves-mlp-20.svg").unlink()
     (folder / "report.html").write_text("<html>")
-    missing, other = verify_job(store, job).problems
+    missing, other = check_job(store, job).problems
     assert missing.startswith("curves-mlp-20.svg is missing")
     assert other.startswith("report.html is not what the parts give")
 
@@ -137,7 +137,7 @@ def test_trials_of_other_numerics_are_not_compared_and_said_to_be(
 ) -> None:
     store, job, dataset = study
     monkeypatch.setattr("mnist_core.trial.NUMERICS_VERSION", 99)
-    (problem,) = verify_job(store, job, dataset, rerun=1).problems
+    (problem,) = check_job(store, job, dataset, rerun=1).problems
     assert "is of other numerics; train it again with mnistjobs " in problem
 
 
@@ -149,7 +149,7 @@ def test_a_job_that_failed_misses_no_trial_but_those_that_failed(study: Study) -
     for part in store.parts.iterdir():
         part.unlink()
     write_report(store, failed)
-    assert verify_job(store, failed).problems == (f"trial {one} is in no undamaged part",)
+    assert check_job(store, failed).problems == (f"trial {one} is in no undamaged part",)
 
 
 # The command
@@ -198,4 +198,4 @@ def test_verify_names_the_first_of_very_many(submitted: Path) -> None:
         (submitted / "parts" / f".x.node-7.00000000.1.2.3.{number:08}.tmp").touch()
     lines = run("verify", "tiny").err.splitlines()
     assert len(lines) == 101
-    assert lines[-1] == "and 3 more notes; jobs.verify_job gives all"
+    assert lines[-1] == "and 3 more notes; mnistjobs.verify_job gives all"

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from command_line import GRID, write_grid
 from rich.console import Console
-from study_tables import REQUESTED, settings
+from support.command_line import GRID, write_grid
+from support.study_tables import REQUESTED, settings
 
 from cluster.failures import Failure
 from cluster.interface import Done
