@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mnist_core.backends import Device, Evaluation, Networks, Orders, PackData, distinct_seeds, make_networks
 from mnist_core.data import Dataset
 from mnist_core.seeds import generator, subset_index
-from mnist_core.trial import Trial
+from mnist_core.trial import Trial, pack_shape
 
 
 @dataclass(frozen=True)
@@ -163,18 +163,12 @@ def _orders(trials: Sequence[Trial]) -> Iterator[Orders]:
 
 
 def _check_pack(trials: Sequence[Trial], dataset: Dataset) -> None:
-    shapes = {shape(trial) for trial in trials}
+    shapes = {pack_shape(trial) for trial in trials}
     if len(shapes) != 1:
         raise ValueError(f"a pack holds trials of {len(shapes)} shapes; allowed: exactly one")
     subset_size, available = trials[0].subset_size, len(dataset.train.labels)
     if not 1 <= subset_size <= available:
         raise ValueError(f"subset_size {subset_size}: allowed 1 to {available}, the training images of {dataset.name}")
-
-
-def shape(trial: Trial) -> tuple[object, ...]:
-    """Return what trials of one pack have in common: all but the seed and what the learning rate does."""
-    varying = {"seed", "adaptive_lr", "learning_rate", "lr_decay", "momentum", "weight_init_std"}
-    return tuple(value for setting, value in vars(trial).items() if setting not in varying)
 
 
 class _Run:

@@ -1,13 +1,16 @@
-"""A trial: one point of the grid, and the identity of the numbers it will give."""
+"""A trial: one point of the grid. Every setting is declared here and nowhere else.
+
+The grid's keys with their bounds, the columns of the tables and the shape of a pack are derived from `SETTINGS`.
+"""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 Model = Literal["mlp", "cnn"]
 Precision = Literal["float32", "tf32", "bfloat16"]
-MODELS: tuple[str, ...] = get_args(Model)
 
 # Raise it whenever the same trial on the same dataset would give other numbers: every stored trial is then stale.
 NUMERICS_VERSION = 2
@@ -16,38 +19,148 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=Fal
 
 
 @dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Describe one setting: what it means, which values it may have, and who uses it."""
+
+    description: str  # one sentence
+    role: Literal["identity", "training", "resource"] = "training"  # identity: says which trial it is, has no default
+    ge: float | None = None  # bounds, as annotated-types names them
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    only_where: tuple[str, str | bool] | None = None  # (setting, value): elsewhere it is not used, and is None
+    same_in_pack: bool = True  # trials that differ in it have other arrays or loops, and cannot train in lock-step
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trial:
-    """Hold every setting that decides a trial's numbers, apart from its dataset.
+    """Hold every setting that determines a trial's numbers, apart from its dataset.
 
     A setting that the model or the schedule does not use is None, so that two trials with equal numbers are equal.
     """
 
-    model: Model
-    subset_size: int  # training images
-    adaptive_lr: bool  # multiply the learning rate by lr_decay after every epoch
-    seed: int
-    epochs: int = 100
-    batch_size: int = 256
-    learning_rate: float = 0.001  # applied to gradients summed over the batch
-    lr_decay: float | None = 0.97  # None where adaptive_lr is false
-    momentum: float = 0.0
-    hidden_units: int | None = 64  # the MLP's; None for the CNN
-    weight_init_std: float | None = 0.1  # the MLP's; None for the CNN
-    cpus_per_trial: int = 1  # threads of the arithmetic: the order of its sums, and so their last bits, hang on them
-    precision: Precision = "float32"  # of the products; tf32 and bfloat16 are CUDA's
+    model: Annotated[
+        Model,
+        Setting(
+            description="mlp: one hidden layer, NumPy; cnn: two convolutions and three layers, PyTorch.",
+            role="identity",
+        ),
+    ]
+    subset_size: Annotated[
+        int,
+        Setting(
+            description="Training images used; at most as many as the dataset has.",
+            role="identity",
+            ge=1,
+        ),
+    ]
+    adaptive_lr: Annotated[
+        bool,
+        Setting(
+            description="Whether the learning rate is multiplied by lr_decay after every epoch.",
+            role="identity",
+            same_in_pack=False,
+        ),
+    ]
+    seed: Annotated[
+        int,
+        Setting(
+            description="Determines the subset, the initial weights and the shuffles.",
+            role="identity",
+            ge=0,
+            le=2**63 - 1,
+            same_in_pack=False,
+        ),
+    ]
+    epochs: Annotated[int, Setting(description="Passes over the subset.", ge=1, le=1_000_000)] = 100
+    batch_size: Annotated[int, Setting(description="Images per step.", ge=1, le=1_000_000)] = 256
+    learning_rate: Annotated[
+        float,
+        Setting(description="Step size for the gradient summed over the batch.", gt=0, le=1e38, same_in_pack=False),
+    ] = 0.001
+    lr_decay: Annotated[
+        float | None,
+        Setting(
+            description="Factor of the learning rate per epoch; only with adaptive_lr.",
+            gt=0,
+            le=1,
+            only_where=("adaptive_lr", True),
+            same_in_pack=False,
+        ),
+    ] = 0.97
+    momentum: Annotated[
+        float, Setting(description="Share of the previous step added to each step.", ge=0, lt=1, same_in_pack=False)
+    ] = 0.0
+    hidden_units: Annotated[
+        int | None,
+        Setting(description="Width of the hidden layer; only with mlp.", ge=1, le=65_536, only_where=("model", "mlp")),
+    ] = 64
+    weight_init_std: Annotated[
+        float | None,
+        Setting(
+            description="Standard deviation of the initial weights; only with mlp.",
+            gt=0,
+            le=1e30,  # float32 ends at 3e38
+            only_where=("model", "mlp"),
+            same_in_pack=False,
+        ),
+    ] = 0.1
+    # The threads determine the order of the sums, and so their last bits.
+    cpus_per_trial: Annotated[int, Setting(description="Threads per task.", role="resource", ge=1, le=1024)] = 1
+    precision: Annotated[
+        Precision, Setting(description="float32; tf32 and bfloat16 are faster and less exact, on CUDA only.")
+    ] = "float32"
 
     def __post_init__(self) -> None:
         for setting in unused_settings(self.model, self.adaptive_lr):
             object.__setattr__(self, setting, None)
 
 
+def _read_settings() -> tuple[dict[str, Setting], dict[str, Any]]:
+    """Split the annotations of `Trial` into settings and plain types, both by name."""
+    settings: dict[str, Setting] = {}
+    types: dict[str, Any] = {}
+    for name, hint in get_type_hints(Trial, include_extras=True).items():
+        types[name], settings[name] = get_args(hint)
+    return settings, types
+
+
+SETTINGS: Mapping[str, Setting]
+SETTING_TYPES: Mapping[str, Any]  # as annotated in Trial: int, float | None, Literal[...]
+SETTINGS, SETTING_TYPES = _read_settings()
+
+
+def setting_kind(name: str) -> type:
+    """Return the type of a setting's values where it is used: str, int, float or bool."""
+    options = [kind for kind in get_args(SETTING_TYPES[name]) if kind is not type(None)]
+    if get_origin(SETTING_TYPES[name]) is Literal:
+        return str
+    kind: type = options[0] if options else SETTING_TYPES[name]
+    return kind
+
+
 def unused_settings(model: str, adaptive_lr: bool) -> tuple[str, ...]:
     """Name the settings that do not influence a trial of this model and schedule."""
-    of_model = ("hidden_units", "weight_init_std") if model == "cnn" else ()
-    return of_model if adaptive_lr else (*of_model, "lr_decay")
+    chosen = {"model": model, "adaptive_lr": adaptive_lr}
+    conditions = {name: setting.only_where for name, setting in SETTINGS.items() if setting.only_where}
+    return tuple(name for name, (other, value) in conditions.items() if chosen[other] != value)
+
+
+def pack_shape(trial: Trial) -> tuple[object, ...]:
+    """Return what all trials of one pack have in common: the settings that shape their arrays and loops."""
+    return tuple(getattr(trial, name) for name, setting in SETTINGS.items() if setting.same_in_pack)
 
 
 def trial_id(trial: Trial, dataset_fingerprint: str) -> str:
-    """Hash everything that decides the trial's numbers into 32 hexadecimal digits."""
-    identity = {"numerics": NUMERICS_VERSION, "dataset": dataset_fingerprint, **vars(trial)}
-    return hashlib.sha256(_ENCODER.encode(identity).encode()).hexdigest()[:32]
+    """Hash everything that determines a trial's numbers into 32 hexadecimal digits."""
+    return _digest({"numerics": NUMERICS_VERSION, "dataset": dataset_fingerprint, **vars(trial)})[:32]
+
+
+def configuration_id(trial: Trial, dataset_fingerprint: str) -> str:
+    """Hash a trial's settings without its seed, and its dataset, into 8 hexadecimal digits."""
+    settings = {name: value for name, value in vars(trial).items() if name != "seed"}
+    return _digest({"dataset": dataset_fingerprint, **settings})[:8]
+
+
+def _digest(content: Mapping[str, object]) -> str:
+    return hashlib.sha256(_ENCODER.encode(content).encode()).hexdigest()

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from support.tiny_study import tiny_trial
 
 from jobs.run.packs import MOST_TRIALS, make_packs
-from mnist_core.training import shape
 from mnist_core.trial import Trial
 
 MILLISECOND = 0.001

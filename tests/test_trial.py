@@ -95,7 +95,7 @@ def test_unused_settings_are_those_of_the_other_model_and_the_other_schedule() -
     assert unused_settings("mlp", adaptive_lr=True) == ()
     assert unused_settings("mlp", adaptive_lr=False) == ("lr_decay",)
     assert unused_settings("cnn", adaptive_lr=True) == ("hidden_units", "weight_init_std")
-    assert unused_settings("cnn", adaptive_lr=False) == ("hidden_units", "weight_init_std", "lr_decay")
+    assert unused_settings("cnn", adaptive_lr=False) == ("lr_decay", "hidden_units", "weight_init_std")
 
 
 def test_an_id_is_32_hexadecimal_digits() -> None:

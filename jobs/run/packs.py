@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 from mnist_core.backends import Device
-from mnist_core.training import shape
-from mnist_core.trial import Trial
+from mnist_core.trial import Trial, pack_shape
 
 # On a CPU a pack is worth this much work: enough to make a task's cost small, little enough for a short tail.
 LONGEST_PACK_S = 1.0
@@ -69,7 +68,7 @@ def _spans(trials: Sequence[Trial], weight: Callable[[list[Trial]], float], limi
 def _by_shape(trials: Sequence[Trial]) -> list[list[Trial]]:
     groups: dict[object, list[Trial]] = {}
     for trial in trials:
-        groups.setdefault(shape(trial), []).append(trial)
+        groups.setdefault(pack_shape(trial), []).append(trial)
     return list(groups.values())
 
 

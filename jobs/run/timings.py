@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 
 from mnist_core.backends import Device
 from mnist_core.cost import guess_seconds
-from mnist_core.trial import Trial
+from mnist_core.trial import SETTINGS, Trial
 
 # What decides how long an epoch takes.
-_SIZE = ("model", "subset_size", "batch_size", "hidden_units", "cpus_per_trial", "precision")
+_SIZE = tuple(name for name, setting in SETTINGS.items() if setting.same_in_pack and name != "epochs")
 _SETTINGS = (*_SIZE, "epochs")
 Size: TypeAlias = tuple[object, ...]
 

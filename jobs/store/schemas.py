@@ -2,22 +2,19 @@
 
 import pyarrow as pa
 
+from mnist_core.trial import SETTINGS as SETTINGS_OF_TRIALS
+from mnist_core.trial import setting_kind
+
+_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+
+
+def _setting_field(name: str) -> pa.Field:
+    """Declare the column of a setting: null where the model or the schedule does not use it."""
+    return pa.field(name, _TYPES[setting_kind(name)], nullable=SETTINGS_OF_TRIALS[name].only_where is not None)
+
+
 # What a trial was asked to do; these columns are flat in `trials` and a struct in the parts.
-SETTINGS = [
-    pa.field("model", pa.string(), nullable=False),
-    pa.field("subset_size", pa.int64(), nullable=False),
-    pa.field("adaptive_lr", pa.bool_(), nullable=False),
-    pa.field("seed", pa.int64(), nullable=False),
-    pa.field("epochs", pa.int64(), nullable=False),
-    pa.field("batch_size", pa.int64(), nullable=False),
-    pa.field("learning_rate", pa.float64(), nullable=False),
-    pa.field("lr_decay", pa.float64()),  # null where adaptive_lr is false
-    pa.field("momentum", pa.float64(), nullable=False),
-    pa.field("hidden_units", pa.int64()),  # null for the CNN
-    pa.field("weight_init_std", pa.float64()),  # null for the CNN
-    pa.field("cpus_per_trial", pa.int64(), nullable=False),
-    pa.field("precision", pa.string(), nullable=False),
-]
+SETTINGS = [_setting_field(name) for name in SETTINGS_OF_TRIALS]
 
 # One row per trial. Accuracies are fractions; losses are means per image; test columns are null where diverged.
 TRIALS = pa.schema(
