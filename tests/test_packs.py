@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.tiny_study import tiny_trial
 
 from jobs.run.packs import MOST_TRIALS, make_packs
-from mnist_core.trial import Trial
+from mnist_core.trial import Trial, pack_shape
 
 MILLISECOND = 0.001
 
@@ -57,7 +57,7 @@ def test_a_pack_has_at_most_so_many_trials() -> None:
 def test_trials_of_two_shapes_are_never_in_one_pack(device: str) -> None:
     trials = study(seeds=10, sizes=(20, 60))
     for pack in make_packs(trials, lambda trial: MILLISECOND, workers=2, device=device):  # type: ignore[arg-type]
-        assert len(set(map(shape, pack))) == 1
+        assert len(set(map(pack_shape, pack))) == 1
 
 
 def test_seeds_share_packs_only_within_a_span_of_eight_seconds_work() -> None:
