@@ -22,10 +22,10 @@ from statistics import median
 from measure import Times, one_thread, print_machine
 
 import mnistjobs
-from cluster.interface import Place
-from cluster.ray_session import ray_place
+from cluster import Session
+from cluster.ray_session import ray_session
 from jobs.grid.grid import load_grid
-from jobs.run.driver import open_job, run_job
+from jobs.run import open_job, run_job
 from mnist_core.data import Dataset, load_dataset
 from mnist_core.training import TrialResult, train
 from mnist_core.trial import Trial
@@ -59,8 +59,8 @@ class Run:
 class Study:
     """The trials, and the ways to train them."""
 
-    def __init__(self, folder: Path, place: Place, dataset: Dataset) -> None:
-        self._folder, self._place, self._dataset = folder, place, dataset
+    def __init__(self, folder: Path, session: Session, dataset: Dataset) -> None:
+        self._folder, self._session, self._dataset = folder, session, dataset
         self._numbers = count()
         self._grid = folder / "overhead.yaml"
         self._grid.write_text(GRID.format(seeds=TRIALS // 2))
@@ -70,7 +70,7 @@ class Study:
         """Submit all trials into a new store."""
         started = time.perf_counter()
         plan = mnistjobs.plan_grid(self._grid, self._new_folder())
-        job = run_job(open_job(plan), plan, self._dataset, self._place, lambda event: None)
+        job = run_job(open_job(plan), plan, self._dataset, self._session, lambda event: None)
         seconds = time.perf_counter() - started
         assert job["status"] == "finished", job["failures"]
         rows = mnistjobs.read_trials(plan.store.root, job["job_id"]).to_pylist()
@@ -97,7 +97,7 @@ class Study:
         )
         results = tuner.fit()
         seconds = time.perf_counter() - started
-        metrics = [results[place].metrics or {} for place in range(len(results))]
+        metrics = [results[index].metrics or {} for index in range(len(results))]
         found = {each["config"]["trial"]: (each["test_loss"], each["test_accuracy"]) for each in metrics}
         return Run(seconds, sum(each["seconds"] for each in metrics), found)
 
@@ -118,8 +118,8 @@ def main() -> int:
     options.add_argument("--without-tune", action="store_true", help="measure mnistjobs alone")
     chosen = options.parse_args()
     dataset = load_dataset("digits")
-    with tempfile.TemporaryDirectory() as folder, ray_place() as place:
-        study = Study(Path(folder), place, dataset)
+    with tempfile.TemporaryDirectory() as folder, ray_session() as session:
+        study = Study(Path(folder), session, dataset)
         few = study.trials[:TRIALS_OF_PLAIN_TUNE]
         ways: dict[str, Callable[[], Run]] = {"mnistjobs, new workers": study.ours, "mnistjobs": study.ours}
         if not chosen.without_tune:
@@ -133,7 +133,7 @@ def main() -> int:
                 assert run.found == {trial: expected[trial] for trial in run.found}, name
                 runs[name].append(run)
     print_machine(("ray", "numpy"))
-    return print_costs(runs, place.workers)
+    return print_costs(runs, sum(node.slots for node in session.nodes))
 
 
 def print_costs(runs: Mapping[str, Sequence[Run]], workers: int) -> int:

@@ -27,7 +27,7 @@ from measure import print_machine
 from numpy.typing import NDArray
 
 from jobs.grid.grid import load_grid
-from jobs.run.driver import Plan, close_job, make_plan, open_job
+from jobs.run import Plan, close_job, make_plan, open_job
 from jobs.store.parts import open_store, write_part
 from jobs.store.schemas import EPOCH, PART, SETTINGS
 from mnist_core.trial import Trial
@@ -70,8 +70,8 @@ def write_grid(folder: Path, n: int) -> Path:
 def fill_store(plan: Plan, trials_per_part: int) -> None:
     """Commit a row for every trial of the plan, and its job."""
     rng, store, job = np.random.default_rng(0), plan.store, open_job(plan)
-    for start in range(0, len(plan.new), trials_per_part):
-        ids = plan.new[start : start + trials_per_part]
+    for start in range(0, len(plan.missing), trials_per_part):
+        ids = plan.missing[start : start + trials_per_part]
         write_part(store, part_table(ids, [plan.trials[each] for each in ids], rng))
     close_job(job, store, "finished")
 

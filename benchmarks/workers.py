@@ -21,10 +21,9 @@ import pyarrow.parquet as pq
 from measure import interleaved, print_machine
 
 import mnistjobs
-from cluster.interface import Place
-from cluster.ray_executor import Needs, bounded_map
-from cluster.ray_session import ray_place
-from jobs.run.driver import open_job, run_job
+from cluster import Done, Session
+from cluster.ray_session import ray_session
+from jobs.run import open_job, run_job
 from mnist_core.data import load_dataset
 
 EQUAL = """
@@ -46,7 +45,7 @@ WORKERS, ROUNDS = 2, 7
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def train(grid: str, place: Place) -> tuple[float, list[tuple[float, float]]]:
+def train(grid: str, session: Session, workers: int = WORKERS) -> tuple[float, list[tuple[float, float]]]:
     """Train a grid into a new store; return the seconds and from when to when each pack trained, from its start."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "grid.yaml")
@@ -54,7 +53,7 @@ def train(grid: str, place: Place) -> tuple[float, list[tuple[float, float]]]:
         plan = mnistjobs.plan_grid(path, Path(folder, "results"))
         dataset = load_dataset("digits")
         began, started = time.time(), time.perf_counter()
-        job = run_job(open_job(plan), plan, dataset, place, lambda event: None)
+        job = run_job(open_job(plan), plan, dataset, session, lambda event: None, workers)
         seconds = time.perf_counter() - started
         assert job["status"] == "finished", job["failures"]
         parts = [pq.read_table(part).to_pylist() for part in plan.store.parts.iterdir()]
@@ -65,25 +64,24 @@ def train(grid: str, place: Place) -> tuple[float, list[tuple[float, float]]]:
 
 def speed_up() -> list[float]:
     """Take how many times as long one worker takes for eight equal trials as two, by turns on the same workers."""
-    with ray_place(workers=WORKERS) as two:
-        one = Place(bounded_map(1, Needs(1, 0.0), is_shared=False, keeps_workers=True))
-        train(WARM_UP, two)
-        times = interleaved({"one": lambda: train(EQUAL, one), "two": lambda: train(EQUAL, two)}, ROUNDS)
+    with ray_session(workers=WORKERS) as session:
+        train(WARM_UP, session)
+        times = interleaved({"one": lambda: train(EQUAL, session, 1), "two": lambda: train(EQUAL, session)}, ROUNDS)
     return [one / two for one, two in zip(times["one"].seconds, times["two"].seconds, strict=True)]
 
 
 def equal() -> list[float]:
     """Time eight equal trials on two workers."""
-    with ray_place(workers=WORKERS) as place:
-        train(WARM_UP, place)
-        return [train(EQUAL, place)[0] for _ in range(3)]
+    with ray_session(workers=WORKERS) as session:
+        train(WARM_UP, session)
+        return [train(EQUAL, session)[0] for _ in range(3)]
 
 
 def busy() -> list[float]:
     """Take the share of training in the workers' time from the first pack to the start of the last."""
-    with ray_place(workers=WORKERS) as place:
-        train(WARM_UP, place)
-        _, spans = train(MIXED, place)
+    with ray_session(workers=WORKERS) as session:
+        train(WARM_UP, session)
+        _, spans = train(MIXED, session)
     first, tail = spans[0][0], spans[-1][0]
     return [sum(min(end, tail) - start for start, end in spans) / (tail - first) / WORKERS]
 
@@ -98,10 +96,17 @@ def memory() -> list[float]:
     def resident_mb() -> float:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
-    with ray_place(workers=WORKERS) as place:
-        for done, _ in enumerate(place.map(nothing, range(ITEMS), None), start=1):
-            if done == SETTLED:
-                settled = resident_mb()
+    with ray_session(workers=WORKERS) as session:
+        executor = session.executor(nothing, None)
+        submitted = done = 0
+        while done < ITEMS:
+            while submitted < min(done + WORKERS, ITEMS):
+                executor.submit(submitted)
+                submitted += 1
+            if isinstance(executor.next_event(1.0), Done):
+                done += 1
+                if done == SETTLED:
+                    settled = resident_mb()
         return [resident_mb() - settled]
 
 

@@ -1,41 +1,88 @@
 """Run tasks one after the other in this process: for debugging and for tests."""
 
 import time
-from collections.abc import Generator, Iterable
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Generic
 
-from cluster.failures import Failure
-from cluster.interface import Done, Event, Failed, Item, Patience, Progress, Result, Shared, Task, Value, without_end
+from cluster.failures import TaskFailure
+from cluster.interface import (
+    Device,
+    Done,
+    Failed,
+    Item,
+    NodeJoined,
+    Progress,
+    Result,
+    Shared,
+    Started,
+    Task,
+    TaskEvent,
+    Value,
+)
 
-_MOMENT_S = 0.05
+_NODE = NodeJoined("this process", slots=1)
 
 
-def map_in_process(
-    task: Task[Item, Shared, Value, Result],
-    items: Iterable[Item | None],
-    shared: Shared,
-    patience: Patience[Item] = without_end,  # which it cannot lose: a task that hangs here hangs the map
-) -> Generator[Event[Item, Value, Result], None, None]:
-    """Apply the task to each item in order; answers to `cluster.interface.Map`."""
-    for item in items:
-        if item is None:
-            time.sleep(_MOMENT_S)
-        else:
-            yield from _run(task, item, shared)
+@dataclass(frozen=True)
+class InProcessSession:
+    """Use this process as the only node, with one task at a time."""
+
+    device: Device = "cpu"
+    nodes: tuple[NodeJoined, ...] = (_NODE,)
+
+    def executor(
+        self, task: Task[Item, Shared, Value, Result], shared: Shared
+    ) -> "InProcessExecutor[Item, Value, Result]":
+        """Make an executor of a task."""
+        return InProcessExecutor(task, shared)
 
 
-def _run(
-    task: Task[Item, Shared, Value, Result], item: Item, shared: Shared
-) -> Generator[Event[Item, Value, Result], None, None]:
-    steps = task(item, shared)
-    try:
-        while True:
-            try:
-                value = next(steps)
-            except StopIteration as end:
-                yield Done(item, end.value)
-                break
-            yield Progress(item, value)
-    except Exception as error:
-        yield Failed(item, Failure.from_exception(error))
-    finally:
-        steps.close()
+class InProcessExecutor(Generic[Item, Value, Result]):
+    """Implement `cluster.interface.Executor`; a task that hangs here hangs its caller."""
+
+    def __init__(self, task: Task[Item, Shared, Value, Result], shared: Shared) -> None:
+        self._start: Callable[[Item], Generator[Value, None, Result]] = lambda item: task(item, shared)
+        self._waiting: deque[Item] = deque()
+        self._running: tuple[Item, Generator[Value, None, Result]] | None = None
+
+    def submit(self, item: Item) -> None:
+        """Put an item at the end of the queue."""
+        self._waiting.append(item)
+
+    def next_event(self, timeout_s: float) -> TaskEvent[Item, Value, Result] | None:
+        """Run the current task up to its next event, or wait where there is none."""
+        if self._running:
+            return self._advance(*self._running)
+        if not self._waiting:
+            time.sleep(timeout_s)
+            return None
+        item = self._waiting.popleft()
+        self._running = item, self._start(item)
+        return Started(item, _NODE.node)
+
+    def cancel(self, item: Item) -> None:
+        """Forget an item, and close its task where that runs."""
+        if self._running and self._running[0] == item:
+            self._running[1].close()
+            self._running = None
+        elif item in self._waiting:
+            self._waiting.remove(item)
+
+    def _advance(self, item: Item, steps: Generator[Value, None, Result]) -> TaskEvent[Item, Value, Result]:
+        try:
+            return Progress(item, next(steps))
+        except StopIteration as end:
+            self._running = None
+            return Done(item, end.value)
+        except Exception as error:
+            self._running = None
+            return Failed(item, TaskFailure.from_exception(error))
+
+    def close(self) -> None:
+        """Forget all items, and close the task that runs."""
+        self._waiting.clear()
+        if self._running:
+            self._running[1].close()
+            self._running = None

@@ -1,38 +1,61 @@
-"""The port: the one shape that every place to run answers to, that of `map`.
+"""Where tasks run: the interface of every executor, in the words of concurrent.futures.
 
-A task is a generator function of an item and of what all items share. It yields progress and returns its result. A map
-applies it to every item and yields what happens, in the order in which it happens:
+A task is a generator function of an item and of what all tasks share: it yields progress and returns its result. An
+executor is bound to one task. It starts the task for each item submitted to it and reports what happens as events:
 
-    Progress(item, value)*   then   Done(item, result)  or  Failed(item, failure)
+    Started(item, node)   Progress(item, value)*   then   Done(item, result)  or  Failed(item, failure)
 
-for every item, interleaved. A task that fails never takes another along. Where tasks have to wait for other people's,
-the map says so once: Waiting. A place to run is its map, and what there is to know of it: how many tasks run there at
-once, and on what.
+Events of different items are interleaved. A task that fails never affects another one. A session is a connection to
+the place where executors run: this process, a Ray started here, or a Ray cluster.
 """
 
-import math
-from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
-from cluster.failures import Failure
+from cluster.failures import TaskFailure
 
 Item = TypeVar("Item")
 Shared = TypeVar("Shared")
 Value = TypeVar("Value")
 Result = TypeVar("Result")
 
-
 Device = Literal["cpu", "cuda"]
+Task: TypeAlias = Callable[[Item, Shared], Generator[Value, None, Result]]
 
 
 class ClusterError(Exception):
-    """The place to run cannot be had as asked; the message says what is wrong and what to do."""
+    """The executor cannot be had as requested, or was lost; the message says what is wrong and what to do."""
+
+
+class ResourceError(ClusterError):
+    """No node has what every task needs.
+
+    Args:
+        resource: What is missing: `device` or `cpus`.
+        message: What was requested, what there is, and what is allowed.
+    """
+
+    def __init__(self, resource: Literal["device", "cpus"], message: str) -> None:
+        super().__init__(message)
+        self.resource = resource
+
+
+class ClusterLostError(ClusterError):
+    """The cluster stopped answering while tasks ran."""
+
+
+@dataclass(frozen=True)
+class Started(Generic[Item]):
+    """A task began to run on a node."""
+
+    item: Item
+    node: str
 
 
 @dataclass(frozen=True)
 class Progress(Generic[Item, Value]):
-    """A task yielded a value on its way."""
+    """A task yielded a value."""
 
     item: Item
     value: Value
@@ -51,47 +74,75 @@ class Failed(Generic[Item]):
     """A task ended without a result."""
 
     item: Item
-    failure: Failure
+    failure: TaskFailure
+
+
+@dataclass(frozen=True)
+class NodeJoined:
+    """A node can run tasks."""
+
+    node: str
+    slots: int  # tasks at once
+    facts: Mapping[str, str] = field(default_factory=dict)  # what the node reports about itself
+
+
+@dataclass(frozen=True)
+class NodeLost:
+    """A node is gone, and the tasks on it with it."""
+
+    node: str
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """No task has started yet, for want of what others use."""
+    """No task has started yet, because other programs use what it needs."""
 
     message: str
 
 
-Task: TypeAlias = Callable[[Item, Shared], Generator[Value, None, Result]]
-Event: TypeAlias = Progress[Item, Value] | Done[Item, Result] | Failed[Item]
-Patience: TypeAlias = Callable[[Item], float]  # seconds
+TaskEvent: TypeAlias = Started[Item] | Progress[Item, Value] | Done[Item, Result] | Failed[Item]
+NodeEvent: TypeAlias = NodeJoined | NodeLost | Waiting
 
 
-def without_end(item: object) -> float:
-    """Wait for every task as long as it takes."""
-    return math.inf
+class Executor(Protocol[Item, Value, Result]):
+    """Run one task for many items. Items must be hashable, and no two items that run at the same time equal."""
+
+    def submit(self, item: Item) -> None:
+        """Start the task for an item, now or as soon as there is room for it."""
+
+    def next_event(self, timeout_s: float) -> TaskEvent[Item, Value, Result] | NodeEvent | None:
+        """Wait for the next event.
+
+        Args:
+            timeout_s: Seconds to wait. An executor that runs tasks in the calling process ignores it while one runs.
+
+        Returns:
+            The event, or None after the timeout.
+
+        Raises:
+            ClusterLostError: The cluster does not answer any longer.
+        """
+
+    def cancel(self, item: Item) -> None:
+        """End an item's task, whatever it does; no further event of this item follows."""
+
+    def close(self) -> None:
+        """Give up every task that has not ended."""
 
 
-class Map(Protocol):
-    """Apply a task to items; read them only as places become free, so that the items may be many.
+class Session(Protocol):
+    """A connection to where tasks run; leaving its context ends what it started."""
 
-    The items may depend on what has happened: an item None stands for none yet, and the map asks again a moment later,
-    at the latest when the events so far have been taken. A task that gives no sign of life, by yielding, for longer
-    than its item's patience counts as hung: it is killed, and Failed. Who cannot kill a task has no end of patience.
-    """
+    @property
+    def device(self) -> Device:
+        """The device that tasks compute on."""
 
-    def __call__(
-        self,
-        task: Task[Item, Shared, Value, Result],
-        items: Iterable[Item | None],
-        shared: Shared,
-        patience: Patience[Item] = without_end,
-    ) -> Generator[Event[Item, Value, Result] | Waiting, None, None]: ...
+    @property
+    def nodes(self) -> tuple[NodeJoined, ...]:
+        """The nodes at the beginning of the session."""
+
+    def executor(self, task: Task[Item, Shared, Value, Result], shared: Shared) -> Executor[Item, Value, Result]:
+        """Make an executor of a task; `shared` is sent to each node once."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where tasks run."""
-
-    map: Map
-    workers: int = 1  # tasks at once
-    device: Device = "cpu"
+AnyExecutor: TypeAlias = Executor[Any, Any, Any]

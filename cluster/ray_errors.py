@@ -1,10 +1,11 @@
-"""What Ray raises for a task, in the words of cluster.failures."""
+"""Translate Ray's exceptions into task failures."""
 
 import re
 from contextlib import suppress
 from pathlib import Path
 
 from ray.exceptions import (
+    NodeDiedError,
     OutOfDiskError,
     OutOfMemoryError,
     RayError,
@@ -14,35 +15,41 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from cluster.failures import Failure, Kind
+from cluster.failures import FailureKind, TaskFailure
 
-# The first that fits.
-_KINDS: tuple[tuple[type[RayError], Kind], ...] = (
+# The first class that matches decides.
+_KINDS: tuple[tuple[type[RayError], FailureKind], ...] = (
     (OutOfMemoryError, "out_of_memory"),
     (OutOfDiskError, "storage"),
-    (RayTaskError, "raised"),  # before it came to our code: a worker that lacks a package
+    (NodeDiedError, "node_lost"),
+    (RayTaskError, "raised"),  # raised before our code ran, as on a worker that lacks a package
     (RuntimeEnvSetupError, "raised"),
     (TaskUnschedulableError, "raised"),
     (RayError, "crashed"),
 )
 
 
-def failure_of(error: RayError, killed_by_kernel: int) -> Failure:
-    """Say why a task has no result, given how many processes of this machine ran out of memory meanwhile."""
+def task_failure(error: RayError, oom_kills: int) -> TaskFailure:
+    """Describe why a task has no result.
+
+    Args:
+        error: What Ray raised for it.
+        oom_kills: How many processes this machine's kernel has killed for lack of memory since the task was submitted.
+    """
     kind = next(kind for raised, kind in _KINDS if isinstance(error, raised))
     text = str(error).strip()
-    if isinstance(error, WorkerCrashedError) and killed_by_kernel:
-        return Failure("out_of_memory", "the kernel killed its process, as it had no memory left", "")
+    if isinstance(error, WorkerCrashedError) and oom_kills:
+        return TaskFailure("out_of_memory", "the kernel killed its process for lack of memory", "")
     if kind == "out_of_memory":
-        return Failure(kind, f"OutOfMemoryError: {_memory_facts(text)}", "")
+        return TaskFailure(kind, f"OutOfMemoryError: {_memory_facts(text)}", "")
     if isinstance(error, RayTaskError):
-        return Failure(kind, f"{type(error.cause).__name__}: {error.cause}".splitlines()[0], text)
-    # What stands behind the first sentence points to files of Ray's that are not kept.
-    return Failure(kind, f"{type(error).__name__}: {text.splitlines()[0].partition('. ')[0]}", "")
+        return TaskFailure(kind, f"{type(error.cause).__name__}: {error.cause}".splitlines()[0], text)
+    # What follows the first sentence refers to Ray's log files, which are not kept.
+    return TaskFailure(kind, f"{type(error).__name__}: {text.splitlines()[0].partition('. ')[0]}", "")
 
 
 def _memory_facts(text: str) -> str:
-    """Take the peak out of the page that Ray writes when its monitor of memory kills a task."""
+    """Extract the peak from the page of text that Ray's memory monitor writes when it kills a task."""
     task = re.search(r"actual memory used=([\d.]+ ?\w+)", text)
     node = re.search(r"was ([\d.]+ ?\w+) used / ([\d.]+ ?\w+) limit", text)
     facts = [f"its process had {task[1]}"] if task else []
@@ -50,8 +57,8 @@ def _memory_facts(text: str) -> str:
     return f"killed by Ray at {' and '.join(facts)}" if facts else text.splitlines()[0]
 
 
-def kernel_kills() -> int:
-    """Count the processes that this machine's kernel has killed for want of memory; 0 where it does not tell."""
+def count_oom_kills() -> int:
+    """Return how many processes this machine's kernel has killed for lack of memory; 0 where it does not report it."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/vmstat").read_text().splitlines():
             name, _, count = line.partition(" ")

@@ -1,30 +1,31 @@
-"""The processes of a Ray that was started here: marked by their environment, so that none outlives its driver for long.
+"""The processes of a local Ray: marked by an environment variable, so that none outlives its driver for long.
 
-Ray ends most of them with the driver, however that ends, but its agents look for it for a minute more.
+Ray ends most of them when the driver ends, however it ends, but its agents keep looking for the driver for a minute.
 """
 
 import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+
+import psutil
 
 _MARK = "MNISTJOBS_RAY_OF"
-_PROC = Path("/proc")
+_CLOCK_TOLERANCE_S = 2.0  # the start time of a process is derived from the boot time, which may be adjusted
 
 
 @contextmanager
-def marked() -> Iterator[None]:
-    """Mark what is started meanwhile, and all that it starts, as this process's; a terminal that closes spares it.
+def marked_processes() -> Iterator[None]:
+    """Mark every process that is started meanwhile, and its descendants, as belonging to this process.
 
-    It is for this process to end what it has started: a Ray that loses some of its processes while it starts keeps
-    its driver waiting for half a minute.
+    They also ignore SIGHUP: this process ends what it has started. A Ray that loses some of its processes during its
+    start keeps the driver waiting for half a minute.
     """
     # Ray's processes write their titles over their environment unless told not to.
-    marks = {_MARK: _name_of(os.getpid()) or "", "SPT_NOENV": "1"}
+    marks = {_MARK: _describe(psutil.Process()), "SPT_NOENV": "1"}
     before = {name: os.environ[name] for name in marks if name in os.environ}
     os.environ.update(marks)
-    masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # which those started inherit
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # inherited by what is started
     try:
         yield
     finally:
@@ -34,35 +35,45 @@ def marked() -> Iterator[None]:
         os.environ.update(before)
 
 
-def end_own() -> None:
-    """Kill the processes that this one has marked."""
-    mine = _name_of(os.getpid())
-    _kill_marked(lambda driver: driver == mine)
+def kill_own_ray() -> None:
+    """Kill the processes that this process has marked."""
+    own = _describe(psutil.Process())
+    _kill_marked(lambda driver: driver == own)
 
 
-def end_orphans() -> None:
-    """Kill the marked processes of this user whose driver runs no more."""
-    space = _space_of("self")
-    _kill_marked(lambda driver: driver.startswith(f"{space}:") and _name_of(driver.split(":")[1]) != driver)
+def kill_orphaned_rays() -> None:
+    """Kill the marked processes of this user whose driver does not run any longer."""
+    _kill_marked(_is_orphaned)
 
 
 def _kill_marked(is_chosen: Callable[[str], bool]) -> None:
-    for folder in _PROC.glob("[0-9]*"):
-        with suppress(OSError):  # it has ended, or is another user's
-            for variable in (folder / "environ").read_bytes().split(b"\0"):
-                name, _, driver = os.fsdecode(variable).partition("=")
-                if name == _MARK and driver and int(folder.name) != os.getpid() and is_chosen(driver):
-                    os.kill(int(folder.name), signal.SIGKILL)
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it has ended, or belongs to another user
+            driver = process.environ().get(_MARK)
+            if driver and process.pid != os.getpid() and is_chosen(driver):
+                process.kill()
 
 
-def _name_of(pid: int | str) -> str | None:
-    """Name a process so that no other has the name, also of other containers; None where it runs no more."""
-    with suppress(OSError, IndexError):
-        # The name of the program, in parentheses, may itself hold spaces and parentheses.
-        state, *numbers = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
-        return None if state in "ZX" else f"{_space_of(pid)}:{pid}:{numbers[18]}"
-    return None
+def _is_orphaned(driver: str) -> bool:
+    namespace, pid, started = driver.rsplit(":", 2)
+    if namespace != _pid_namespace():
+        return False  # another container's: its processes cannot be seen from here
+    try:
+        process = psutil.Process(int(pid))
+        is_zombie = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        return is_zombie or abs(process.create_time() - float(started)) > _CLOCK_TOLERANCE_S
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False
 
 
-def _space_of(pid: int | str) -> str:
-    return os.readlink(_PROC / str(pid) / "ns" / "pid").strip("pid:[]")
+def _describe(process: psutil.Process) -> str:
+    """Identify a process, so that a recycled or foreign PID is not mistaken for it."""
+    return f"{_pid_namespace()}:{process.pid}:{process.create_time()}"
+
+
+def _pid_namespace() -> str:
+    with suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")
+    return ""  # not Linux

@@ -6,17 +6,17 @@ from pathlib import Path
 _DEFAULT_PATH = Path.home() / ".ray" / "auth_token"
 
 
-def use_token() -> None:
-    """Turn token authentication on where a token can be found and RAY_AUTH_MODE says nothing.
+def enable_token() -> None:
+    """Turn token authentication on where a token is available and RAY_AUTH_MODE is not set.
 
-    `ray start` does the same for the cluster, but ray.init does not when it connects to one, and is then turned away.
+    `ray start` does the same for the cluster. ray.init does not when it connects to one, and is then rejected.
     """
     if "RAY_AUTH_MODE" not in os.environ and _has_token():
         os.environ["RAY_AUTH_MODE"] = "token"
 
 
 def protect_token() -> None:
-    """Let nobody else read the token that Ray makes: it leaves that to the umask."""
+    """Make the token that Ray has generated readable by its owner only: Ray leaves that to the umask."""
     if os.path.isfile(_DEFAULT_PATH) and os.stat(_DEFAULT_PATH).st_uid == os.getuid():
         os.chmod(_DEFAULT_PATH, 0o600)
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from cluster.in_process import map_in_process
-from cluster.interface import ClusterError, Device, Place
 from jobs.errors import InputError
-from jobs.grid import Grid, load_grid
+from jobs.grid import load_grid
 from jobs.report import (
     CONFUSION_COLUMNS,
     METRICS_COLUMNS,
@@ -26,7 +22,7 @@ from jobs.report import (
     summarize_job,
     trials_table,
 )
-from jobs.run import JobEvent, Plan, check_precision, close_job, make_plan, open_job, run_job
+from jobs.run import JobEvent, Plan, check_precision, close_job, make_plan, open_job, open_session, run_job
 from jobs.store import (
     Compaction,
     Job,
@@ -41,7 +37,6 @@ from jobs.store import (
     sweep,
 )
 from mnist_core.data import fetch_mnist, find_mnist, load_dataset
-from mnist_core.devices import has_cuda
 
 if TYPE_CHECKING:
     from jobs.report import Report
@@ -74,7 +69,7 @@ def submit_grid(
     Raises InputError, StoreError, mnist_core's DataError and cluster's ClusterError, before anything is written.
     """
     plan = grid if isinstance(grid, Plan) else plan_grid(grid, store)
-    if not plan.new:
+    if not plan.missing:
         return close_job(_open_job(plan), plan.store, "finished")
     source = plan.grid.dataset_source()
     if source == "mnist" and find_mnist() is None:
@@ -83,48 +78,22 @@ def submit_grid(
         # The dataset is read while Ray starts, which takes seconds and mostly waits.
         with ThreadPoolExecutor(1) as reader:
             loading = reader.submit(load_dataset, source)
-            with _place(plan.grid, address, workers, in_process) as place:
+            with open_session(plan.grid, address=address, workers=workers, in_process=in_process) as session:
                 dataset = loading.result()
                 if dataset.fingerprint != plan.grid.dataset_info.fingerprint:
                     raise InputError(
                         f"dataset {dataset.name}: has changed since the grid was read; submit the grid again"
                     )
-                check_precision(plan, place.device)
-                return run_job(_open_job(plan), plan, dataset, place, observe)
+                check_precision(plan, session.device)
+                return run_job(_open_job(plan), plan, dataset, session, observe, workers)
     finally:
-        sweep(plan.store, plan.new)  # an interrupted worker is killed, perhaps while it writes
+        sweep(plan.store, plan.missing)  # an interrupted worker is killed, perhaps while it writes
 
 
 def _open_job(plan: Plan) -> Job:
     """Enter a job, after clearing away what killed ones left: on a full disk, that may make the room."""
-    sweep(plan.store, plan.new)
+    sweep(plan.store, plan.missing)
     return open_job(plan)
-
-
-@contextmanager
-def _place(grid: Grid, address: str | None, workers: int | None, in_process: bool) -> Iterator[Place]:
-    resources = grid.resources
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    if in_process:
-        yield Place(map_in_process, device=_device_here(resources.device))
-        return
-    from cluster.ray_session import TaskNeeds, ray_place  # half a second to import: only where trials run on Ray
-
-    device = _device_here(resources.device) if address == "local" else resources.device
-    needs = TaskNeeds(resources.cpus_per_trial, device, resources.gpus_per_task)
-    with ray_place(address=address, workers=workers, needs=needs) as place:
-        yield place
-
-
-def _device_here(asked: Literal["auto"] | Device) -> Device:
-    """Settle the device of this machine; raises ClusterError where a GPU is asked for and there is none."""
-    if asked == "cpu":
-        return "cpu"
-    if has_cuda():
-        return "cuda"
-    if asked == "cuda":
-        raise ClusterError("resources.device cuda: torch finds no GPU on this machine; allowed: auto or cpu")
-    return "cpu"
 
 
 def compact_store(store: StorePath = "results") -> Compaction:

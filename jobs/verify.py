@@ -10,11 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from cluster.in_process import map_in_process
-from cluster.interface import Failed
+from cluster import Done, Failed, InProcessSession
 from jobs.errors import DamagedPartWarning, InputError
 from jobs.report import report_files
-from jobs.run import Pack, Shared, run_pack, versions
+from jobs.run import Pack, TaskContext, run_pack, versions
 from jobs.store import (
     Job,
     Parts,
@@ -130,11 +129,13 @@ def _unlike_rerun(row: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
         yield f"trial {row['trial_id']} is of other numerics; train it again with mnistjobs {row['mnistjobs_version']}"
         return
     with TemporaryDirectory(prefix="mnistjobs-verify-") as folder:
-        shared = Shared(dataset, Path(folder))
-        for event in map_in_process(run_pack, [Pack((Trial(**row["settings"]),))], shared):
-            if isinstance(event, Failed):
-                yield f"trial {row['trial_id']} could not be trained again: {event.failure.message}"
-                return
+        executor = InProcessSession().executor(run_pack, TaskContext(dataset, Path(folder)))
+        executor.submit(Pack({row["trial_id"]: Trial(**row["settings"])}))
+        while not isinstance(event := executor.next_event(0.0), Done | Failed):
+            pass
+        if isinstance(event, Failed):
+            yield f"trial {row['trial_id']} could not be trained again: {event.failure.message}"
+            return
         (again,) = read_parts(Store(Path(folder)), [row["trial_id"]]).table.to_pylist()
     unlike = [name for name, value in again.items() if name not in _OF_THE_RUN and _bits(row[name]) != _bits(value)]
     if unlike:

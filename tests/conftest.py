@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from support.idx_files import write_idx_folder
 
-from cluster.in_process import map_in_process
-from cluster.interface import Map
+from cluster import InProcessSession, Session
 from mnist_core.data.datasets import Dataset, load_dataset
 
 
@@ -29,25 +28,25 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def ray_of_two() -> Iterator[Map]:
+def ray_of_two() -> Iterator[Session]:
     """One local Ray with two workers for the whole test run: it takes seconds to start."""
-    from cluster.ray_session import ray_place
+    from cluster.ray_session import ray_session
 
     os.environ.pop("RAY_ADDRESS", None)
-    with ray_place(workers=2) as place:
-        yield place.map
+    with ray_session(workers=2) as session:
+        yield session
     with warnings.catch_warnings():
-        # Ray leaves its processes and their pipes to the collector of garbage.
+        # Ray leaves its processes and their pipes to the garbage collector.
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
 
 
 @pytest.fixture(params=["in process", pytest.param("on Ray", marks=pytest.mark.ray)])
-def any_map(request: pytest.FixtureRequest) -> Map:
+def any_session(request: pytest.FixtureRequest) -> Session:
     if request.param == "in process":
-        return map_in_process
-    run_map: Map = request.getfixturevalue("ray_of_two")
-    return run_map
+        return InProcessSession()
+    session: Session = request.getfixturevalue("ray_of_two")
+    return session
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from support.command_line import write_grid
 from support.idx_files import write_idx_folder
 
 import mnistjobs
-from cluster.interface import Done
+from cluster import Done, Started
 from jobs.errors import InputError
 from jobs.report.summary import SUMMARY
 from jobs.run.driver import JobEvent
@@ -22,7 +22,7 @@ def grid(tmp_path: Path) -> Path:
 
 def test_every_verb_of_the_api_answers(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "results"
-    assert len(mnistjobs.plan_grid(str(grid), str(store)).new) == 3
+    assert len(mnistjobs.plan_grid(str(grid), str(store)).missing) == 3
     job = mnistjobs.submit_grid(str(grid), str(store), in_process=True)
     assert (job["status"], mnistjobs.list_jobs(store)) == ("finished", [job])
     assert mnistjobs.read_trials(store, "tiny")["trial_id"].to_pylist() == job["trial_ids"]
@@ -45,6 +45,6 @@ def test_observers_see_every_trial_end(grid: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("jobs.run.task.PROGRESS_INTERVAL_S", math.inf)
     events: list[JobEvent] = []
     mnistjobs.submit_grid(grid, tmp_path / "results", in_process=True, observe=events.append)
+    assert [type(event) for event in events] == [Started, Done] * (len(events) // 2)
     ended = [event for event in events if isinstance(event, Done)]
-    assert len(ended) == len(events)
-    assert sorted(trial.seed for event in ended for trial in event.item.trials) == [0, 1, 2]
+    assert sorted(trial.seed for event in ended for trial in event.item.trials.values()) == [0, 1, 2]

@@ -19,16 +19,14 @@ from rich.console import Console
 from support.command_line import GRID, write_grid
 from support.study_tables import REQUESTED, settings
 
-from cluster.failures import Failure
-from cluster.interface import Done
-from cluster.interface import Progress as Advance
+from cluster import Done, Progress, TaskFailure
 from jobs.cli.plan import cpu_places, plan_line
-from jobs.cli.tables import LiveView, summary_table
+from jobs.cli.progress import LiveView
+from jobs.cli.tables import summary_table
 from jobs.grid.grid import load_grid
 from jobs.report.summary import summarize
-from jobs.run.driver import JobEvent, make_plan
-from jobs.run.retries import Retried, next_attempts
-from jobs.run.task import Pack, Written
+from jobs.run import JobEvent, Pack, Retry, TaskResult, make_plan
+from jobs.run.scheduler import next_attempts
 from jobs.store.parts import open_store
 from jobs.store.schemas import TRIALS
 
@@ -76,16 +74,16 @@ def test_the_live_view_shows_trials_epochs_and_the_time_left(grid: Path) -> None
 
 def test_the_time_left_follows_the_arithmetic_left(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan(load_grid(grid), open_store(grid.parent / "results"))
-    first, second = (Pack((plan.trials[identity],)) for identity in plan.new)
+    first, second = (Pack({identity: plan.trials[identity]}) for identity in plan.missing)
     log = StringIO()
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     view = LiveView(plan, Console(file=log))
     events: list[tuple[JobEvent, float]] = [
-        (Advance(first, 1000), 40.0),
-        (Done(first, Written("part", "here", ("finished",))), 100.0),
-        (Advance(second, 2000), 150.0),
-        (Done(second, Written("part", "here", ("finished",))), 200.0),
+        (Progress(first, 1000), 40.0),
+        (Done(first, TaskResult("part", "here", ("finished",))), 100.0),
+        (Progress(second, 2000), 150.0),
+        (Done(second, TaskResult("part", "here", ("finished",))), 200.0),
     ]
     for event, now in events:
         clock[0] = now
@@ -97,16 +95,21 @@ def test_the_time_left_follows_the_arithmetic_left(grid: Path, monkeypatch: pyte
 def test_a_log_counts_trials_of_packs_and_tells_when_they_are_tried_again(grid: Path) -> None:
     grid.write_text(grid.read_text().replace("[0, 1]", "[0, 1, 2]"))
     plan = make_plan(load_grid(grid), open_store(grid.parent / "results"))
-    first, second, third = (plan.trials[identity] for identity in plan.new)
-    pack = Pack((first, second))
+    first, second, third = plan.missing
+    pack = Pack({trial_id: plan.trials[trial_id] for trial_id in (first, second)})
     log = StringIO()
     view = LiveView(plan, Console(file=log))
-    failure = Failure("raised", "ArithmeticError: no such number", "")
+    failure = TaskFailure("raised", "ArithmeticError: no such number", "")
     each_alone = next_attempts(pack, "raised", retries=2)
-    view.observe(Retried(pack, failure, each_alone))
-    for event in (Done(each, Written("part", "here", ("finished",))) for each in each_alone):
+    view.observe(Retry(pack, failure, each_alone))
+    for event in (Done(each, TaskResult("part", "here", ("finished",))) for each in each_alone):
         view.observe(event)
-    view.observe(Done(Pack((third, third)), Written("part", "here", ("diverged", "finished"))))
+    view.observe(
+        Done(
+            Pack({third: plan.trials[third], first: plan.trials[first]}),
+            TaskResult("part", "here", ("diverged", "finished")),
+        )
+    )
     assert [line.partition("  about")[0] for line in log.getvalue().splitlines()] == [
         "[0/3] mlp 20 fixed seed 0 and 1 more: raised: ArithmeticError: no such number; tried again each by itself",
         "[1/3] mlp 20 fixed seed 0: finished",

@@ -1,4 +1,4 @@
-"""The places to run: the contract of the port, and what only Ray does."""
+"""Sessions and executors: their contract, and what only Ray does."""
 
 import os
 import signal
@@ -7,51 +7,55 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import contracts
+from support.executors import CONTRACT, outcome, outcomes, run_all
 
-from cluster.interface import ClusterError, Map
-from cluster.ray_session import ray_place
-
-CONTRACT = [
-    contracts.check_results_and_progress,
-    contracts.check_a_raising_task_takes_no_other_along,
-    contracts.check_items_are_read_only_as_places_become_free,
-    contracts.check_no_items_no_events,
-]
+from cluster import ClusterError, Done, InProcessSession, Session
+from cluster.ray_session import ray_session
 
 
 @pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
-def test_every_place_to_run_keeps_the_contract(check: type, any_map: Map) -> None:
-    check(any_map)
+def test_every_executor_keeps_the_contract(check: Callable[[Session], None], any_session: Session) -> None:
+    check(any_session)
 
 
-def test_what_tasks_share_is_read_only_wherever_they_run(any_map: Map) -> None:
+def test_shared_arrays_are_read_only_everywhere(any_session: Session) -> None:
+    def describe(item: int, shared: np.ndarray) -> Generator[None, None, tuple[bool, float]]:
+        return shared.flags.writeable, float(shared.sum())
+        yield
+
     array = np.ones(1000)
     array.flags.writeable = False
-    contracts.check_shared_arrays_stay_as_they_are(any_map, array)
+    assert outcomes(any_session, describe, [0], array) == [("done", 0, (False, 1000.0))]
+
+
+def test_tasks_in_process_run_one_after_the_other_in_order() -> None:
+    def steps(item: int, shared: None) -> Generator[str, None, int]:
+        yield "half"
+        return item
+
+    events = [event[:2] for event in map(outcome, run_all(InProcessSession(), steps, [1, 2]))]
+    assert events == [(kind, item) for item in (1, 2) for kind in ("started", "progress", "done")]
 
 
 @pytest.mark.ray
-def test_a_crashing_worker_takes_no_other_task_along(ray_of_two: Map) -> None:
+def test_a_crashing_worker_affects_no_other_task(ray_of_two: Session) -> None:
     def crash(item: int, shared: None) -> Generator[None, None, int]:
         if item == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         return item
         yield
 
-    events = list(ray_of_two(crash, range(5), None))
-    assert sorted(map(contracts.outcome, events)) == [("done", item, item) for item in (0, 1, 3, 4)] + [
-        ("failed", 2, "crashed")
-    ]
+    expected = [("done", item, item) for item in (0, 1, 3, 4)] + [("failed", 2, "crashed")]
+    assert sorted(outcomes(ray_of_two, crash, range(5))) == expected
 
 
 @pytest.mark.ray
-def test_the_shared_value_is_read_by_every_worker_from_one_place_in_memory(ray_of_two: Map) -> None:
+def test_workers_read_the_shared_value_from_shared_memory(ray_of_two: Session) -> None:
     def shared_memory_kb(item: int, shared: np.ndarray) -> Generator[None, None, int]:
         # The pages that hold the array, as the kernel accounts for them: mapped from a file, not private.
         total = float(shared.sum())
@@ -61,24 +65,23 @@ def test_the_shared_value_is_read_by_every_worker_from_one_place_in_memory(ray_o
         yield
 
     array = np.ones(5_000_000)  # 40 MB
-    shared_kb = [contracts.outcome(event)[2] for event in ray_of_two(shared_memory_kb, [0, 1], array)]
-    assert all(size > 35_000 for size in shared_kb)
+    assert all(size > 35_000 for _, _, size in outcomes(ray_of_two, shared_memory_kb, [0, 1], array))
 
 
 @pytest.mark.ray
-def test_results_come_in_order_of_completion(ray_of_two: Map) -> None:
-    def wait_to_be_let_go(item: str, let_go_file: str) -> Generator[None, None, str]:
-        while item == "first" and not Path(let_go_file).exists():
+def test_results_arrive_in_order_of_completion(ray_of_two: Session, tmp_path: Path) -> None:
+    def wait_for_release(item: str, release_file: str) -> Generator[None, None, str]:
+        while item == "first" and not Path(release_file).exists():
             time.sleep(0.01)
         return item
         yield
 
-    with tempfile.TemporaryDirectory() as folder:
-        let_go = Path(folder, "let go")
-        order = []
-        for event in ray_of_two(wait_to_be_let_go, ["first", "second"], str(let_go)):
-            order.append(contracts.outcome(event)[1])
-            let_go.touch()  # the first ends when the second's end has been heard of
+    release = tmp_path / "release"
+    order = []
+    for event in run_all(ray_of_two, wait_for_release, ["first", "second"], str(release)):
+        if isinstance(event, Done):
+            order.append(event.item)
+            release.touch()  # the first ends once the second has
     assert order == ["second", "first"]
 
 
@@ -89,13 +92,13 @@ def test_a_gpu_that_no_node_has_is_refused(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines() == [
         "1 cpu",
-        "resources.device cuda: no node of the cluster has a GPU; allowed: auto or cpu",
+        "cuda: no node of the cluster has a GPU; allowed: auto or cpu",
     ], done.stderr
 
 
 @pytest.mark.parametrize("address", ["nonsense", "ray://127.0.0.1:1", "127.0.0.1:70000", ":1", "127.0.0.1:x"])
 def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
-    with pytest.raises(ClusterError, match="allowed: HOST:PORT"), ray_place(address=address):
+    with pytest.raises(ClusterError, match="allowed: HOST:PORT"), ray_session(address=address):
         pass
 
 
@@ -105,29 +108,39 @@ def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
         port = free.getsockname()[1]
     with (
         pytest.raises(ClusterError, match=f"'127.0.0.1:{port}': nothing answers"),
-        ray_place(address=f"127.0.0.1:{port}"),
+        ray_session(address=f"127.0.0.1:{port}"),
     ):
         pass
 
 
 NO_GPU_SCRIPT = """
-from cluster.ray_session import TaskNeeds, ray_place
-from cluster.interface import ClusterError
+from cluster import ClusterError
+from cluster.ray_session import ray_session
 
 for device in ("auto", "cuda"):
     try:
-        with ray_place(workers=1, needs=TaskNeeds(device=device)) as place:
-            print(place.workers, place.device)
+        with ray_session(workers=1, device=device) as session:
+            print(sum(node.slots for node in session.nodes), session.device)
     except ClusterError as error:
         print(error)
 """
 CLUSTER_SCRIPT = """
 import sys, tempfile
-from cluster.ray_session import TaskNeeds, ray_place
-from cluster.interface import ClusterError, Done
+from cluster import ClusterError, Done
+from cluster.ray_session import ray_session
 
-def results(place, task, items, shared=None):
-    return [event.result for event in place.map(task, items, shared) if isinstance(event, Done)]
+def results(session, task, items, shared=None):
+    executor = session.executor(task, shared)
+    for item in items:
+        executor.submit(item)
+    found = []
+    while len(found) < len(items):
+        if isinstance(event := executor.next_event(1.0), Done):
+            found.append(event.result)
+    return found
+
+def slots(session):
+    return sum(node.slots for node in session.nodes)
 
 def threads(item, shared):
     import os
@@ -135,7 +148,7 @@ def threads(item, shared):
     yield
 
 def process(item, shared):
-    # Each holds its place until as many processes are there as there shall be.
+    # Each keeps its slot until as many processes have begun as there shall be.
     import os, time
     folder, processes = shared
     open(f"{folder}/{os.getpid()}", "w").close()
@@ -144,16 +157,18 @@ def process(item, shared):
     return os.getpid()
     yield
 
-address = sys.argv[1] or None
-with ray_place(address=address, needs=TaskNeeds(2)) as place:
-    print(place.workers, place.device, results(place, threads, [1]))
+address = sys.argv[1]
+"""
+NEEDS_SCRIPT = """
+with ray_session(address=address, cpus=2) as session:
+    print(slots(session), session.device, results(session, threads, [1]))
 for gpus in (1, 0.5):
-    with ray_place(address=address, needs=TaskNeeds(1, "auto", gpus)) as place:
-        shared = tempfile.mkdtemp(), place.workers
-        print(place.workers, place.device, len(set(results(place, process, range(4), shared))))
-for needs in (TaskNeeds(64), TaskNeeds(64, "cuda")):
+    with ray_session(address=address, device="auto", gpus=gpus) as session:
+        shared = tempfile.mkdtemp(), slots(session)
+        print(slots(session), session.device, len(set(results(session, process, range(4), shared))))
+for device in ("cpu", "cuda"):
     try:
-        with ray_place(address=address, workers=1, needs=needs):
+        with ray_session(address=address, cpus=64, device=device):
             pass
     except ClusterError as error:
         print(error)
@@ -207,15 +222,15 @@ def test_an_existing_cluster_runs_tasks_with_what_they_need_and_says_when_none_f
     existing_cluster: str, elsewhere: dict[str, str], tmp_path: Path
 ) -> None:
     script = tmp_path / "script.py"
-    script.write_text(CLUSTER_SCRIPT)
+    script.write_text(CLUSTER_SCRIPT + NEEDS_SCRIPT)
     run = [sys.executable, str(script), existing_cluster]
     done = subprocess.run(run, capture_output=True, text=True, timeout=120, env=elsewhere)
     assert done.stdout.splitlines() == [
         "1 cpu ['2']",
         "1 cuda 1",  # task after task in the same process
         "2 cuda 2",
-        "resources.cpus_per_trial 64: no node has as many; allowed: up to 2",
-        "resources.cpus_per_trial 64: no node with a GPU has as many; allowed: up to 2",
+        "64: no node has as many CPUs; allowed: up to 2",
+        "64: no node with a GPU has as many CPUs; allowed: up to 2",
     ], done.stderr
     assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
 
@@ -227,9 +242,8 @@ def test_where_a_node_has_several_gpus_no_worker_gets_one_after_another(
 ) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        CLUSTER_SCRIPT.split("with ray_place")[0]
-        + "with ray_place(address=address, workers=1, needs=TaskNeeds(1, 'cuda')) as place:\n"
-        "    print(len(set(results(place, process, range(3), (tempfile.mkdtemp(), 1)))))\n"
+        CLUSTER_SCRIPT + "with ray_session(address=address, device='cuda') as session:\n"
+        "    print(len(set(results(session, process, range(3), (tempfile.mkdtemp(), 1)))))\n"
     )
     run = [sys.executable, str(script), existing_cluster]
     done = subprocess.run(run, capture_output=True, text=True, timeout=120, env=elsewhere)
@@ -238,7 +252,8 @@ def test_where_a_node_has_several_gpus_no_worker_gets_one_after_another(
 
 BUSY_SCRIPT = """
 import sys, time
-from cluster.ray_session import TaskNeeds, ray_place
+from cluster import Done
+from cluster.ray_session import ray_session
 
 def stay(item, shared):
     yield "there"
@@ -248,10 +263,13 @@ def go(item, shared):
     return "gone"
     yield
 
-task = stay if sys.argv[2] == "stay" else go
-with ray_place(address=sys.argv[1], needs=TaskNeeds(2)) as place:
-    for event in place.map(task, [1], None):
-        print(event, flush=True)
+with ray_session(address=sys.argv[1], cpus=2) as session:
+    executor = session.executor(stay if sys.argv[2] == "stay" else go, None)
+    executor.submit(1)
+    event = None
+    while not isinstance(event, Done):
+        if (event := executor.next_event(1.0)) is not None:
+            print(event, flush=True)
 """
 
 
@@ -264,6 +282,7 @@ def test_a_cluster_whose_cpus_are_all_taken_is_waited_for_and_said_to_be(
     starts = [[sys.executable, str(script), existing_cluster, task] for task in ("stay", "go")]
     with subprocess.Popen(starts[0], stdout=subprocess.PIPE, text=True, env=elsewhere) as first:
         assert first.stdout
+        assert "Started" in first.stdout.readline()
         assert "there" in first.stdout.readline()
         with subprocess.Popen(starts[1], stdout=subprocess.PIPE, text=True, env=elsewhere) as second:
             assert second.stdout
@@ -275,7 +294,7 @@ def test_a_cluster_whose_cpus_are_all_taken_is_waited_for_and_said_to_be(
 @pytest.mark.ray
 def test_a_ray_that_was_started_here_leaves_no_files_at_a_normal_end(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text("from cluster.ray_session import ray_place\nwith ray_place(workers=1): pass\n")
+    script.write_text("from cluster.ray_session import ray_session\nwith ray_session(workers=1): pass\n")
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # pytest's are too long for Ray's sockets
         environment = {**os.environ, "RAY_TMPDIR": folder}
         done = subprocess.run([sys.executable, str(script)], env=environment, stderr=subprocess.PIPE, timeout=120)
@@ -288,9 +307,9 @@ def test_a_cluster_turns_away_whoever_has_another_token_and_the_message_says_so(
     existing_cluster: str, elsewhere: dict[str, str], tmp_path: Path
 ) -> None:
     script = tmp_path / "script.py"
-    script.write_text(CLUSTER_SCRIPT)
+    script.write_text(CLUSTER_SCRIPT + NEEDS_SCRIPT)
     stranger = elsewhere | {"RAY_AUTH_TOKEN": 64 * "b", "RAY_gcs_rpc_server_connect_timeout_s": "1"}
     run = [sys.executable, str(script), existing_cluster]
     done = subprocess.run(run, capture_output=True, text=True, timeout=200, env=stranger)
     assert "ClusterError" in done.stderr
-    assert "wants its token in RAY_AUTH_TOKEN" in done.stderr
+    assert "needs its token in RAY_AUTH_TOKEN" in done.stderr

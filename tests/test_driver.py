@@ -15,11 +15,10 @@ import pytest
 from support.failing_tasks import FEWER, GRID, PackTask, submit_with, write_grid
 
 import mnistjobs
-from cluster.in_process import map_in_process
-from cluster.interface import Map
+from cluster import InProcessSession, Session
 from jobs.errors import InputError
 from jobs.grid.grid import load_grid
-from jobs.run.task import Pack, Shared, Written, run_pack
+from jobs.run import Pack, TaskContext, TaskResult, run_pack
 from mnist_core.data.datasets import Dataset, load_dataset
 from mnist_core.devices import has_cuda
 
@@ -121,7 +120,7 @@ def test_a_grid_that_overlaps_an_earlier_one_trains_only_what_is_missing(grid: P
     grid.write_text(GRID.replace("seed: [0, 1]", "seeds: 3").replace("name: tiny", "name: larger"))
     plan = mnistjobs.plan_grid(grid, store)
     assert (len(plan.trials), len(plan.stored)) == (24, 16)
-    assert {plan.trials[identity].seed for identity in plan.new} == {2}
+    assert {plan.trials[identity].seed for identity in plan.missing} == {2}
     job = mnistjobs.submit_grid(plan, in_process=True)
     assert mnistjobs.read_trials(store, job["job_id"]).num_rows == 24
     assert mnistjobs.read_trials(store, "tiny").num_rows == 16
@@ -129,7 +128,7 @@ def test_a_grid_that_overlaps_an_earlier_one_trains_only_what_is_missing(grid: P
 
 def test_trials_start_seed_by_seed_and_the_longest_first(grid: Path, tmp_path: Path) -> None:
     plan = mnistjobs.plan_grid(grid, tmp_path / "store")
-    order = [plan.trials[identity] for identity in plan.new]
+    order = [plan.trials[identity] for identity in plan.missing]
     assert [trial.seed for trial in order] == [0] * 8 + [1] * 8
     assert [(trial.model, trial.subset_size) for trial in order[:8:2]] == [
         ("cnn", 60),
@@ -150,22 +149,22 @@ def test_the_job_records_the_grid_as_submitted_and_where_it_ran(grid: Path, tmp_
     assert {"mnistjobs_version", "numpy_version", "torch_version", "ray_version", "host"} <= record["provenance"].keys()
 
 
-def test_a_raising_and_a_crashing_trial_take_no_other_along(grid: Path, tmp_path: Path, any_map: Map) -> None:
-    in_this_process = any_map is map_in_process
+def test_a_raising_and_a_crashing_trial_take_no_other_along(grid: Path, tmp_path: Path, any_session: Session) -> None:
+    in_this_process = isinstance(any_session, InProcessSession)
 
     def fail_seed_one(task: PackTask) -> PackTask:
-        def failing(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
-            for trial in pack.trials:
+        def failing(pack: Pack, context: TaskContext) -> Generator[int, None, TaskResult]:
+            for trial in pack.trials.values():
                 if trial.seed == 1 and trial.model == "mlp":
                     raise ArithmeticError("no such number")
                 if trial.seed == 1 and trial.subset_size == 60 and not in_this_process:
                     os.kill(os.getpid(), signal.SIGKILL)
-            return (yield from task(pack, shared))
+            return (yield from task(pack, context))
 
         return failing
 
     store = tmp_path / "store"
-    job = submit_with(fail_seed_one, grid, store, any_map)
+    job = submit_with(fail_seed_one, grid, store, any_session)
     failed = [(failure["kind"], failure["message"].split(":")[0]) for failure in job["failures"]]
     crashed = [] if in_this_process else [("crashed", "WorkerCrashedError")] * 2
     assert job["status"] == "failed"
@@ -180,16 +179,16 @@ def test_the_trials_of_a_pack_that_fails_are_tried_again_one_by_one(grid: Path, 
     started: list[tuple[int, int]] = []  # trials of each pack, and its attempt
 
     def fail_for_one(task: PackTask) -> PackTask:
-        def failing(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
+        def failing(pack: Pack, context: TaskContext) -> Generator[int, None, TaskResult]:
             started.append((len(pack.trials), pack.attempt))
-            if any(trial.seed == 1 and trial.subset_size == 20 and trial.adaptive_lr for trial in pack.trials):
+            if any(trial.seed == 1 and trial.subset_size == 20 and trial.adaptive_lr for trial in pack.trials.values()):
                 raise ArithmeticError("no such number")
-            return (yield from task(pack, shared))
+            return (yield from task(pack, context))
 
         return failing
 
     store = tmp_path / "store"
-    job = submit_with(fail_for_one, grid, store, map_in_process)
+    job = submit_with(fail_for_one, grid, store, InProcessSession())
     assert len(job["failures"]) == 2  # an MLP and a CNN
     attempts = mnistjobs.read_trials(store, "tiny")["attempt"].to_pylist()
     assert len(attempts) == 14
@@ -226,26 +225,26 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(
 
 def test_a_part_that_another_host_wrote_elsewhere_is_a_failure_that_names_the_store(grid: Path, tmp_path: Path) -> None:
     def elsewhere(task: PackTask) -> PackTask:
-        def run_there(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
-            return (yield from task(pack, Shared(shared.dataset, tmp_path / "elsewhere")))
+        def run_there(pack: Pack, context: TaskContext) -> Generator[int, None, TaskResult]:
+            return (yield from task(pack, TaskContext(context.dataset, tmp_path / "elsewhere")))
 
         return run_there
 
-    job = submit_with(elsewhere, grid, tmp_path / "store", map_in_process)
+    job = submit_with(elsewhere, grid, tmp_path / "store", InProcessSession())
     assert len(job["failures"]) == 16
     assert "a store that all nodes of the cluster share" in job["failures"][0]["message"]
 
 
 def test_a_worker_whose_numerics_differ_is_refused(dataset: Dataset, grid: Path, tmp_path: Path) -> None:
     trial = load_grid(grid).trials()[0]
-    shared = Shared(dataset, tmp_path, numerics_version=0)
+    context = TaskContext(dataset, tmp_path, numerics_version=0)
     with pytest.raises(RuntimeError, match="install one version everywhere"):
-        next(run_pack(Pack((trial,)), shared))
+        next(run_pack(Pack({"id": trial}), context))
 
 
 def test_an_exit_code_of_one_and_the_message_tell_of_failed_trials(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    for identity in mnistjobs.plan_grid(grid, store).new[:3]:
+    for identity in mnistjobs.plan_grid(grid, store).missing[:3]:
         (store / "weights" / f"{identity}.safetensors").mkdir(parents=True)  # in the way of the file
     done = subprocess.run(
         command("submit", grid, "--store", store, "--in-process"), capture_output=True, text=True, timeout=PATIENCE_S

@@ -12,7 +12,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch.nn import functional as F
 
-from cluster.failures import Failure
+from cluster import TaskFailure
 from mnist_core.backends.interface import PackData
 from mnist_core.backends.stacked import StackedPack
 from mnist_core.backends.stacked_models import StackedCNN, product_in
@@ -177,7 +177,7 @@ def test_running_out_of_memory_is_told_as_our_error(error: RuntimeError, digits:
     with pytest.raises(OutOfDeviceMemory, match="1 trials in one pack: ") as raised, pack._on_device():
         raise error
     # Others may have taken the memory: the trial is tried once more, alone.
-    assert Failure.from_exception(raised.value).kind == "out_of_memory"
+    assert TaskFailure.from_exception(raised.value).kind == "out_of_memory"
 
 
 def test_any_other_error_of_the_device_stays_what_it_is(digits: Dataset) -> None:

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import torch
 from numpy.testing import assert_array_equal
-from support.tiny_study import DIVERGING, run, run_trials, tiny_trial
+from support.tiny_study import DIVERGING, pack_of, run, run_trials, tiny_trial
 from threadpoolctl import threadpool_info
 
 from jobs.errors import StoreError
 from jobs.run import task
-from jobs.run.task import Pack, Shared, run_pack, versions
+from jobs.run.provenance import versions
+from jobs.run.task import TaskContext, run_pack
 from jobs.store.parts import Store, read_parts, read_weights, stored_ids
 from mnist_core.backends.interface import Device
 from mnist_core.data.datasets import Dataset
@@ -37,17 +38,17 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_a_task_writes_its_trials_as_one_part_and_says_how_they_ended(store: Store, tiny: Dataset) -> None:
-    pack = Pack((tiny_trial(0), tiny_trial(1, DIVERGING)), attempt=2)
+    pack = pack_of(tiny, tiny_trial(0), tiny_trial(1, DIVERGING), attempt=2)
     (written,) = run(store, tiny, pack)
     assert written.statuses == ("diverged", "finished")  # as they ended
     assert written.host == socket.gethostname()
     assert [path.name for path in store.parts.iterdir()] == [written.part]
-    assert stored_ids(store) == {trial_id(trial, tiny.fingerprint) for trial in pack.trials}
+    assert stored_ids(store) == set(pack.trials)
 
 
 def test_a_row_holds_the_trial_its_place_and_its_versions(store: Store, tiny: Dataset) -> None:
     before = datetime.now(UTC)
-    run(store, tiny, Pack((tiny_trial(),), attempt=3))
+    run(store, tiny, pack_of(tiny, tiny_trial(), attempt=3))
     (row,) = read_parts(store, [trial_id(tiny_trial(), tiny.fingerprint)]).table.to_pylist()
     assert row["settings"] == asdict(tiny_trial())
     assert (row["dataset"], row["dataset_fingerprint"]) == (tiny.name, tiny.fingerprint)
@@ -79,7 +80,7 @@ def test_what_is_stored_is_what_was_trained(store: Store, tiny: Dataset, model: 
 
 def test_the_same_trial_gives_the_same_weights_to_the_byte_alone_or_in_a_pack(store: Store, tiny: Dataset) -> None:
     other = Store(store.root / "other")
-    run(store, tiny, Pack((tiny_trial(0), tiny_trial(1))))
+    run(store, tiny, pack_of(tiny, tiny_trial(0), tiny_trial(1)))
     for identity in run_trials(other, tiny, tiny_trial(1), tiny_trial(0)):
         name = f"{identity}.safetensors"
         assert (store.weights / name).read_bytes() == (other.weights / name).read_bytes()
@@ -89,7 +90,7 @@ def test_the_weights_are_there_before_the_part_that_names_them(store: Store, tin
     store.root.mkdir()
     store.parts.touch()  # a file where the folder belongs: the part cannot be written
     with pytest.raises(StoreError, match="cannot be written"):
-        list(run_pack(Pack((tiny_trial(),)), Shared(tiny, store.root)))
+        list(run_pack(pack_of(tiny, tiny_trial()), TaskContext(tiny, store.root)))
     (path,) = store.weights.iterdir()
     assert path.stem == trial_id(tiny_trial(), tiny.fingerprint)
 
@@ -105,13 +106,13 @@ def test_progress_counts_the_epochs_of_all_trials_of_the_pack(
     store: Store, tiny: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(task, "PROGRESS_INTERVAL_S", EVERY_EPOCH)
-    pack = Pack((tiny_trial(0), tiny_trial(1)))
-    assert list(run_pack(pack, Shared(tiny, store.root))) == [1, 2, 3, 4]
+    pack = pack_of(tiny, tiny_trial(0), tiny_trial(1))
+    assert list(run_pack(pack, TaskContext(tiny, store.root))) == [1, 2, 3, 4]
 
 
 def test_a_task_that_is_given_up_writes_nothing(store: Store, tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task, "PROGRESS_INTERVAL_S", EVERY_EPOCH)
-    steps = run_pack(Pack((tiny_trial(),)), Shared(tiny, store.root))
+    steps = run_pack(pack_of(tiny, tiny_trial()), TaskContext(tiny, store.root))
     next(steps)
     steps.close()
     assert not store.root.exists()
@@ -120,7 +121,7 @@ def test_a_task_that_is_given_up_writes_nothing(store: Store, tiny: Dataset, mon
 def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_trial(store: Store, tiny: Dataset) -> None:
     store.root.mkdir()
     store.checkpoints.touch()  # a file where the folder belongs
-    list(run_pack(Pack((tiny_trial(),)), Shared(tiny, store.root, checkpoint_seconds=0.0)))
+    list(run_pack(pack_of(tiny, tiny_trial()), TaskContext(tiny, store.root, checkpoint_seconds=0.0)))
     assert stored_ids(store) == {trial_id(tiny_trial(), tiny.fingerprint)}
 
 
@@ -130,12 +131,16 @@ def test_a_trial_given_up_after_a_checkpoint_goes_on_from_there_and_ends_as_if_n
 ) -> None:
     monkeypatch.setattr(task, "PROGRESS_INTERVAL_S", EVERY_EPOCH)
     trial = tiny_trial(epochs=4, **settings)
-    shared = Shared(tiny, store.root, checkpoint_seconds=0.0)
-    steps = run_pack(Pack((trial,)), shared)
+    shared = TaskContext(tiny, store.root, checkpoint_seconds=0.0)
+    steps = run_pack(pack_of(tiny, trial), shared)
     assert [next(steps), next(steps)] == [1, 2]
     steps.close()
     assert [path.stem for path in store.checkpoints.iterdir()] == [trial_id(trial, tiny.fingerprint)]
-    assert list(run_pack(Pack((trial,), attempt=2), shared)) == [2, 3, 4]  # the second epoch's was yet to be written
+    assert list(run_pack(pack_of(tiny, trial, attempt=2), shared)) == [
+        2,
+        3,
+        4,
+    ]  # the second epoch's was yet to be written
     assert list(store.checkpoints.iterdir()) == []
     run_trials(whole := Store(tmp_path / "whole"), tiny, trial)
     resumed, undisturbed = (read_parts(each, stored_ids(each)).table for each in (store, whole))
@@ -162,7 +167,7 @@ def test_a_pack_that_does_not_fit_its_device_is_trained_in_halves(
     monkeypatch.setattr(task, "train", train_two_at_most)
     monkeypatch.setattr(task, "PROGRESS_INTERVAL_S", EVERY_EPOCH)
     trials = (tiny_trial(0), tiny_trial(1, DIVERGING), tiny_trial(2), tiny_trial(3), tiny_trial(4), tiny_trial(5))
-    steps = list(run_pack(Pack(trials), Shared(tiny, store.root)))
+    steps = list(run_pack(pack_of(tiny, *trials), TaskContext(tiny, store.root)))
     assert tried == [[0, 1, 2, 3, 4, 5], [0, 2], [3, 4, 5], [3], [4, 5]]
     assert steps[-1] == 2 * 5 + 1  # epochs, none of them counted twice
     assert stored_ids(store) == {trial_id(trial, tiny.fingerprint) for trial in trials}
@@ -177,7 +182,7 @@ def test_a_trial_that_does_not_fit_by_itself_is_an_error(
 
     monkeypatch.setattr(task, "train", never_fits)
     with pytest.raises(OutOfDeviceMemory):
-        list(run_pack(Pack((tiny_trial(0), tiny_trial(1))), Shared(tiny, store.root)))
+        list(run_pack(pack_of(tiny, tiny_trial(0), tiny_trial(1)), TaskContext(tiny, store.root)))
     assert not store.root.exists()
 
 
@@ -189,14 +194,14 @@ def test_the_device_is_passed_on_and_recorded(store: Store, tiny: Dataset, monke
         return train(trials, dataset)
 
     monkeypatch.setattr(task, "train", train_here)
-    list(run_pack(Pack((tiny_trial(),)), Shared(tiny, store.root, "cuda")))
+    list(run_pack(pack_of(tiny, tiny_trial()), TaskContext(tiny, store.root, "cuda")))
     assert read_parts(store, stored_ids(store)).table["device"].to_pylist() == ["cuda"]
 
 
 def test_a_machine_with_other_numerics_trains_nothing(store: Store, tiny: Dataset) -> None:
-    shared = Shared(tiny, store.root, numerics_version=NUMERICS_VERSION + 1)
-    with pytest.raises(RuntimeError, match=rf"{NUMERICS_VERSION}, the submitter {NUMERICS_VERSION + 1}; install one"):
-        list(run_pack(Pack((tiny_trial(),)), shared))
+    shared = TaskContext(tiny, store.root, numerics_version=NUMERICS_VERSION + 1)
+    with pytest.raises(RuntimeError, match=rf"{NUMERICS_VERSION}, the driver {NUMERICS_VERSION + 1}; install one"):
+        list(run_pack(pack_of(tiny, tiny_trial()), shared))
     assert not store.root.exists()
 
 
@@ -208,7 +213,7 @@ def test_blas_and_torch_are_held_to_the_trial_s_threads_while_it_trains(
     task._thread_pools.cache_clear()  # as in a fresh worker: what other tests have loaded since is no pool of training
     before = torch.get_num_threads(), _pool_sizes()
     trial = tiny_trial(model="cnn", cpus_per_trial=threads)
-    steps = run_pack(Pack((trial,)), Shared(tiny, store.root))
+    steps = run_pack(pack_of(tiny, trial), TaskContext(tiny, store.root))
     next(steps)
     assert torch.get_num_threads() == threads
     assert max(_pool_sizes()) <= threads

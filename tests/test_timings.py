@@ -6,7 +6,7 @@ import pytest
 from support.tiny_study import DIVERGING, part_rows, submit_tiny, tiny_trial
 
 import mnistjobs
-from jobs.run.stored import read_holdings
+from jobs.run.plan import read_stored_rows
 from jobs.run.timings import Timings, learn_timings
 from jobs.store.parts import Store, write_part
 from mnist_core.backends.interface import Device
@@ -24,11 +24,11 @@ def learnt(folder: Path, dataset: Dataset, seconds: dict[Trial, float], device: 
     for place, taken in enumerate(seconds.values()):
         rows[place]["seconds"] = taken
     write_part(store, type(part_rows(dataset, folder)).from_pylist(rows))
-    return learn_timings(read_holdings(store).rows, dataset.fingerprint, 6, device)
+    return learn_timings(read_stored_rows(store)[0], dataset.fingerprint, 6, device)
 
 
 def test_before_anything_is_stored_the_arithmetic_is_counted(tmp_path: Path, tiny: Dataset) -> None:
-    timings = learn_timings(read_holdings(Store(tmp_path)).rows, tiny.fingerprint, 6, "cpu")
+    timings = learn_timings(read_stored_rows(Store(tmp_path))[0], tiny.fingerprint, 6, "cpu")
     assert timings.expected_seconds(SMALL) == pytest.approx(guess_seconds(SMALL, 6))
     assert timings.is_grounded(SMALL)
 
@@ -56,7 +56,7 @@ def test_other_devices_datasets_and_diverged_trials_teach_nothing(tmp_path: Path
     on_gpu = learnt(tmp_path, tiny, {SMALL: 1.0}, device="cuda")
     assert not on_gpu.timed
     assert not on_gpu.is_grounded(SMALL)
-    rows = read_holdings(Store(tmp_path / "results")).rows
+    rows = read_stored_rows(Store(tmp_path / "results"))[0]
     assert not learn_timings(rows, "another", 6, "cpu").timed
     diverged = learnt(tmp_path / "other", tiny, {tiny_trial(0, DIVERGING): 1.0})
     assert not diverged.timed
@@ -67,6 +67,6 @@ def test_a_plan_learns_from_its_store(tmp_path: Path) -> None:
     grid = tmp_path / "tiny.yaml"
     grid.write_text(grid.read_text().replace("[0, 1]", "[0, 1, 2]"))
     plan = mnistjobs.plan_grid(grid, store.root)
-    (new,) = plan.new
+    (new,) = plan.missing
     (timed,) = plan.timings.timed.values()
     assert plan.expected_seconds(2) == plan.timings.expected_seconds(plan.trials[new]) == 2 * timed

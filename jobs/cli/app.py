@@ -161,7 +161,8 @@ def submit(
 
     from jobs.api import plan_grid, report_job, submit_grid
     from jobs.cli.plan import cpu_places, plan_line
-    from jobs.cli.tables import LiveView, failures_line, fetch_mnist_with_bar
+    from jobs.cli.progress import LiveView
+    from jobs.cli.tables import failures_line, fetch_mnist_with_bar
     from mnist_core.data import find_mnist
 
     if in_process and workers:
@@ -171,7 +172,7 @@ def submit(
             made = plan_grid(grid, store)
             if not quiet:
                 say(plan_line(made, store, None if address else workers or cpu_places(made)))
-            if made.new and made.grid.dataset_source() == "mnist" and find_mnist() is None and not quiet:
+            if made.missing and made.grid.dataset_source() == "mnist" and find_mnist() is None and not quiet:
                 fetch_mnist_with_bar()
             with LiveView(made, Console(stderr=True, quiet=quiet)) as view:
                 job = submit_grid(made, address=address, workers=workers, in_process=in_process, observe=view.observe)

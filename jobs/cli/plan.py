@@ -59,12 +59,12 @@ def plan_json(plan: Plan) -> str:
 
 def plan_line(plan: Plan, store: Path, workers: int | None) -> str:
     """Count a plan's trials: all, found in the store, and to train; with the time that so many workers may take."""
-    found, new = len(plan.stored), len(plan.new)
+    found, new = len(plan.stored), len(plan.missing)
     line = f"{plan.grid.name}: {len(plan.trials)} trials, {found} found in {store}, {new} to train"
     reasons = Counter(plan.stale.values()).most_common()
     if reasons:
         line += f", {len(plan.stale)} of them stale ({'; '.join(f'{reason}: {count}' for reason, count in reasons)})"
-    going_on = len(plan.checkpointed & set(plan.new))
+    going_on = len(plan.checkpointed & set(plan.missing))
     if going_on:
         line += f", {going_on} of them from a checkpoint"
     expected = plan.expected_seconds(workers) if workers else None

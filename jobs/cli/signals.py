@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from cluster.ray_processes import end_own
+from cluster import kill_own_ray
 from jobs.cli.output import say
 
 INTERRUPTED = 130  # the exit code, as shells count it: 128 + SIGINT
@@ -56,7 +56,7 @@ def interruptible() -> Iterator[None]:
 
 def end_now() -> NoReturn:
     """End this process and its Ray on the spot; what is lost is swept up by the next submit."""
-    end_own()
+    kill_own_ray()
     with suppress(OSError, ValueError):
         say(HOW_TO_GO_ON, err=True)
         if sys.stderr.isatty():

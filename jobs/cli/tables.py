@@ -1,34 +1,24 @@
 """What a person sees in a terminal: tables, and a job while it runs."""
 
-import time
-from collections import Counter
 from collections.abc import Collection, Sequence
-from types import TracebackType
-from typing import Self
 
 import pyarrow as pa
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TransferSpeedColumn,
 )
 from rich.table import Table
 from rich.text import Text
 
-from cluster.interface import Done, Failed, Waiting
-from cluster.interface import Progress as Advance
 from jobs.escape import make_inert
 from jobs.report import CONFIGURATION, summary_cells
-from jobs.run import JobEvent, Pack, Plan, Retried, Written
 from jobs.store import Job
 from mnist_core.data import MIRRORS, fetch_mnist
 from mnist_core.trial import Trial
@@ -40,121 +30,6 @@ _PIPE_WIDTH = 400  # columns
 _NOTED = ("diverged", "failed")  # what the note says as well
 _PERCENT = ("test accuracy [95 % interval]", "train", "validation")
 _LEFT = ("model", "note", "job", "status", "submitted (UTC)", "state", "why")
-
-
-class LiveView:
-    """Show trials done of all, the epochs of the running ones and the time left; give it every event of a job."""
-
-    def __init__(self, plan: Plan, console: Console) -> None:
-        self._plan = plan
-        self._console = console
-        self._started = self._said = time.monotonic()
-        self._done = 0
-        self._done_s = 0.0  # expected seconds of what is done
-        self._all_s = sum(plan.timings.expected_seconds(plan.trials[identity]) for identity in plan.new)
-        self._running: dict[Pack, int] = {}  # epochs done
-        self._varying = varying_settings(plan.trials.values())
-        self._bar = Progress(
-            TextColumn("trials"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=console,
-        )
-        self._task = self._bar.add_task("trials", total=len(plan.new), left="")
-        # A log gets plain lines, also where FORCE_COLOR makes rich take it for a terminal.
-        is_shown = console.is_interactive and console.file.isatty() and plan.new
-        self._live = Live(self._bar, console=console, refresh_per_second=4) if is_shown else None
-
-    def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
-
-    def observe(self, event: JobEvent) -> None:
-        """Take in what happened and show it."""
-        if isinstance(event, Waiting):
-            self._say(event.message)
-        elif isinstance(event, Advance):
-            self._running[event.item] = event.value
-        else:
-            self._running.pop(event.item, None)
-            if not isinstance(event, Retried):
-                self._done += len(event.item.trials)
-                self._done_s += self._expected_seconds(event.item)
-            if not self._live or not isinstance(event, Done) or "diverged" in event.result.statuses:
-                self._say(self._line(event))
-        if self._live:
-            self._bar.update(self._task, completed=self._done, left=self._time_left())
-            self._live.update(Group(self._bar, *(Text(f"  {line}", "dim") for line in self._epochs_of())))
-        elif time.monotonic() - self._said >= _SILENCE_S:
-            self._say(
-                f"[{self._done}/{len(self._plan.new)}] running: {', '.join(self._epochs_of())}  {self._time_left()}"
-            )
-
-    def _say(self, line: str) -> None:
-        self._said = time.monotonic()
-        self._console.print(Text(line), soft_wrap=True, highlight=False)
-
-    def _line(self, event: Done[Pack, Written] | Failed[Pack] | Retried) -> str:
-        left = "" if self._live else self._time_left()
-        line = f"[{self._done}/{len(self._plan.new)}] {self._pack_name(event.item)}: {_outcome(event)}"
-        return f"{line}  {left}" if left else line
-
-    def _pack_name(self, pack: Pack) -> str:
-        """Name a pack by its first trial."""
-        more = len(pack.trials) - 1
-        return self._name(pack.trials[0]) + (f" and {more} more" if more else "")
-
-    def _name(self, trial: Trial) -> str:
-        """Name a trial by what the study varies."""
-        rate = "adaptive" if trial.adaptive_lr else "fixed"
-        others = [f" {name} {vars(trial)[name]}" for name in self._varying if vars(trial)[name] is not None]
-        return f"{trial.model} {trial.subset_size} {rate}{''.join(others)} seed {trial.seed}"
-
-    def _epochs_of(self) -> list[str]:
-        """Say how far each running pack is."""
-        lines = [
-            f"{self._pack_name(pack)}: epoch {epochs // len(pack.trials)} of {pack.trials[0].epochs}"
-            for pack, epochs in self._running.items()
-        ]
-        return lines[:_MOST_LINES]
-
-    def _expected_seconds(self, pack: Pack) -> float:
-        return sum(map(self._plan.timings.expected_seconds, pack.trials))
-
-    def _time_left(self) -> str:
-        """Extrapolate from what was expected of the trials done so far."""
-        under_way = sum(
-            self._expected_seconds(pack) * epochs / (pack.trials[0].epochs * len(pack.trials))
-            for pack, epochs in self._running.items()
-        )
-        done = self._done_s + under_way
-        if not done or self._done == len(self._plan.new):
-            return ""
-        seconds = (time.monotonic() - self._started) * (self._all_s - done) / done
-        return f"about {duration_text(seconds)} left"
-
-
-def _outcome(event: Done[Pack, Written] | Failed[Pack] | Retried) -> str:
-    """Say in a few words how a pack ended."""
-    if isinstance(event, Done):
-        counts = Counter(event.result.statuses)
-        if len(event.item.trials) == 1:
-            return event.result.statuses[0]
-        return ", ".join(f"{counts[status]} {status}" for status in sorted(counts, reverse=True))
-    why = make_inert(event.failure.message)
-    if isinstance(event, Failed):
-        return f"failed: {why}"
-    each = "each by itself" if len(event.packs) > 1 else "alone, at the end" if event.packs[0].is_alone else ""
-    return f"{event.failure.kind.replace('_', ' ')}: {why}; tried again{' ' if each else ''}{each}"
 
 
 def varying_settings(trials: Collection[Trial]) -> list[str]:

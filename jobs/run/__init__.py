@@ -1,15 +1,18 @@
-"""From a plan to stored results: packs, tasks, retries and the job's record."""
+"""From a plan to stored results: packs, tasks, the scheduler and the driver that carries out its decisions."""
 
 from jobs.run.driver import JobEvent as JobEvent
-from jobs.run.driver import Plan as Plan
-from jobs.run.driver import check_precision as check_precision
 from jobs.run.driver import close_job as close_job
-from jobs.run.driver import make_plan as make_plan
 from jobs.run.driver import open_job as open_job
 from jobs.run.driver import run_job as run_job
-from jobs.run.retries import Retried as Retried
-from jobs.run.task import Pack as Pack
-from jobs.run.task import Shared as Shared
-from jobs.run.task import Written as Written
+from jobs.run.events import GiveUp as GiveUp
+from jobs.run.events import RefuseNode as RefuseNode
+from jobs.run.events import Retry as Retry
+from jobs.run.packs import Pack as Pack
+from jobs.run.plan import Plan as Plan
+from jobs.run.plan import check_precision as check_precision
+from jobs.run.plan import make_plan as make_plan
+from jobs.run.provenance import versions as versions
+from jobs.run.sessions import open_session as open_session
+from jobs.run.task import TaskContext as TaskContext
+from jobs.run.task import TaskResult as TaskResult
 from jobs.run.task import run_pack as run_pack
-from jobs.run.task import versions as versions

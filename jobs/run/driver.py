@@ -1,105 +1,115 @@
-"""Submit a grid: find what the store lacks, run it, and keep the job's record."""
+"""The driver: carry out what the scheduler decides, with a real executor, a real clock and the store."""
 
-import os
-import platform
-import shutil
-import socket
-import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cached_property, partial
-from importlib.metadata import version
-from importlib.resources import files
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from cluster.failures import Failure
-from cluster.interface import Done, Event, Failed, Place, Waiting
-from jobs.errors import InputError, StoreError
-from jobs.grid import Grid
-from jobs.run.packs import make_packs
-from jobs.run.retries import Queue, Retried
-from jobs.run.stored import read_holdings, stale_trials
-from jobs.run.task import Pack, Shared, Written, run_pack, versions
-from jobs.run.timings import Timings, learn_timings
-from jobs.store import Job, Store, check_job_is_there, checkpointed, create_job, is_stored, write_job
-from mnist_core.backends import Device
+from cluster import (
+    Done,
+    Executor,
+    Failed,
+    NodeEvent,
+    NodeJoined,
+    Session,
+    TaskEvent,
+    TaskFailure,
+)
+from jobs.errors import StoreError
+from jobs.run.events import Cancel, Command, Finish, GiveUp, Outcome, RefuseNode, Retry, SchedulerEvent, Start, Tick
+from jobs.run.packs import Pack, make_packs
+from jobs.run.plan import Plan
+from jobs.run.provenance import collect_provenance
+from jobs.run.scheduler import Rules, State, begin, step, wake_up_s
+from jobs.run.task import TaskContext, TaskResult, run_pack
+from jobs.store import Job, Store, check_job_is_there, create_job, is_stored, write_job
 from mnist_core.data import Dataset
-from mnist_core.trial import Trial, trial_id
 
-PackEvent = Event[Pack, int, Written] | Waiting
-JobEvent = PackEvent | Retried  # Failed is then for good
-_HUNG_EPOCHS = 20  # as long as so many epochs are expected to take
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a grid asks for, and what of it the store has already."""
-
-    grid: Grid
-    store: Store
-    trials: Mapping[str, Trial]  # by trial_id, in the grid's order
-    stored: frozenset[str]
-    timings: Timings
-    stale: Mapping[str, str] = field(default_factory=dict)  # of the others, those stored under another id, and why
-    checkpointed: frozenset[str] = frozenset()  # those that may go on where they were interrupted
-    unusable: tuple[str, ...] = ()  # names of parts that are damaged or of another version
-
-    def explain(self, identity: str) -> tuple[str, str]:
-        """Say of a trial whether it is stored, new or stale, and why."""
-        if identity in self.stored:
-            return "stored", ""
-        resumes = "goes on from its checkpoint" if identity in self.checkpointed else ""
-        return ("stale", self.stale[identity]) if identity in self.stale else ("new", resumes)
-
-    @cached_property
-    def new(self) -> tuple[str, ...]:
-        """The ids of the trials to train, in the order in which to start them.
-
-        Seed by seed, so that any partial result is a balanced comparison; within a seed the longest first.
-        """
-        rank = {seed: place for place, seed in enumerate(dict.fromkeys(each.seed for each in self.trials.values()))}
-
-        def place(identity: str) -> tuple[int, float]:
-            trial = self.trials[identity]
-            return rank[trial.seed], -self.timings.expected_seconds(trial)
-
-        return tuple(sorted((each for each in self.trials if each not in self.stored), key=place))
-
-    def expected_seconds(self, workers: int) -> float | None:
-        """How long so many workers take for the new trials, or None where nothing tells."""
-        trials = [self.trials[identity] for identity in self.new]
-        if not all(map(self.timings.is_grounded, trials)):
-            return None
-        seconds = list(map(self.timings.expected_seconds, trials))
-        return max(sum(seconds) / workers, *seconds) if seconds else 0.0
+PackEvent: TypeAlias = TaskEvent[Pack, int, TaskResult] | NodeEvent
+JobEvent: TypeAlias = PackEvent | Retry | GiveUp | RefuseNode
+PackExecutor: TypeAlias = Executor[Pack, int, TaskResult]
+_TICK_S = 1.0
+_HANG_EPOCHS = 20  # expected epochs without a sign of life
 
 
-def make_plan(grid: Grid, store: Store) -> Plan:
-    """Hold the grid against the store; nothing runs and nothing is written."""
-    info = grid.dataset_info
-    trials = {trial_id(trial, info.fingerprint): trial for trial in grid.trials()}
-    held = read_holdings(store)
-    device: Device = "cuda" if grid.resources.device == "cuda" else "cpu"
-    stored = frozenset(trials.keys() & held.rows["trial_id"].to_pylist())
-    missing = {identity: trial for identity, trial in trials.items() if identity not in stored}
-    timings = Timings(info.validation_size, device)
-    if missing:
-        timings = learn_timings(held.rows, info.fingerprint, info.validation_size, device)
-    stale = stale_trials(missing, held.rows, info)
-    return Plan(grid, store, trials, stored, timings, stale, checkpointed(store), held.unusable)
+def run_job(
+    job: Job,
+    plan: Plan,
+    dataset: Dataset,
+    session: Session,
+    observe: Callable[[JobEvent], None],
+    max_running: int | None = None,
+) -> Job:
+    """Train what the plan lacks.
+
+    Args:
+        job: The job as `open_job` returned it.
+        plan: What to train.
+        dataset: The dataset that the plan's grid names.
+        session: Where tasks run.
+        observe: Called with every event as it happens.
+        max_running: How many tasks run at once; None: as many as the session's nodes have slots for.
+
+    Returns:
+        The job as it ended.
+
+    Raises:
+        StoreError: The store cannot be written any longer, or the job's folder is gone.
+        ClusterLostError: The cluster stopped answering.
+    """
+    context = TaskContext(dataset, plan.store.root, session.device, plan.grid.resources.checkpoint_seconds)
+    slots = sum(node.slots for node in session.nodes)
+    workers = slots if max_running is None else min(slots, max_running)
+    trials = {trial_id: plan.trials[trial_id] for trial_id in plan.missing}
+    packs = make_packs(trials, plan.timings.expected_seconds, workers, session.device)
+    rules = Rules(plan.grid.retries, lambda pack: hang_timeout_s(plan, pack), plan.grid.fail_fast, max_running)
+    record = _Record(job, plan, observe)
+    with closing(session.executor(run_pack, context)) as executor:
+        try:
+            outcome = drive(begin(packs, rules), session.nodes, executor, record.check, record.note)
+        except BaseException:
+            with suppress(StoreError):  # which may be the reason; readers see that the driver is gone
+                record.end("interrupted")
+            raise
+    return record.end(outcome)
 
 
-def check_precision(plan: Plan, device: Device) -> None:
-    """Raise InputError where a trial to train asks for a precision that the device does not have."""
-    asked = {plan.trials[identity].precision for identity in plan.new} - {"float32"}
-    if asked and device == "cpu":
-        raise InputError(
-            f"precision {', '.join(sorted(asked))}: the trials would run on the CPU; allowed there: float32 "
-            "(tf32 and bfloat16 need a GPU, see resources.device)"
+class _Record:
+    """What the job's record will hold, collected while the job runs."""
+
+    def __init__(self, job: Job, plan: Plan, observe: Callable[[JobEvent], None]) -> None:
+        self._job = job
+        self._plan = plan
+        self._observe = observe
+        self._failures: list[dict[str, Any]] = []
+        self._retried: list[dict[str, Any]] = []
+
+    def check(self, event: PackEvent) -> PackEvent:
+        """Turn a task whose part is not in the store, as seen from here, into a failed one; raise StoreError."""
+        store = self._plan.store
+        check_job_is_there(store, self._job)
+        if not isinstance(event, Done) or is_stored(store, event.result.part, event.item.trials):
+            return event
+        message = (
+            f"host {event.result.host} wrote its part to its own {store.root}; allowed: a store that all nodes share"
         )
+        return Failed(event.item, TaskFailure("raised", message, ""))
+
+    def note(self, event: JobEvent) -> None:
+        """Record failures, and pass every event on."""
+        if isinstance(event, GiveUp):
+            failure = {"attempt": event.pack.attempt, **asdict(event.failure)}
+            self._failures += [{"trial_id": trial_id, **failure} for trial_id in event.pack.trials]
+        elif isinstance(event, Retry):
+            what = {"kind": event.failure.kind, "message": event.failure.message}
+            self._retried.append({"trial_ids": list(event.pack.trials), "attempt": event.pack.attempt, **what})
+        self._observe(event)
+
+    def end(self, status: str) -> Job:
+        """Write how the job ended."""
+        return close_job(self._job, self._plan.store, status, self._failures, self._retried)
 
 
 def open_job(plan: Plan) -> Job:
@@ -111,38 +121,9 @@ def open_job(plan: Plan) -> Job:
         "found": len(plan.stored),
         "failures": [],
         "dataset": asdict(plan.grid.dataset_info),
-        "provenance": _provenance(),
+        "provenance": collect_provenance(),
     }
     return create_job(plan.store, plan.grid.name, content)
-
-
-def run_job(job: Job, plan: Plan, dataset: Dataset, place: Place, observe: Callable[[JobEvent], None]) -> Job:
-    """Train what the plan lacks and return the job as it ended; `observe` sees every event as it happens.
-
-    What failed is tried again as `retries` says. With fail_fast, the first trial that fails for good ends the job.
-    """
-    shared = Shared(dataset, plan.store.root, place.device, plan.grid.resources.checkpoint_seconds)
-    trials = [plan.trials[identity] for identity in plan.new]
-    packs = map(Pack, make_packs(trials, plan.timings.expected_seconds, place.workers, place.device))
-    queue = Queue(packs, plan.grid.retries)
-    failures: list[dict[str, Any]] = []
-    retried: list[dict[str, Any]] = []
-    with closing(place.map(run_pack, queue, shared, partial(_patience, plan))) as events:
-        try:
-            for event in _settled(_checked(events, plan.store, dataset.fingerprint), queue):
-                check_job_is_there(plan.store, job)
-                if isinstance(event, Failed):
-                    failures += _failures(event, dataset.fingerprint)
-                elif isinstance(event, Retried):
-                    retried.append(_retry(event, dataset.fingerprint))
-                observe(event)
-                if failures and plan.grid.fail_fast:
-                    break
-        except BaseException:
-            with suppress(StoreError):  # which may be why; readers see that the driver is gone
-                close_job(job, plan.store, "interrupted", failures, retried)
-            raise
-    return close_job(job, plan.store, "failed" if failures else "finished", failures, retried)
 
 
 def close_job(
@@ -152,72 +133,89 @@ def close_job(
     failures: Sequence[Mapping[str, Any]] = (),
     retried: Sequence[Mapping[str, Any]] = (),
 ) -> Job:
-    """Write how a job ended: the trials that failed for good, and the failures that were not for good."""
+    """Write how a job ended: the trials that failed for good, and the failures that were retried."""
     ended = {**job, "status": status, "finished_at": datetime.now(UTC).isoformat()}
     ended |= {"failures": list(failures), "retried": list(retried)}
     write_job(store, ended)
     return ended
 
 
-def _patience(plan: Plan, pack: Pack) -> float:
-    """Say for how long, in seconds, a pack may give no sign of life, which it does when it has trained an epoch."""
-    epoch_s = sum(plan.timings.expected_seconds(trial) / trial.epochs for trial in pack.trials)
-    return max(plan.grid.resources.hung_after_seconds, _HUNG_EPOCHS * epoch_s)
+def hang_timeout_s(plan: Plan, pack: Pack) -> float:
+    """Return the longest allowed gap, in seconds, between two signs of life of a pack; each trained epoch is one."""
+    epoch_s = sum(plan.timings.expected_seconds(trial) / trial.epochs for trial in pack.trials.values())
+    return max(plan.grid.resources.hung_after_seconds, _HANG_EPOCHS * epoch_s)
 
 
-def _checked(events: Iterable[PackEvent], store: Store, fingerprint: str) -> Iterator[PackEvent]:
-    """Turn a task whose part is not in the store, as seen from here, into a failed one."""
-    for event in events:
-        if isinstance(event, Done) and not is_stored(store, event.result.part, _ids(event.item, fingerprint)):
-            message = (
-                f"host {event.result.host} wrote its part to its own {store.root}; "
-                "allowed: a store that all nodes of the cluster share"
-            )
-            yield Failed(event.item, Failure("raised", message, ""))
-        else:
-            yield event
+def drive(
+    state: State,
+    nodes: Iterable[NodeJoined],
+    executor: PackExecutor,
+    check: Callable[[PackEvent], PackEvent],
+    observe: Callable[[JobEvent], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> Outcome:
+    """Run packs to their end: feed the scheduler with events, and carry out its commands.
+
+    Args:
+        state: The scheduler's state at the beginning.
+        nodes: The nodes at the beginning.
+        executor: Where the packs run.
+        check: Called with each event before the scheduler sees it; returns the event or what it really means.
+        observe: Called with each event, and with each failure that the scheduler records.
+        clock: Seconds from any starting point.
+    """
+    waiting = _WaitingClock(clock)
+
+    def feed(state: State, event: SchedulerEvent) -> State:
+        state, commands = step(state, event, waiting.now_s)
+        for command in commands:
+            _carry_out(command, executor, observe)
+        return state
+
+    for node in nodes:
+        state = feed(state, node)
+    state = feed(state, Tick())
+    while state.outcome is None:
+        event = waiting.next_event(executor, wake_up_s(state))
+        if event is None:
+            state = feed(state, Tick())
+            continue
+        event = check(event)
+        if not isinstance(event, Failed):  # of failures, observers hear what is done about them
+            observe(event)
+        state = feed(state, event)
+    return state.outcome
 
 
-def _settled(events: Iterable[PackEvent], queue: Queue) -> Iterator[JobEvent]:
-    """Line up what is to be tried again; of failures, let only those for good through."""
-    for event in events:
-        if isinstance(event, Done | Failed):
-            queue.end(event.item)
-        if isinstance(event, Failed) and (packs := queue.retry(event.item, event.failure)):
-            yield Retried(event.item, event.failure, packs)
-        else:
-            yield event
+def _carry_out(command: Command, executor: PackExecutor, observe: Callable[[JobEvent], None]) -> None:
+    match command:
+        case Start(pack):
+            executor.submit(pack)
+        case Cancel(pack):
+            executor.cancel(pack)
+        case Retry() | GiveUp() | RefuseNode():
+            observe(command)
+        case Finish():
+            pass  # the state has the outcome
 
 
-def _failures(event: Failed[Pack], fingerprint: str) -> list[dict[str, Any]]:
-    record = {"attempt": event.item.attempt, **asdict(event.failure)}
-    return [{"trial_id": identity, **record} for identity in _ids(event.item, fingerprint)]
+class _WaitingClock:
+    """Count the seconds spent waiting for events, so that a driver that was suspended finds no task hung."""
 
+    def __init__(self, read_s: Callable[[], float]) -> None:
+        self.now_s = 0.0
+        self._read_s = read_s
+        self._quiet_s = 0.0  # when there was last no event to handle
 
-def _retry(event: Retried, fingerprint: str) -> dict[str, Any]:
-    what = {"kind": event.failure.kind, "message": event.failure.message}
-    return {"trial_ids": _ids(event.item, fingerprint), "attempt": event.item.attempt, **what}
+    def next_event(self, executor: PackExecutor, wake_up_s: float | None) -> PackEvent | None:
+        """Wait for an event, at most until `wake_up_s`; return None at least every tick, once all events are handled.
 
-
-def _ids(pack: Pack, fingerprint: str) -> list[str]:
-    return [trial_id(trial, fingerprint) for trial in pack.trials]
-
-
-def _provenance() -> dict[str, str]:
-    facts = {
-        **versions(),
-        **{f"{name}_version": version(name) for name in ("ray", "pyarrow")},
-        "host": socket.gethostname(),
-        "platform": platform.platform(),
-        "cpus": str(os.cpu_count()),
-    }
-    commit = _git_commit(Path(str(files("jobs"))).parent)
-    return {**facts, "git_commit": commit} if commit else facts
-
-
-def _git_commit(checkout: Path) -> str:
-    """Return the commit that the code was run from, marked where it had changes, or "" outside a checkout."""
-    if not (checkout / ".git").exists() or not shutil.which("git"):
-        return ""
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        Only then can a task be found hung: what it has reported may not have been handled before.
+        """
+        until_s = self._quiet_s + _TICK_S if wake_up_s is None else min(self._quiet_s + _TICK_S, wake_up_s)
+        before_s = self._read_s()
+        event = executor.next_event(max(until_s - self.now_s, 0.0))
+        self.now_s += min(self._read_s() - before_s, _TICK_S)
+        if event is None:
+            self._quiet_s = self.now_s
+        return event

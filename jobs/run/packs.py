@@ -1,63 +1,100 @@
-"""Which trials travel together: long ones one to a task, many tiny ones to a task, on CUDA all of one shape."""
+"""Which trials train together: long ones one per task, many short ones per task, on CUDA all of one shape."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from typing import TypeAlias
 
 from mnist_core.backends import Device
 from mnist_core.trial import Trial, pack_shape
 
-# On a CPU a pack is worth this much work: enough to make a task's cost small, little enough for a short tail.
-LONGEST_PACK_S = 1.0
-SHORTEST_PACK_S = 0.05
-PACKS_PER_WORKER = 8  # at least, while packs are longer than the shortest
-MOST_TRIALS = 256  # of a pack: what is lost when its task dies
+# On a CPU a pack is worth this many seconds: enough to make the cost of a task small, little enough for a short tail.
+MAX_PACK_S = 1.0
+MIN_PACK_S = 0.05
+MIN_PACKS_PER_WORKER = 8  # while packs are longer than the shortest
+MAX_TRIALS = 256  # of a pack: what is lost when its task dies
 _ROUNDING = 1e-9
 _SECONDS_PER_TRIAL = 0.002  # to write its weights and its row
 
-Seconds = Callable[[Trial], float]
-TrialPack = tuple[Trial, ...]
+
+@dataclass(frozen=True)
+class Pack:
+    """Trials of one shape that one task trains together."""
+
+    trials: Mapping[str, Trial]  # by trial_id
+    attempt: int = 1  # how often these trials have been started in this job, this time included
+    node_losses: int = 0  # how many of the earlier attempts ended because the node was lost
+    is_alone: bool = False  # nothing else runs meanwhile
+
+    def __hash__(self) -> int:
+        return hash((tuple(self.trials), self.attempt))
+
+    @property
+    def own_attempts(self) -> int:
+        """How many attempts count against the trials' retries."""
+        return self.attempt - self.node_losses
+
+    @property
+    def first_trial(self) -> Trial:
+        """Any of the trials, for what they have in common."""
+        return next(iter(self.trials.values()))
 
 
-def make_packs(trials: Sequence[Trial], seconds: Seconds, workers: int, device: Device = "cpu") -> list[TrialPack]:
-    """Group trials, which come seed by seed, into packs of one shape in the order in which to start them.
+Seconds: TypeAlias = Callable[[Trial], float]
+_Item: TypeAlias = tuple[str, Trial]  # trial_id, trial
+
+
+def make_packs(trials: Mapping[str, Trial], seconds: Seconds, workers: int, device: Device = "cpu") -> list[Pack]:
+    """Group trials into packs of one shape.
 
     Packs take from several seeds only within a span of whole seeds: on a CPU, as many as all workers train within
-    PACKS_PER_WORKER packs each, or a single one; on CUDA, as many as have MOST_TRIALS of a shape. What has finished is
-    therefore a balanced comparison but for the last span. Within a span the longest packs start first.
+    MIN_PACKS_PER_WORKER packs each, or a single one; on CUDA, as many as have MAX_TRIALS of a shape. What has finished
+    is therefore a balanced comparison, except for the last span. Within a span the longest packs start first.
+
+    Args:
+        trials: The trials by id, seed by seed.
+        seconds: Returns how long a trial is expected to take, in seconds.
+        workers: How many packs run at once.
+        device: Where they run.
+
+    Returns:
+        The packs in the order in which to start them.
     """
 
-    def cost(trial: Trial) -> float:
-        return seconds(trial) + _SECONDS_PER_TRIAL
+    def cost(item: _Item) -> float:
+        return seconds(item[1]) + _SECONDS_PER_TRIAL
 
-    spans = _cuda_spans(trials, workers) if device == "cuda" else _cpu_spans(trials, cost, workers)
-    return [pack for packs in spans for pack in sorted(packs, key=lambda pack: -sum(map(cost, pack)))]
+    items = list(trials.items())
+    spans = _cuda_spans(items, workers) if device == "cuda" else _cpu_spans(items, cost, workers)
+    packs = [pack for span in spans for pack in sorted(span, key=lambda pack: -sum(map(cost, pack)))]
+    return [Pack(dict(pack)) for pack in packs]
 
 
-def _cpu_spans(trials: Sequence[Trial], cost: Seconds, workers: int) -> Iterator[list[TrialPack]]:
-    share = sum(map(cost, trials)) / (workers * PACKS_PER_WORKER)
-    target = min(max(share, SHORTEST_PACK_S), LONGEST_PACK_S)
-    for span in _spans(trials, lambda seed: sum(map(cost, seed)), target * workers * PACKS_PER_WORKER):
+def _cpu_spans(items: Sequence[_Item], cost: Callable[[_Item], float], workers: int) -> Iterator[list[Sequence[_Item]]]:
+    share = sum(map(cost, items)) / (workers * MIN_PACKS_PER_WORKER)
+    target = min(max(share, MIN_PACK_S), MAX_PACK_S)
+    for span in _spans(items, lambda seed: sum(map(cost, seed)), target * workers * MIN_PACKS_PER_WORKER):
         groups = _by_shape(span)
         yield [pack for group in groups for pack in _cut(group, max(1, int(target / cost(group[0]) + _ROUNDING)))]
 
 
-def _cuda_spans(trials: Sequence[Trial], workers: int) -> Iterator[list[TrialPack]]:
-    for span in _spans(trials, lambda seed: max(map(len, _by_shape(seed))), MOST_TRIALS):
+def _cuda_spans(items: Sequence[_Item], workers: int) -> Iterator[list[Sequence[_Item]]]:
+    for span in _spans(items, lambda seed: max(map(len, _by_shape(seed))), MAX_TRIALS):
         groups = _by_shape(span)
         pieces = -(-workers // len(groups))  # of each shape, so that no device is idle
         yield [pack for group in groups for pack in _cut(group, -(-len(group) // pieces))]
 
 
-def _spans(trials: Sequence[Trial], weight: Callable[[list[Trial]], float], limit: float) -> Iterator[list[Trial]]:
+def _spans(items: Sequence[_Item], weight: Callable[[list[_Item]], float], limit: float) -> Iterator[list[_Item]]:
     """Put whole seeds together for as long as their weights fit the limit."""
-    span: list[Trial] = []
+    # Sums of the same trials in another order differ in their last bits.
+    limit *= 1 + _ROUNDING
+    span: list[_Item] = []
     weighed = 0.0
-    for _, same_seed in groupby(trials, key=lambda trial: trial.seed):
+    for _, same_seed in groupby(items, key=lambda item: item[1].seed):
         seed = list(same_seed)
         weighed += weight(seed)
-        if span and weighed > limit * (
-            1 + _ROUNDING
-        ):  # sums of the same trials in another order are not quite the same
+        if span and weighed > limit:
             yield span
             span, weighed = [], weight(seed)
         span += seed
@@ -65,15 +102,15 @@ def _spans(trials: Sequence[Trial], weight: Callable[[list[Trial]], float], limi
         yield span
 
 
-def _by_shape(trials: Sequence[Trial]) -> list[list[Trial]]:
-    groups: dict[object, list[Trial]] = {}
-    for trial in trials:
-        groups.setdefault(pack_shape(trial), []).append(trial)
+def _by_shape(items: Sequence[_Item]) -> list[list[_Item]]:
+    groups: dict[object, list[_Item]] = {}
+    for item in items:
+        groups.setdefault(pack_shape(item[1]), []).append(item)
     return list(groups.values())
 
 
-def _cut(group: Sequence[Trial], most: int) -> Iterator[TrialPack]:
-    """Cut a group into the fewest packs of at most so many trials, of even sizes, in order."""
-    count = -(-len(group) // min(most, MOST_TRIALS))
+def _cut(group: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
+    """Cut a group into the fewest packs of at most `size` trials, of even sizes, in order."""
+    count = -(-len(group) // min(size, MAX_TRIALS))
     for number in range(count):
-        yield tuple(group[number * len(group) // count : (number + 1) * len(group) // count])
+        yield group[number * len(group) // count : (number + 1) * len(group) // count]

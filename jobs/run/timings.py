@@ -1,4 +1,4 @@
-"""How long trials take: learnt from the seconds in the store, guessed from the arithmetic before there are any."""
+"""How long trials take: learned from the seconds in the store, estimated from the arithmetic where there are none."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,14 +1,13 @@
-"""Submit a grid whose tasks can be made to fail, on any place to run."""
+"""Submit a grid whose tasks can be made to fail, on any session."""
 
-import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from cluster.interface import Map, Place, Task
+from cluster import Device, NodeJoined, Session, Task
 from jobs.grid.grid import load_grid
-from jobs.run.driver import JobEvent, make_plan, open_job, run_job
-from jobs.run.task import Pack, Shared, Written
+from jobs.run import JobEvent, Pack, TaskContext, TaskResult, make_plan, open_job, run_job
 from jobs.store.job_record import Job
 from jobs.store.parts import open_store
 from mnist_core.data.datasets import load_dataset
@@ -21,7 +20,7 @@ grid: {model: [mlp, cnn], subset_size: [20, 60], adaptive_lr: [false, true], see
 train: {epochs: 2, batch_size: 16, learning_rate: 0.01}
 """
 FEWER = GRID.replace("subset_size: [20, 60], adaptive_lr: [false, true]", "subset_size: [20], adaptive_lr: [true]")
-PackTask = Task[Pack, Shared, int, Written]
+PackTask = Task[Pack, TaskContext, int, TaskResult]
 
 
 def write_grid(folder: Path, text: str = GRID) -> Path:
@@ -32,19 +31,33 @@ def write_grid(folder: Path, text: str = GRID) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class WrappingSession:
+    """A real session whose executor runs the real task wrapped in one of ours, which can fail."""
+
+    real: Session
+    wrap: Callable[[PackTask], PackTask]
+
+    @property
+    def device(self) -> Device:
+        return self.real.device
+
+    @property
+    def nodes(self) -> tuple[NodeJoined, ...]:
+        return self.real.nodes
+
+    def executor(self, task: Any, shared: Any) -> Any:  # noqa: ANN401
+        return self.real.executor(self.wrap(task), shared)
+
+
 def submit_with(
     wrap: Callable[[PackTask], PackTask],
     grid: Path,
     store: Path,
-    run_map: Map,
+    session: Session,
     observe: Callable[[JobEvent], None] = lambda event: None,
 ) -> Job:
-    """Run a job whose map applies the real task wrapped in one of ours, which can fail."""
-
-    def substituted(task: Any, packs: Any, shared: Any, patience: Any) -> Any:  # noqa: ANN401
-        # Only first attempts are made to hang; on a slow machine the others must not seem to.
-        return run_map(wrap(task), packs, shared, lambda pack: patience(pack) if pack.attempt == 1 else math.inf)
-
+    """Run a job whose tasks are wrapped."""
     plan = make_plan(load_grid(grid), open_store(store))
     dataset = load_dataset(grid.parent / "images")
-    return run_job(open_job(plan), plan, dataset, Place(cast(Map, substituted)), observe)
+    return run_job(open_job(plan), plan, dataset, WrappingSession(session, wrap), observe)

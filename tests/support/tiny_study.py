@@ -5,13 +5,13 @@ from pathlib import Path
 import pyarrow as pa
 
 import mnistjobs
-from cluster.in_process import map_in_process
-from cluster.interface import Done
-from jobs.run.task import Pack, Shared, Written, run_pack
+from cluster import Done, InProcessSession
+from jobs.run import Pack, TaskContext, TaskResult, run_pack
 from jobs.store.job_record import Job
 from jobs.store.parts import Store, read_parts
 from mnist_core.data.datasets import Dataset
 from mnist_core.trial import Trial, trial_id
+from support.executors import run_all
 from support.idx_files import write_idx_folder
 
 DIVERGING = 1e38  # a learning rate after whose first step the loss is not a number
@@ -29,17 +29,22 @@ def tiny_trial(seed: int = 0, learning_rate: float = 0.01, **settings: str | flo
     return Trial(**{**defaults, **settings}, seed=seed, learning_rate=learning_rate)  # type: ignore[arg-type]
 
 
-def run(store: Store, dataset: Dataset, *packs: Pack) -> list[Written]:
+def run(store: Store, dataset: Dataset, *packs: Pack) -> list[TaskResult]:
     """Run packs in this process, each into a part of its own."""
-    events = list(map_in_process(run_pack, packs, Shared(dataset, store.root)))
+    events = list(run_all(InProcessSession(), run_pack, packs, TaskContext(dataset, store.root)))
     done = [event for event in events if isinstance(event, Done)]
     assert len(done) == len(packs), events
     return [event.result for event in done]
 
 
+def pack_of(dataset: Dataset, *trials: Trial, attempt: int = 1) -> Pack:
+    """Put trials into one pack."""
+    return Pack({trial_id(trial, dataset.fingerprint): trial for trial in trials}, attempt)
+
+
 def run_trials(store: Store, dataset: Dataset, *trials: Trial) -> list[str]:
     """Run each trial by itself and return the trials' ids."""
-    run(store, dataset, *(Pack((trial,)) for trial in trials))
+    run(store, dataset, *(pack_of(dataset, trial) for trial in trials))
     return [trial_id(trial, dataset.fingerprint) for trial in trials]
 
 

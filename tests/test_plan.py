@@ -11,8 +11,7 @@ from support.part_tables import part_table
 from support.tiny_study import tiny_trial
 
 import mnistjobs
-from jobs.run.driver import Plan
-from jobs.run.stored import read_holdings, stale_trials
+from jobs.run.plan import Plan, explain_stale, read_stored_rows
 from jobs.store.parts import Store, read_parts, write_part
 from mnist_core import trial as trial_module
 from mnist_core.data.datasets import Dataset, DatasetInfo
@@ -101,7 +100,7 @@ def test_of_several_reasons_the_likeliest_is_given(tmp_path: Path, tiny: Dataset
     for name, fingerprint, version in rows:
         changed = {"dataset": name, "dataset_fingerprint": fingerprint, "mnistjobs_version": version}
         write_part(store, part_table([]).from_pylist([{**row, **changed}], part_table([]).schema))
-        reasons.append(stale_trials({"id": trial}, read_holdings(store).rows, info)["id"])
+        reasons.append(explain_stale({"id": trial}, read_stored_rows(store)[0], info)["id"])
     assert reasons == ["dataset was elsewhere", "dataset here has changed", "numerics changed since mnistjobs 3"]
 
 
@@ -110,19 +109,19 @@ def test_a_hostile_name_in_a_row_commands_no_terminal(tmp_path: Path) -> None:
     row = {**part_table([0]).to_pylist()[0], "settings": vars(trial), "dataset": "\x1b[31m"}
     write_part(store, part_table([]).from_pylist([row], part_table([]).schema))
     info = DatasetInfo("here", 60, 6, 10, "now")
-    assert stale_trials({"id": trial}, read_holdings(store).rows, info) == {"id": r"dataset was \x1b[31m"}
+    assert explain_stale({"id": trial}, read_stored_rows(store)[0], info) == {"id": r"dataset was \x1b[31m"}
 
 
 def test_parts_that_cannot_be_used_are_named(grid: Path) -> None:
     (part,) = Path("results/parts").iterdir()
     part.write_bytes(b"")
-    assert read_holdings(Store(Path("results").absolute())).unusable == (part.name,)
+    assert read_stored_rows(Store(Path("results").absolute()))[1] == (part.name,)
 
 
 # Commands
 
 
-def test_plan_counts_stale_trials_in_a_column_of_their_own(grid: Path, tmp_path: Path) -> None:
+def test_plan_counts_explain_stale_in_a_column_of_their_own(grid: Path, tmp_path: Path) -> None:
     assert "stale" not in said("plan", grid)
     write_idx_folder(tmp_path / "images", train_count=72, test_count=20, seed=1)
     header, _, row = said("plan", grid).splitlines()[1:4]
@@ -132,12 +131,12 @@ def test_plan_counts_stale_trials_in_a_column_of_their_own(grid: Path, tmp_path:
 
 def test_plan_lists_every_trial_with_its_state_and_why(grid: Path) -> None:
     grid.write_text(GRID.replace("[0, 1, 2]", "[0, 5]"))
-    new = mnistjobs.plan_grid(grid, "results").new[0]
+    new = mnistjobs.plan_grid(grid, "results").missing[0]
     Path("results/checkpoints").mkdir(exist_ok=True)
     Path(f"results/checkpoints/{new}.checkpoint").touch()
     *_, first, second, count = said("plan", grid, "--trials").splitlines()
     assert first.split() == ["MLP", "20", "no", "0", "stored"]
-    assert second.split() == ["MLP", "20", "no", "5", "new", *["goes", "on", "from", "its", "checkpoint"]]
+    assert second.split() == ["MLP", "20", "no", "5", "new", *["resumes", "from", "its", "checkpoint"]]
     assert count == "tiny: 2 trials, 1 found in results, 1 to train, 1 of them from a checkpoint"
 
 

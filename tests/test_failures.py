@@ -1,4 +1,4 @@
-"""What is done about failed tasks: by the table, and with real workers that die, hang, run out of memory and raise."""
+"""What is done about tasks that fail, with real workers that die, hang, run out of memory and raise."""
 
 import errno
 import os
@@ -10,21 +10,13 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from support.executors import run_all
 from support.failing_tasks import GRID, PackTask, submit_with, write_grid
-from support.tiny_study import tiny_trial
 
 import mnistjobs
-from cluster.failures import Failure, Kind
-from cluster.in_process import map_in_process
-from cluster.interface import Failed, Map
-from jobs.run.driver import JobEvent
-from jobs.run.retries import Queue, Retried, next_attempts, wait_s
-from jobs.run.task import Pack, Shared, Written
+from cluster import Failed, FailureKind, InProcessSession, Session, TaskFailure
+from jobs.run import JobEvent, Pack, Retry, TaskContext, TaskResult
 
-ONE, TWO = tiny_trial(0), tiny_trial(1)
-SINGLE, PAIR = Pack((ONE,)), Pack((ONE, TWO))
-PERMANENT: list[Kind] = ["raised"]
-TRANSIENT: list[Kind] = ["crashed", "hung", "storage"]
 # A grid of one trial, which fails only if it is made to.
 ONE_TRIAL = GRID.replace("[mlp, cnn]", "[mlp]").replace("[20, 60]", "[20]").replace("[false, true]", "[false]")
 ONE_TRIAL = ONE_TRIAL.replace("[0, 1]", "[0]")
@@ -33,81 +25,6 @@ ONE_TRIAL = ONE_TRIAL.replace("[0, 1]", "[0]")
 @pytest.fixture
 def grid(tmp_path: Path) -> Path:
     return write_grid(tmp_path, ONE_TRIAL)
-
-
-def attempts(pack: Pack, kind: Kind, retries: int) -> list[list[int]]:
-    """Follow a pack that always fails: how many trials each next pack has, attempt by attempt."""
-    steps, packs = [], [pack]
-    while packs := [again for each in packs for again in next_attempts(each, kind, retries)]:
-        steps.append([len(each.trials) for each in packs])
-    return steps
-
-
-@pytest.mark.parametrize("kind", TRANSIENT)
-def test_what_is_transient_is_tried_again_as_often_as_the_grid_says(kind: Kind) -> None:
-    assert [len(attempts(SINGLE, kind, retries)) for retries in (0, 1, 2, 10)] == [0, 1, 2, 10]
-
-
-def test_what_was_raised_is_tried_once_only() -> None:
-    assert attempts(SINGLE, "raised", 10) == []
-
-
-def test_out_of_memory_is_tried_once_more_alone_whatever_the_retries() -> None:
-    (again,) = next_attempts(SINGLE, "out_of_memory", 0)
-    assert again == Pack((ONE,), attempt=2, is_alone=True)
-    assert next_attempts(again, "out_of_memory", 10) == ()
-    assert next_attempts(again, "crashed", 2) == (Pack((ONE,), attempt=3, is_alone=True),)
-
-
-@pytest.mark.parametrize(
-    ("kind", "retries", "sizes"),
-    [
-        ("raised", 2, [[1, 1]]),
-        ("crashed", 0, [[1, 1]]),
-        ("crashed", 1, [[1, 1]]),
-        ("crashed", 2, [[2], [1, 1]]),
-        ("hung", 4, [[2], [1, 1], [1, 1], [1, 1]]),
-        ("out_of_memory", 2, [[1, 1]]),
-    ],
-)
-def test_trials_that_failed_together_come_to_be_tried_each_by_itself(
-    kind: Kind, retries: int, sizes: list[list[int]]
-) -> None:
-    assert attempts(PAIR, kind, retries) == sizes
-
-
-def test_waits_grow_with_the_attempts_to_a_minute() -> None:
-    waits = [wait_s(Pack((ONE,), attempt), "crashed") for attempt in (1, 2, 3, 4, 11)]
-    assert waits == [1.0, 4.0, 16.0, 60.0, 60.0]
-    assert wait_s(PAIR, "raised") == wait_s(SINGLE, "out_of_memory") == 0.0
-
-
-def test_a_queue_hands_out_what_may_start_and_ends_when_all_have_ended() -> None:
-    first, second = SINGLE, Pack((TWO,))
-    queue = Queue([first, second], retries=2)
-    handed_out = iter(queue)
-    assert next(handed_out) is first
-    queue.end(first)
-    (alone,) = queue.retry(first, Failure("out_of_memory", "", ""))
-    assert next(handed_out) is second
-    assert next(handed_out) is None  # not beside another
-    queue.end(second)
-    assert next(handed_out) is alone
-    assert next(handed_out) is None  # it may be tried yet again
-    queue.end(alone)
-    assert list(handed_out) == []
-
-
-def test_a_wait_keeps_no_other_pack_from_starting() -> None:
-    first, second = SINGLE, Pack((TWO,))
-    queue = Queue([first, second], retries=2)
-    handed_out = iter(queue)
-    next(handed_out)
-    queue.end(first)
-    (again,) = queue.retry(first, Failure("crashed", "", ""))
-    assert next(handed_out) is second
-    assert next(handed_out) is None
-    assert next(pack for pack in handed_out if pack) is again
 
 
 @pytest.mark.parametrize(
@@ -123,11 +40,11 @@ def test_a_wait_keeps_no_other_pack_from_starting() -> None:
         (ValueError("no such number"), "raised"),
     ],
 )
-def test_an_exception_is_told_by_what_it_was_raised_from(error: Exception, kind: Kind) -> None:
+def test_an_exception_is_told_by_what_it_was_raised_from(error: Exception, kind: FailureKind) -> None:
     try:
         raise RuntimeError("cannot be written") from error
     except RuntimeError as raised:
-        failure = Failure.from_exception(raised)
+        failure = TaskFailure.from_exception(raised)
     assert failure.kind == kind
     assert failure.message.startswith("RuntimeError: cannot be written")
     assert ("GB at its peak" in failure.message) == (kind == "out_of_memory")
@@ -141,7 +58,7 @@ def test_memory_that_numpy_does_not_get_is_out_of_memory() -> None:
         return len(np.empty((1 << 46,)))
         yield
 
-    (event,) = map_in_process(hog, [1], None)
+    _, event = run_all(InProcessSession(), hog, [1])
     assert isinstance(event, Failed)
     assert event.failure.kind == "out_of_memory"
 
@@ -150,7 +67,7 @@ def first_attempt(what: str) -> "type[PackTask]":
     """Wrap the task so that its first attempt does something bad."""
 
     def wrap(task: PackTask) -> PackTask:
-        def failing(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
+        def failing(pack: Pack, context: TaskContext) -> Generator[int, None, TaskResult]:
             if pack.attempt == 1:
                 if what == "die":
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -161,7 +78,7 @@ def first_attempt(what: str) -> "type[PackTask]":
                     time.sleep(1000)
                 elif what == "fill the disk":
                     raise OSError(errno.ENOSPC, "No space left on device")
-            return (yield from task(pack, shared))
+            return (yield from task(pack, context))
 
         return failing
 
@@ -174,7 +91,7 @@ def first_attempt(what: str) -> "type[PackTask]":
     [("die", "crashed"), ("sleep", "hung"), ("stop", "hung"), ("fill the disk", "storage")],
 )
 def test_a_trial_whose_first_attempt_fails_by_no_fault_of_its_own_is_trained_at_the_second(
-    what: str, kind: Kind, grid: Path, tmp_path: Path, ray_of_two: Map
+    what: str, kind: FailureKind, grid: Path, tmp_path: Path, ray_of_two: Session
 ) -> None:
     if kind == "hung":
         grid.write_text(ONE_TRIAL + "resources: {hung_after_seconds: 3.0}\n")
@@ -183,20 +100,20 @@ def test_a_trial_whose_first_attempt_fails_by_no_fault_of_its_own_is_trained_at_
     assert (job["status"], job["failures"]) == ("finished", [])
     (retried,) = job["retried"]
     assert (retried["kind"], retried["attempt"], retried["trial_ids"]) == (kind, 1, job["trial_ids"])
-    assert [event.failure.kind for event in seen if isinstance(event, Retried)] == [kind]
+    assert [event.failure.kind for event in seen if isinstance(event, Retry)] == [kind]
     assert mnistjobs.read_trials(tmp_path / "store", "tiny")["attempt"].to_pylist() == [2]
 
 
 @pytest.mark.ray
 def test_a_trial_that_always_dies_is_given_up_after_the_retries_and_takes_no_other_along(
-    tmp_path: Path, ray_of_two: Map
+    tmp_path: Path, ray_of_two: Session
 ) -> None:
     def die_for_one(task: PackTask) -> PackTask:
-        def dying(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
-            for trial in pack.trials:
+        def dying(pack: Pack, context: TaskContext) -> Generator[int, None, TaskResult]:
+            for trial in pack.trials.values():
                 if trial.seed == 1 and trial.model == "mlp" and trial.subset_size == 20 and trial.adaptive_lr:
                     os.kill(os.getpid(), signal.SIGKILL)
-            return (yield from task(pack, shared))
+            return (yield from task(pack, context))
 
         return dying
 
@@ -209,10 +126,10 @@ def test_a_trial_that_always_dies_is_given_up_after_the_retries_and_takes_no_oth
 
 def raise_for(seed: int) -> "type[PackTask]":
     def wrap(task: PackTask) -> PackTask:
-        def failing(pack: Pack, shared: Shared) -> Generator[int, None, Written]:
-            if any(trial.seed == seed for trial in pack.trials):
+        def failing(pack: Pack, context: TaskContext) -> Generator[int, None, TaskResult]:
+            if any(trial.seed == seed for trial in pack.trials.values()):
                 raise ArithmeticError("no such number")
-            return (yield from task(pack, shared))
+            return (yield from task(pack, context))
 
         return failing
 
@@ -220,7 +137,7 @@ def raise_for(seed: int) -> "type[PackTask]":
 
 
 def test_what_raises_is_reported_with_its_traceback_after_one_attempt(grid: Path, tmp_path: Path) -> None:
-    job = submit_with(raise_for(0), grid, tmp_path / "store", map_in_process)
+    job = submit_with(raise_for(0), grid, tmp_path / "store", InProcessSession())
     (failure,) = job["failures"]
     assert (failure["kind"], failure["attempt"], job["retried"]) == ("raised", 1, [])
     assert "in failing" in failure["traceback"]
@@ -228,7 +145,7 @@ def test_what_raises_is_reported_with_its_traceback_after_one_attempt(grid: Path
 
 def test_with_fail_fast_the_first_trial_that_fails_ends_the_job(tmp_path: Path) -> None:
     grid = write_grid(tmp_path, GRID.replace("[mlp, cnn]", "[mlp]") + "fail_fast: on\n")
-    job = submit_with(raise_for(0), grid, tmp_path / "store", map_in_process)
+    job = submit_with(raise_for(0), grid, tmp_path / "store", InProcessSession())
     assert (job["status"], len(job["failures"])) == ("failed", 1)
     assert mnistjobs.plan_grid(grid, tmp_path / "store").stored == frozenset()
 

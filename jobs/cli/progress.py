@@ -1,0 +1,154 @@
+"""A job while it runs, as a person sees it in a terminal or in a log."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
+from rich.text import Text
+
+from cluster import Done, Progress, Waiting
+from jobs.cli.tables import duration_text, varying_settings
+from jobs.escape import make_inert
+from jobs.run import GiveUp, JobEvent, Pack, Plan, RefuseNode, Retry, TaskResult
+from mnist_core.trial import Trial
+
+_MAX_LINES = 8  # running packs shown at once
+_MAX_SILENCE_S = 30.0  # without a terminal, a line at least this often
+
+
+class LiveView:
+    """Show trials done of all, the epochs of the running ones and the time left; give it every event of a job."""
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self._plan = plan
+        self._console = console
+        self._started_s = self._printed_s = time.monotonic()
+        self._done = 0
+        self._done_s = 0.0  # expected seconds of what is done
+        self._all_s = sum(plan.timings.expected_seconds(plan.trials[trial_id]) for trial_id in plan.missing)
+        self._running: dict[Pack, int] = {}  # epochs done
+        self._varying = varying_settings(plan.trials.values())
+        self._bar = ProgressBar(
+            TextColumn("trials"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+        )
+        self._task = self._bar.add_task("trials", total=len(plan.missing), left="")
+        # A log gets plain lines, also where FORCE_COLOR makes rich take it for a terminal.
+        is_shown = console.is_interactive and console.file.isatty() and plan.missing
+        self._live = Live(self._bar, console=console, refresh_per_second=4) if is_shown else None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def observe(self, event: JobEvent) -> None:
+        """Update the view with an event."""
+        match event:
+            case Waiting(message):
+                self._print(message)
+            case RefuseNode(node, reason):
+                self._print(f"node {node} is not used: {reason}")
+            case Progress(pack, epochs):
+                self._running[pack] = epochs
+            case Done(pack, result):
+                self._count(pack)
+                if not self._live or "diverged" in result.statuses:
+                    self._print(self._line(pack, _ended(pack, result)))
+            case GiveUp(pack, failure):
+                self._count(pack)
+                self._print(self._line(pack, f"failed: {make_inert(failure.message)}"))
+            case Retry(pack):
+                self._running.pop(pack, None)
+                self._print(self._line(pack, _retried(event)))
+        self._refresh()
+
+    def _count(self, pack: Pack) -> None:
+        self._running.pop(pack, None)
+        self._done += len(pack.trials)
+        self._done_s += self._expected_seconds(pack)
+
+    def _refresh(self) -> None:
+        if self._live:
+            self._bar.update(self._task, completed=self._done, left=self._time_left())
+            self._live.update(Group(self._bar, *(Text(f"  {line}", "dim") for line in self._running_lines())))
+        elif time.monotonic() - self._printed_s >= _MAX_SILENCE_S:
+            running = ", ".join(self._running_lines())
+            self._print(f"[{self._done}/{len(self._plan.missing)}] running: {running}  {self._time_left()}")
+
+    def _print(self, line: str) -> None:
+        self._printed_s = time.monotonic()
+        self._console.print(Text(line), soft_wrap=True, highlight=False)
+
+    def _line(self, pack: Pack, outcome: str) -> str:
+        left = "" if self._live else self._time_left()
+        line = f"[{self._done}/{len(self._plan.missing)}] {self._pack_name(pack)}: {outcome}"
+        return f"{line}  {left}" if left else line
+
+    def _pack_name(self, pack: Pack) -> str:
+        """Name a pack by its first trial."""
+        more = len(pack.trials) - 1
+        return self._trial_name(pack.first_trial) + (f" and {more} more" if more else "")
+
+    def _trial_name(self, trial: Trial) -> str:
+        """Name a trial by what the study varies."""
+        rate = "adaptive" if trial.adaptive_lr else "fixed"
+        others = [f" {name} {vars(trial)[name]}" for name in self._varying if vars(trial)[name] is not None]
+        return f"{trial.model} {trial.subset_size} {rate}{''.join(others)} seed {trial.seed}"
+
+    def _running_lines(self) -> list[str]:
+        """Describe how many epochs each running pack has trained."""
+        lines = [
+            f"{self._pack_name(pack)}: epoch {epochs // len(pack.trials)} of {pack.first_trial.epochs}"
+            for pack, epochs in self._running.items()
+        ]
+        return lines[:_MAX_LINES]
+
+    def _expected_seconds(self, pack: Pack) -> float:
+        return sum(map(self._plan.timings.expected_seconds, pack.trials.values()))
+
+    def _time_left(self) -> str:
+        """Extrapolate from the expected seconds of the trials done so far."""
+        done_s = self._done_s + sum(self._seconds_under_way())
+        if not done_s or self._done == len(self._plan.missing):
+            return ""
+        seconds = (time.monotonic() - self._started_s) * (self._all_s - done_s) / done_s
+        return f"about {duration_text(seconds)} left"
+
+    def _seconds_under_way(self) -> Iterator[float]:
+        for pack, epochs in self._running.items():
+            yield self._expected_seconds(pack) * epochs / (pack.first_trial.epochs * len(pack.trials))
+
+
+def _ended(pack: Pack, result: TaskResult) -> str:
+    """Describe how a pack's trials ended."""
+    if len(pack.trials) == 1:
+        return result.statuses[0]
+    counts = Counter(result.statuses)
+    return ", ".join(f"{counts[status]} {status}" for status in sorted(counts, reverse=True))
+
+
+def _retried(retry: Retry) -> str:
+    """Describe why a pack is tried again, and how."""
+    how = ""
+    if len(retry.packs) > 1:
+        how = " each by itself"
+    elif retry.packs[0].is_alone:
+        how = " alone, at the end"
+    return f"{retry.failure.kind.replace('_', ' ')}: {make_inert(retry.failure.message)}; tried again{how}"

@@ -1,0 +1,72 @@
+"""What the scheduler is told, and what it tells the driver to do."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from cluster import Done, Failed, NodeJoined, NodeLost, Progress, Started, TaskFailure, Waiting
+from jobs.run.packs import Pack
+
+Outcome: TypeAlias = Literal["finished", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has passed, and nothing else has happened."""
+
+
+@dataclass(frozen=True)
+class CancelAsked:
+    """Somebody asked to cancel the job."""
+
+
+PackEvent: TypeAlias = Started[Pack] | Progress[Pack, int] | Done[Pack, Any] | Failed[Pack]
+SchedulerEvent: TypeAlias = PackEvent | NodeJoined | NodeLost | Waiting | Tick | CancelAsked
+
+
+@dataclass(frozen=True)
+class Start:
+    """Submit a pack to the executor."""
+
+    pack: Pack
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """End a pack's task; the executor reports nothing more about it."""
+
+    pack: Pack
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Record that a pack failed, and that its trials are tried again in these packs."""
+
+    pack: Pack
+    failure: TaskFailure
+    packs: tuple[Pack, ...]
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """Record that a pack's trials have failed for good."""
+
+    pack: Pack
+    failure: TaskFailure
+
+
+@dataclass(frozen=True)
+class RefuseNode:
+    """Run nothing on a node."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Finish:
+    """End the job."""
+
+    outcome: Outcome
+
+
+Command: TypeAlias = Start | Cancel | Retry | GiveUp | RefuseNode | Finish

@@ -1,0 +1,39 @@
+"""Where results come from: versions of the code and of its libraries, machine, commit."""
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions that every trial's row records, by column."""
+    packages = {f"{name}_version": version(name) for name in ("mnistjobs", "numpy", "torch")}
+    return {**packages, "python_version": platform.python_version()}
+
+
+def collect_provenance() -> dict[str, str]:
+    """Return what a job's record keeps about its driver: versions, host, platform, CPUs and commit."""
+    facts = {
+        **versions(),
+        **{f"{name}_version": version(name) for name in ("ray", "pyarrow")},
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "cpus": str(os.cpu_count()),
+    }
+    commit = _git_commit(Path(str(files("jobs"))).parent)
+    return {**facts, "git_commit": commit} if commit else facts
+
+
+def _git_commit(checkout: Path) -> str:
+    """Return the commit that the code runs from, marked if it has local changes, or "" outside a checkout."""
+    if not (checkout / ".git").exists() or not shutil.which("git"):
+        return ""
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

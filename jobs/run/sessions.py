@@ -1,0 +1,60 @@
+"""Open the session that a grid's resources ask for: this process, a local Ray, or a Ray cluster."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from cluster import Device, InProcessSession, ResourceError, Session
+from jobs.errors import InputError
+from jobs.grid import Grid
+from mnist_core.devices import has_cuda
+
+_GRID_KEYS = {"device": "resources.device", "cpus": "resources.cpus_per_trial"}  # of what a ResourceError names
+
+
+@contextmanager
+def open_session(
+    grid: Grid, *, address: str | None = None, workers: int | None = None, in_process: bool = False
+) -> Iterator[Session]:
+    """Open a session for a grid's tasks; what it starts ends with the context.
+
+    Args:
+        grid: The grid, for its resources.
+        address: HOST:PORT of a Ray cluster; default: RAY_ADDRESS, else a Ray of our own.
+        workers: How many tasks a Ray started here runs at once; default: as its CPUs and GPUs allow.
+        in_process: Whether to run tasks in this process instead.
+
+    Raises:
+        InputError: The grid asks for a device or for CPUs that no node has.
+        ClusterError: The cluster cannot be reached.
+    """
+    resources = grid.resources
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    try:
+        if in_process:
+            yield InProcessSession(_device_here(resources.device))
+            return
+        from cluster.ray_session import ray_session  # half a second to import: only where tasks run on Ray
+
+        with ray_session(
+            address=address,
+            workers=workers,
+            cpus=resources.cpus_per_trial,
+            device=_device_here(resources.device) if address == "local" else resources.device,
+            gpus=resources.gpus_per_task,
+        ) as session:
+            yield session
+    except ResourceError as error:
+        raise InputError(f"{_GRID_KEYS[error.resource]} {error}") from error
+
+
+def _device_here(device: Literal["auto"] | Device) -> Device:
+    """Resolve `auto` for this machine; raise ResourceError where a GPU is requested and there is none."""
+    if device == "cpu":
+        return "cpu"
+    if has_cuda():
+        return "cuda"
+    if device == "cuda":
+        raise ResourceError("device", "cuda: torch finds no GPU on this machine; allowed: auto or cpu")
+    return "cpu"

@@ -1,0 +1,314 @@
+"""Simulate studies: the real scheduler and the real driver loop on a virtual clock, with an executor that fails.
+
+One integer seed decides everything: the packs, the nodes, and which faults happen when. The executor can let tasks
+crash, raise, hang, run out of memory, vanish with their node, and end without the part that they report; nodes leave
+and join. `simulate` returns what happened; `simulator_audit` holds it to the invariants of a scheduler.
+"""
+
+import heapq
+import itertools
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from cluster import Done, Failed, NodeJoined, NodeLost, Progress, Started, TaskFailure
+from jobs.run import driver as real_driver
+from jobs.run import scheduler as real_scheduler
+from jobs.run.events import CancelAsked, GiveUp, RefuseNode, Retry
+from jobs.run.packs import Pack
+from mnist_core.trial import Trial
+
+HANG_S = 50.0
+TOLERANCE_S = 1e-6
+WAITING_KINDS = ("crashed", "hung", "storage")
+MAX_EVENTS = 20_000  # of one study: a scheduler that needs more is not live
+VERSION = {"version": "1"}
+FAULTS = ("crashed", "storage", "out_of_memory", "raised", "hang", "lie")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What one seed stands for."""
+
+    packs: tuple[Pack, ...]
+    nodes: tuple[NodeJoined, ...]
+    retries: int
+    fail_fast: bool
+    max_running: int | None
+    fault_rate: float  # of attempts, while faults last
+    faults_end_s: float  # from then on nothing fails
+    cancel_s: float | None
+    broken: frozenset[str]  # trials that raise whenever they are trained
+
+
+@dataclass
+class History:
+    """What happened in a simulated study."""
+
+    study: Study
+    outcome: str | None = None
+    starts: Counter[str] = field(default_factory=Counter)  # of each trial
+    stored: dict[str, float] = field(default_factory=dict)  # trial_id -> when its part was written
+    given_up: list[str] = field(default_factory=list)
+    failures: Counter[tuple[str, str]] = field(default_factory=Counter)  # (trial_id, kind) -> how often
+    alone_beside_others: int = 0
+    started_after_stored: list[str] = field(default_factory=list)
+    over_capacity: int = 0  # packs submitted beyond what nodes and options allow
+    on_other_version: int = 0  # packs that a node of another version ran
+    left_on_lost_node: int = 0  # packs not dealt with when their node was lost
+    started_after_fail_fast: int = 0
+    retried_without_budget: list[str] = field(default_factory=list)
+    hung_too_early: list[Pack] = field(default_factory=list)
+    retried_too_early: list[str] = field(default_factory=list)
+    orphans: int = 0  # tasks that still run when the job has ended
+    events: int = 0
+
+
+def make_study(seed: int) -> Study:
+    """Draw a study."""
+    rng = random.Random(seed)
+    packs, number = [], itertools.count()
+    for _ in range(rng.randint(0, 12)):
+        size = rng.choice((1, 1, 1, 2, 5))
+        packs.append(Pack({f"t{next(number)}": _trial(rng.randint(1, 9)) for _ in range(size)}))
+    ids = [trial_id for pack in packs for trial_id in pack.trials]
+    return Study(
+        packs=tuple(packs),
+        nodes=tuple(NodeJoined(f"n{index}", rng.randint(1, 3), VERSION) for index in range(rng.randint(1, 4))),
+        retries=rng.randint(0, 4),
+        fail_fast=rng.random() < 0.1,
+        max_running=rng.choice((None, None, 1, 2, 5)),
+        fault_rate=rng.choice((0.0, 0.1, 0.3, 0.7)),
+        faults_end_s=rng.choice((0.0, 100.0, 2000.0)),
+        cancel_s=rng.uniform(0, 60) if rng.random() < 0.1 else None,
+        broken=frozenset(trial_id for trial_id in ids if rng.random() < rng.choice((0.0, 0.0, 0.1))),
+    )
+
+
+def _trial(epochs: int) -> Trial:
+    return Trial(model="mlp", subset_size=20, adaptive_lr=False, seed=0, epochs=epochs)
+
+
+class VirtualExecutor:
+    """An executor of which nothing runs: what its tasks do is scheduled on a virtual clock."""
+
+    def __init__(self, study: Study, seed: int) -> None:
+        self.now_s = 0.0
+        self.history = History(study)
+        self._study = study
+        self._rng = random.Random(seed + 1)
+        self._agenda: list[tuple[float, int, Callable[[], Iterator[Any]]]] = []
+        self._order = itertools.count()
+        self._ready: list[Any] = []
+        self._slots = {node.node: node.slots for node in study.nodes}
+        self._queue: list[Pack] = []  # submitted, without a slot yet
+        self._on: dict[Pack, str] = {}  # running packs and their nodes
+        self._last_event: dict[Pack, float] = {}
+        self._lost_with: dict[str, set[Pack]] = {}
+        self._names = itertools.count(len(study.nodes))
+        self._refused: set[str] = set()
+        self._other_version: set[str] = set()
+        self._lost: set[Pack] = set()  # packs that the scheduler knows to have been on a lost node
+        self._announced: dict[str, int] = {node.node: node.slots for node in study.nodes}  # as the scheduler knows
+        self._not_before: dict[str, float] = {}  # of trials that wait for a retry
+        self._at(self._rng.uniform(0, 40), self._churn)
+        if study.cancel_s is not None:
+            self._at(study.cancel_s, lambda: iter([CancelAsked()]))
+
+    # The interface of an executor.
+
+    def submit(self, pack: Pack) -> None:
+        history = self.history
+        history.starts.update(list(pack.trials))
+        history.started_after_stored += [each for each in pack.trials if each in history.stored]
+        others = self._queue + list(self._on)
+        history.alone_beside_others += bool(others) and (pack.is_alone or any(each.is_alone for each in others))
+        history.started_after_fail_fast += self._study.fail_fast and bool(history.given_up)
+        allowed = sum(self._announced.values())
+        history.over_capacity += len(others) >= min(allowed, self._study.max_running or allowed)
+        early = [each for each in pack.trials if self.now_s < self._not_before.get(each, 0.0) - TOLERANCE_S]
+        history.retried_too_early += early
+        self._queue.append(pack)
+        self._place_queued()
+
+    def cancel(self, pack: Pack) -> None:
+        self._lost.discard(pack)
+        if pack in self._queue:
+            self._queue.remove(pack)
+        self._release(pack)
+        self._ready = [event for event in self._ready if getattr(event, "item", None) != pack]
+
+    def close(self) -> None:
+        self.history.orphans = len(self._queue) + len(self._on)
+
+    def next_event(self, timeout_s: float) -> Any:  # noqa: ANN401
+        self.history.events += 1
+        self.history.left_on_lost_node += len(self._lost)
+        if self.history.events > MAX_EVENTS:
+            raise AssertionError("not live: too many events")
+        until_s = self.now_s + timeout_s
+        while not self._ready and self._agenda and self._agenda[0][0] <= until_s:
+            self.now_s, _, action = heapq.heappop(self._agenda)
+            self._ready += action()
+        if not self._ready:
+            self.now_s = until_s
+            return None
+        event = self._ready.pop(0)
+        match event:
+            case Started(pack) | Progress(pack):
+                self._last_event[pack] = self.now_s
+            case NodeJoined(node, slots):
+                self._announced[node] = slots
+            case NodeLost(node):
+                self._announced.pop(node, None)
+                self._lost = self._lost_with.pop(node)
+        return event
+
+    # What the simulated world does.
+
+    def _at(self, when_s: float, action: Callable[[], Iterator[Any]]) -> None:
+        heapq.heappush(self._agenda, (when_s, next(self._order), action))
+
+    def _place_queued(self) -> None:
+        """Start queued packs on nodes with a free slot, whoever asked for them; a cluster does not know refusals."""
+        for pack in list(self._queue):
+            busy = Counter(self._on.values())
+            free = [node for node, slots in self._slots.items() if busy[node] < slots and node not in self._refused]
+            if not free:
+                return
+            self._queue.remove(pack)
+            self._on[pack] = self._rng.choice(free)
+            self.history.on_other_version += self._on[pack] in self._other_version
+            self._at(self.now_s, lambda pack=pack, node=self._on[pack]: self._begin(pack, node))  # type: ignore[misc]
+
+    def _is_current(self, pack: Pack, node: str) -> bool:
+        return self._on.get(pack) == node
+
+    def _begin(self, pack: Pack, node: str) -> Iterator[Any]:
+        if not self._is_current(pack, node):
+            return
+        yield Started(pack, node)
+        seconds = self._rng.uniform(0.1, 20)
+        fault = None
+        if self.now_s < self._study.faults_end_s and self._rng.random() < self._study.fault_rate:
+            fault = self._rng.choice(FAULTS)
+        if self._study.broken & pack.trials.keys():
+            fault = "raised"
+        for share in (0.3, 0.6):
+            self._at(self.now_s + share * seconds, lambda: self._progress(pack, node))
+        if fault != "hang":
+            self._at(self.now_s + seconds, lambda: self._finish(pack, node, fault))
+
+    def _progress(self, pack: Pack, node: str) -> Iterator[Any]:
+        if self._is_current(pack, node):
+            yield Progress(pack, 1)
+
+    def _finish(self, pack: Pack, node: str, fault: str | None) -> Iterator[Any]:
+        if not self._is_current(pack, node):
+            return
+        self._release(pack)
+        if fault not in (None, "lie"):
+            yield Failed(pack, TaskFailure(fault, "simulated", ""))  # type: ignore[arg-type]
+            return
+        if fault is None:
+            self.history.stored.update(dict.fromkeys(pack.trials, self.now_s))
+        yield Done(pack, fault or "stored")
+
+    def _release(self, pack: Pack) -> None:
+        if self._on.pop(pack, None):
+            self._place_queued()
+
+    def _churn(self) -> Iterator[Any]:
+        """Let a node leave or join, and plan the next change, while faults last; leave a usable node at the end."""
+        if self.now_s < self._study.faults_end_s:
+            self._at(self.now_s + self._rng.uniform(1, 60), self._churn)
+            if self._slots and self._rng.random() < 0.5:
+                yield from self._lose(self._rng.choice(sorted(self._slots)))
+                return
+        elif self._slots.keys() - self._refused:
+            return
+        name = f"n{next(self._names)}"
+        slots, is_alike = self._rng.randint(1, 3), self.now_s >= self._study.faults_end_s or self._rng.random() < 0.8
+        self._slots[name] = slots
+        self._other_version |= set() if is_alike else {name}
+        yield NodeJoined(name, slots, VERSION if is_alike else {"version": "2"})
+        self._at(self.now_s, self._place_again)
+
+    def _place_again(self) -> Iterator[Any]:
+        self._place_queued()
+        return iter(())
+
+    def _lose(self, node: str) -> Iterator[Any]:
+        del self._slots[node]
+        lost = [pack for pack, other in self._on.items() if other == node]
+        for pack in lost:
+            del self._on[pack]
+        self._lost_with[node] = {pack for pack in lost if pack in self._last_event}
+        yield NodeLost(node)
+        for pack in lost:  # a cluster also reports the loss of each task, sooner or later
+            if self._rng.random() < 0.3 or pack not in self._last_event:
+                self._at(self.now_s + 1, lambda pack=pack: iter([Failed(pack, _LOST)]))  # type: ignore[misc]
+
+    # What the scheduler did, as the driver reports it.
+
+    def note(self, event: Any) -> None:  # noqa: ANN401
+        match event:
+            case GiveUp(pack, failure):
+                self.history.given_up += pack.trials
+                self._count(pack, failure)
+            case Retry(pack, failure, _):
+                self._count(pack, failure)
+                if not _is_retry_allowed(pack, failure, self._study.retries):
+                    self.history.retried_without_budget += pack.trials
+                if failure.kind in WAITING_KINDS:
+                    due_s = self.now_s + min(4.0 ** (pack.attempt - pack.node_losses - 1), 60.0)
+                    self._not_before.update(dict.fromkeys(pack.trials, due_s))
+            case RefuseNode(node, _):
+                self._refused.add(node)
+                self._announced.pop(node, None)
+
+    def _count(self, pack: Pack, failure: TaskFailure) -> None:
+        self.history.failures.update((trial_id, failure.kind) for trial_id in pack.trials)
+        heard_s = self._last_event.get(pack)
+        if failure.kind == "hung" and (heard_s is None or self.now_s - heard_s < HANG_S - TOLERANCE_S):
+            self.history.hung_too_early.append(pack)
+
+
+def _is_retry_allowed(pack: Pack, failure: TaskFailure, retries: int) -> bool:
+    """Tell whether a failed pack may be tried again; several trials may always be tried each by itself."""
+    if len(pack.trials) > 1:
+        return True
+    if failure.kind == "node_lost":
+        return pack.node_losses < 10
+    if failure.kind == "out_of_memory":
+        return not pack.is_alone
+    return failure.kind in WAITING_KINDS and pack.attempt - pack.node_losses <= retries
+
+
+_LOST = TaskFailure("node_lost", "reported late", "")
+
+
+def simulate(seed: int, scheduler: ModuleType = real_scheduler, driver: ModuleType = real_driver) -> History:
+    """Run a study to its end; with other modules, such as mutants of them, in place of the real ones."""
+    study = make_study(seed)
+    executor = VirtualExecutor(study, seed)
+
+    def check(event: Any) -> Any:  # noqa: ANN401
+        """Find out, as the driver does, that a task did not write the part that it reports."""
+        if isinstance(event, Done) and event.result == "lie":
+            return Failed(event.item, TaskFailure("raised", "not in the store", ""))
+        return event
+
+    rules = scheduler.Rules(study.retries, lambda pack: HANG_S, study.fail_fast, study.max_running, VERSION)
+    state = scheduler.begin(study.packs, rules)
+    try:
+        executor.history.outcome = driver.drive(
+            state, study.nodes, executor, check, executor.note, clock=lambda: executor.now_s
+        )
+    except AssertionError as error:
+        executor.history.outcome = f"stuck: {error}"
+    executor.close()
+    return executor.history

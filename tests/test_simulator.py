@@ -1,0 +1,124 @@
+"""The scheduler holds its invariants in thousands of simulated studies, and the simulator finds planted mistakes."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from support.simulator import History, simulate
+from support.simulator_audit import violations
+
+from jobs.run import driver, scheduler
+
+STUDIES = 2_000
+MAX_STUDIES_PER_MUTANT = 2_000
+# Each mistake: its name, the module, the code as it is, and the code as it must not be.
+MUTANTS = {
+    "a finished pack counts as failed": (
+        "scheduler",
+        "return _without(state, pack), ()",
+        "return _fail(state, pack, _hung_failure(state, pack))",
+    ),
+    "one retry too many": ("scheduler", "pack.own_attempts <= retries", "pack.own_attempts <= retries + 1"),
+    "what raises is retried forever": ("scheduler", '"raised": "never"', '"raised": "once alone"'),
+    "a lost node uses up retries": ("scheduler", '"node_lost": "node losses"', '"node_lost": "retries"'),
+    "a lost node's packs are forgotten": ("scheduler", "if run.node == node]", "if run.node == node][:0]"),
+    "retries start at once": ("scheduler", "state.now_s + wait_s(pack, failure.kind)", "state.now_s"),
+    "a pack that runs alone has company": (
+        "scheduler",
+        "and not state.delayed and not state.running",
+        "and not state.delayed",
+    ),
+    "lost slots still count": (
+        "scheduler",
+        "for other, count in state.slots.items() if other != node}",
+        "for other, count in state.slots.items()}",
+    ),
+    "the number of workers is ignored": (
+        "scheduler",
+        "return slots if state.rules.max_running is None else min(slots, state.rules.max_running)",
+        "return slots",
+    ),
+    "another version's node is used": ("scheduler", "    if differing:\n", "    if differing and state.now_s < 0:\n"),
+    "only the first trial of a pack is tried again": (
+        "scheduler",
+        "for trial_id, trial in pack.trials.items())",
+        "for trial_id, trial in [*pack.trials.items()][:1])",
+    ),
+    "signs of life are not noted": (
+        "scheduler",
+        "case Progress(pack, _):\n            return _note_sign_of_life(state, pack, None), ()",
+        "case Progress(pack, _):\n            return state, ()",
+    ),
+    "a hung pack is left alone": (
+        "scheduler",
+        "state.now_s - run.last_event_s > state.rules.hang_timeout_s(pack)",
+        "state.now_s < 0",
+    ),
+    "a cancelled job leaves its tasks running": (
+        "scheduler",
+        "cancels = tuple(Cancel(pack) for pack in state.running)",
+        "cancels = ()",
+    ),
+    "fail_fast ends nothing": ("scheduler", "if not state.rules.fail_fast:", "if True:"),
+    "a failed job is called finished": (
+        "scheduler",
+        "state = replace(state, has_failed=True)",
+        "state = replace(state)",
+    ),
+    "the job ends while a retry waits": ("scheduler", "or state.delayed or state.alone", "or state.alone"),
+    "the driver takes a task's word": ("driver", "        event = check(event)\n", ""),
+    "the driver cancels nothing": ("driver", "            executor.cancel(pack)", "            pass"),
+}
+
+
+def mutant(module: str, code: str, mistake: str) -> Iterator[ModuleType]:
+    """Load the scheduler and the driver anew, one of them with a mistake; yield scheduler, driver."""
+    names = {"scheduler": "mutant_scheduler", "driver": "mutant_driver"}
+    for name, original in (("scheduler", scheduler), ("driver", driver)):
+        source = Path(str(original.__file__)).read_text()
+        if name == module:
+            assert source.count(code) == 1, f"the code to change is not there once: {code}"
+            source = source.replace(code, mistake)
+        source = source.replace("jobs.run.scheduler", names["scheduler"])
+        spec = spec_from_loader(names[name], loader=None)
+        assert spec
+        sys.modules[names[name]] = loaded = module_from_spec(spec)
+        exec(compile(source, f"<{names[name]}>", "exec"), loaded.__dict__)  # noqa: S102 - our own source, mutated
+        yield loaded
+
+
+@pytest.fixture(scope="module")
+def histories() -> list[History]:
+    return [simulate(seed) for seed in range(STUDIES)]
+
+
+def test_every_study_keeps_the_invariants(histories: list[History]) -> None:
+    broken = {seed: found for seed, history in enumerate(histories) if (found := violations(history))}
+    assert broken == {}
+
+
+def test_the_studies_contain_what_they_should(histories: list[History]) -> None:
+    kinds: Counter[str] = Counter()
+    for history in histories:
+        for (_, kind), count in history.failures.items():
+            kinds[kind] += count
+    assert min(kinds[kind] for kind in scheduler.RETRY_BUDGETS) > 100, kinds
+    outcomes = Counter(history.outcome for history in histories)
+    assert min(outcomes[outcome] for outcome in ("finished", "failed", "cancelled")) > 50, outcomes
+
+
+def test_the_same_seed_gives_the_same_study() -> None:
+    assert simulate(7) == simulate(7)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_simulator_finds_a_planted_mistake(name: str) -> None:
+    mutant_scheduler, mutant_driver = mutant(*MUTANTS[name])
+    for seed in range(MAX_STUDIES_PER_MUTANT):
+        if violations(simulate(seed, mutant_scheduler, mutant_driver)):
+            return
+    raise AssertionError(f"not found in {MAX_STUDIES_PER_MUTANT} studies: {name}")
