@@ -6,10 +6,10 @@ import unicodedata
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
-def make_inert(text: str, keep: str = "") -> str:
+def escape(text: str, keep: str = "") -> str:
     """Write every character that cannot be seen as its escape, such as \\x1b; those in `keep` stay."""
-    return "".join(_escape(c) if c not in keep and unicodedata.category(c) in _UNSEEN else c for c in text)
+    return "".join(_escape_sequence(c) if c not in keep and unicodedata.category(c) in _UNSEEN else c for c in text)
 
 
-def _escape(character: str) -> str:
+def _escape_sequence(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
