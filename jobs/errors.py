@@ -13,7 +13,7 @@ class MnistjobsError(Exception):
 
 
 @dataclass(frozen=True, order=True)
-class Fault:
+class InputFault:
     """One thing that is wrong in a file: where, what (with the value), and what is allowed."""
 
     file: str
@@ -30,7 +30,7 @@ class Fault:
 class InputError(MnistjobsError):
     """Bad input; carries every fault found, in file order."""
 
-    def __init__(self, faults: list[Fault] | str) -> None:
+    def __init__(self, faults: list[InputFault] | str) -> None:
         self.faults = sorted(faults) if isinstance(faults, list) else []
         super().__init__("\n".join(map(str, self.faults)) if self.faults else str(faults))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support.idx_files import write_idx_folder
 
-from jobs.errors import Fault, InputError
+from jobs.errors import InputError, InputFault
 from jobs.grid.grid import load_grid, parse_grid
 
 # Line 1 to 7; what is under test replaces a piece of it, or follows as line 8.
@@ -21,7 +21,7 @@ grid:
 AXIS_KEYS = ("model", "subset_size", "adaptive_lr", "seed")
 
 
-def faults_of(text: str, folder: Path = Path(".")) -> list[Fault]:
+def faults_of(text: str, folder: Path = Path(".")) -> list[InputFault]:
     with pytest.raises(InputError) as raised:
         parse_grid(text, file="grid.yaml", folder=folder)
     return raised.value.faults

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import Fault, InputError
+from jobs.errors import InputError, InputFault
 from jobs.grid.grid import Grid, load_grid, parse_grid
 
 GRID = """\
@@ -30,7 +30,7 @@ DATA = st.recursive(
 SECTIONS = {"train": DATA, "exclude": DATA, "include": DATA, "overrides": DATA, "resources": DATA, "dataset": DATA}
 
 
-def outcome(text: str) -> Grid | list[Fault]:
+def outcome(text: str) -> Grid | list[InputFault]:
     try:
         return parse_grid(text, file="grid.yaml", folder=Path("/nonexistent"))
     except InputError as error:

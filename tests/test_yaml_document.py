@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import Fault, InputError
-from jobs.grid.yaml_document import MAX_BYTES, dotted, parse_yaml, read_text, resolve, shown
+from jobs.errors import InputError, InputFault
+from jobs.grid.yaml_document import MAX_BYTES, dotted, format_value, parse_yaml, read_text, resolve
 
 ALIAS_BOMB = "a: &a [x, x]\n" + "".join(
     f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
 )
 
 
-def fault_in(text: str) -> Fault:
+def fault_in(text: str) -> InputFault:
     with pytest.raises(InputError) as raised:
         parse_yaml(text, "grid.yaml")
     (fault,) = raised.value.faults
@@ -75,13 +75,13 @@ def test_positions_are_those_of_keys_and_values() -> None:
     assert document.data == {"name": "x", "grid": {"seed": [0, 1]}}
     assert document.keys["grid", "seed"] == (3, 3)
     assert document.values["grid", "seed", 1] == (4, 5)
-    assert document.fault(("grid", "model"), "missing") == Fault("f", 3, 3, "grid.model", "missing")
+    assert document.fault(("grid", "model"), "missing") == InputFault("f", 3, 3, "grid.model", "missing")
 
 
 def test_a_duplicate_key_is_a_fault_with_both_positions_and_the_first_value_stays() -> None:
     document = parse_yaml("a: {b: 1,\n  b: [2, 3]}\nc: 4\n", "f")
     assert document.data == {"a": {"b": 1}, "c": 4}
-    assert document.faults == [Fault("f", 2, 3, "a.b", "duplicate key 'b'; it stands at line 1, column 5 already")]
+    assert document.faults == [InputFault("f", 2, 3, "a.b", "duplicate key 'b'; it stands at line 1, column 5 already")]
     assert document.values["a", "b"] == (1, 8)
 
 
@@ -162,8 +162,8 @@ def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path: Path) -> Non
 
 
 def test_values_are_shown_on_one_line_in_yamls_words() -> None:
-    assert [shown(value) for value in (None, True, 0.5, "a\nb\x1b")] == ["null", "true", "0.5", r"'a\nb\x1b'"]
-    assert shown("x" * 100) == "'" + "x" * 56 + "..."
+    assert [format_value(value) for value in (None, True, 0.5, "a\nb\x1b")] == ["null", "true", "0.5", r"'a\nb\x1b'"]
+    assert format_value("x" * 100) == "'" + "x" * 56 + "..."
     assert dotted(("grid", "subset_size", 1)) == "grid.subset_size[1]"
     assert dotted(("a\n",)) == r"'a\n'"
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from jobs.grid.yaml_document import KeyPath, shown
+from jobs.grid.yaml_document import KeyPath, format_value
 from mnist_core.trial import Trial, unused_settings
 
 MAX_TRIALS = 1_000_000
@@ -30,7 +30,7 @@ class Problem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class GridSpec:
     """Hold what a grid asks for as plain, valid values."""
 
     axes: Mapping[str, Sequence[Any]]
@@ -45,28 +45,28 @@ class Recipe:
         return _index([when for when, _ in self.overrides])
 
 
-def expand(recipe: Recipe) -> tuple[list[Trial], list[Problem]]:
-    """Make the trials of a recipe, and list everything that is wrong with them.
+def expand(spec: GridSpec) -> tuple[list[Trial], list[Problem]]:
+    """Make the trials of a spec, and list everything that is wrong with them.
 
     The order is that of the axes model, subset_size, adaptive_lr, then the training settings as Trial lists them,
     then seed, the last one running fastest; included trials follow. Settings are matched as the grid writes them,
     also where a model does not use them; an override sees what the overrides before it have set.
     """
-    lengths = [len(values) for values in recipe.axes.values()]
+    lengths = [len(values) for values in spec.axes.values()]
     if math.prod(lengths) > MAX_TRIALS:
         count = f"{' x '.join(map(str, lengths))} = {math.prod(lengths)} trials"
         return [], [Problem(("grid",), f"{count}; allowed up to {MAX_TRIALS}")]
     touched: set[KeyPath] = set()
-    trials = [Trial(**_overridden(point, recipe, touched)) for _, point in _points(recipe, touched)]
-    return trials, [*_rule_problems(recipe, touched, bool(trials)), *_duplicate_problems(recipe, trials)]
+    trials = [Trial(**_overridden(point, spec, touched)) for _, point in _points(spec, touched)]
+    return trials, [*_rule_problems(spec, touched, bool(trials)), *_duplicate_problems(spec, trials)]
 
 
-def _points(recipe: Recipe, touched: set[KeyPath]) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+def _points(spec: GridSpec, touched: set[KeyPath]) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
     """Yield the settings of every trial before overrides, and where they come from; note which exclusions matched."""
-    base = {**DEFAULTS, **recipe.train}
-    names = _axis_names(recipe)
-    exclusions = _index(recipe.exclude)
-    for values in product(*(recipe.axes[name] for name in names)):
+    base = {**DEFAULTS, **spec.train}
+    names = _axis_names(spec)
+    exclusions = _index(spec.exclude)
+    for values in product(*(spec.axes[name] for name in names)):
         point = base | dict(zip(names, values, strict=True))
         hits = [
             number
@@ -77,12 +77,12 @@ def _points(recipe: Recipe, touched: set[KeyPath]) -> Iterator[tuple[KeyPath, di
             touched.update(("exclude", number) for number in hits)
         else:
             yield ("grid",), point
-    for number, settings in enumerate(recipe.include):
+    for number, settings in enumerate(spec.include):
         yield ("include", number), {**base, **settings}
 
 
-def _axis_names(recipe: Recipe) -> list[str]:
-    return [name for name in ORDER if name in recipe.axes]
+def _axis_names(spec: GridSpec) -> list[str]:
+    return [name for name in ORDER if name in spec.axes]
 
 
 def _index(rules: Sequence[Settings]) -> Index:
@@ -94,11 +94,11 @@ def _index(rules: Sequence[Settings]) -> Index:
     return index
 
 
-def _overridden(point: dict[str, Any], recipe: Recipe, touched: set[KeyPath]) -> dict[str, Any]:
+def _overridden(point: dict[str, Any], spec: GridSpec, touched: set[KeyPath]) -> dict[str, Any]:
     """Apply the overrides that match, in order; note them, and every change that the trial makes use of."""
     number = -1
-    while (number := _next_override(point, recipe, number)) < len(recipe.overrides):
-        changes = recipe.overrides[number][1]
+    while (number := _next_override(point, spec, number)) < len(spec.overrides):
+        changes = spec.overrides[number][1]
         point.update(changes)
         used = changes.keys() - unused_settings(point["model"], point["adaptive_lr"])
         touched.add(("overrides", number, "when"))
@@ -106,24 +106,24 @@ def _overridden(point: dict[str, Any], recipe: Recipe, touched: set[KeyPath]) ->
     return point
 
 
-def _next_override(point: dict[str, Any], recipe: Recipe, number: int) -> int:
+def _next_override(point: dict[str, Any], spec: GridSpec, number: int) -> int:
     """Find the first override after this number that matches as the point stands; their count where there is none."""
-    following = len(recipe.overrides)
-    for keys, numbers in recipe.override_index.items():
+    following = len(spec.overrides)
+    for keys, numbers in spec.override_index.items():
         matching = numbers.get(tuple([point[key] for key in keys]), [])
         later = bisect_right(matching, number)
         following = min([following, *matching[later : later + 1]])
     return following
 
 
-def _rule_problems(recipe: Recipe, touched: set[KeyPath], any_left: bool) -> Iterator[Problem]:
-    for number, rule in enumerate(recipe.exclude):
+def _rule_problems(spec: GridSpec, touched: set[KeyPath], any_left: bool) -> Iterator[Problem]:
+    for number, rule in enumerate(spec.exclude):
         if ("exclude", number) not in touched:
             yield Problem(("exclude", number), f"{_flow(rule)} matches no trial; remove it or correct it")
     if not any_left:
         yield Problem(("exclude",), "no trial is left; exclude fewer of them")
         return
-    for number, (when, changes) in enumerate(recipe.overrides):
+    for number, (when, changes) in enumerate(spec.overrides):
         path: KeyPath = ("overrides", number, "when")
         if path not in touched:
             yield Problem(path, f"{_flow(when)} matches no trial; remove it or correct it")
@@ -132,19 +132,19 @@ def _rule_problems(recipe: Recipe, touched: set[KeyPath], any_left: bool) -> Ite
             path = ("overrides", number, "set", key)
             if path not in touched:
                 reason = f"not used where {_flow(_where_unused(key))}, as in every trial matched here"
-                yield Problem(path, f"{key} {shown(changes[key])}: {reason}; remove it")
+                yield Problem(path, f"{key} {format_value(changes[key])}: {reason}; remove it")
 
 
-def _duplicate_problems(recipe: Recipe, trials: Sequence[Trial]) -> list[Problem]:
+def _duplicate_problems(spec: GridSpec, trials: Sequence[Trial]) -> list[Problem]:
     if len(set(trials)) == len(trials):
         return []
-    names = _axis_names(recipe)
+    names = _axis_names(spec)
     first: dict[Trial, tuple[KeyPath, tuple[Any, ...]]] = {}
     counts: Counter[KeyPath] = Counter()
     reasons: dict[KeyPath, str] = {}
-    for path, point in _points(recipe, set()):
+    for path, point in _points(spec, set()):
         values = tuple(point[name] for name in names)
-        trial = Trial(**_overridden(point, recipe, set()))
+        trial = Trial(**_overridden(point, spec, set()))
         earlier_path, earlier_values = first.setdefault(trial, (path, values))
         if earlier_values is not values:
             pairs = zip(names, values, earlier_values, strict=True)
@@ -180,5 +180,5 @@ def _where_unused(setting: str) -> dict[str, Any]:
 
 def _flow(settings: Settings) -> str:
     """Write settings as YAML does on one line."""
-    pairs = (f"{key}: {value if isinstance(value, str) else shown(value)}" for key, value in settings.items())
+    pairs = (f"{key}: {value if isinstance(value, str) else format_value(value)}" for key, value in settings.items())
     return f"{{{', '.join(pairs)}}}"

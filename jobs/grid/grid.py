@@ -21,11 +21,11 @@ from pydantic import (
 )
 from pydantic.json_schema import GenerateJsonSchema
 
-from jobs.errors import Fault, InputError
-from jobs.grid.expand import DEFAULTS, Problem, Recipe, expand
+from jobs.errors import InputError, InputFault
+from jobs.grid.expand import DEFAULTS, GridSpec, Problem, expand
 from jobs.grid.messages import faults_of
-from jobs.grid.settings import Axes, IncludedTrial, SomeSettings, SomeTraining, TrainSettings, from_word
-from jobs.grid.yaml_document import Document, parse_yaml, read_text, shown
+from jobs.grid.settings import Axes, IncludedTrial, SomeSettings, SomeTraining, TrainSettings, parse_bool
+from jobs.grid.yaml_document import Document, format_value, parse_yaml, read_text
 from mnist_core.data import NAMED_DATASETS, DatasetInfo, inspect_dataset
 from mnist_core.errors import DataError
 from mnist_core.trial import Trial
@@ -129,7 +129,7 @@ class Grid(Section):
         le=10,
         description="How often a trial is tried again after a crash, a hang or a full disk.",
     )
-    fail_fast: Annotated[bool, BeforeValidator(from_word)] = Field(
+    fail_fast: Annotated[bool, BeforeValidator(parse_bool)] = Field(
         default=False, strict=True, description="Whether the first trial that fails ends the job."
     )
 
@@ -161,7 +161,7 @@ class Grid(Section):
         if "seeds" in axes:
             axes["seed"] = range(axes.pop("seeds"))
         return expand(
-            Recipe(
+            GridSpec(
                 axes=axes,
                 train={**self.train, "cpus_per_trial": self.resources.cpus_per_trial},
                 exclude=[dict(settings) for settings in self.exclude],
@@ -208,7 +208,7 @@ def _folder_of(path: str, folder: Path) -> Path:
     return (folder / os.path.expanduser(path)).absolute()
 
 
-def _look_up_dataset(document: Document, folder: Path, faults: list[Fault]) -> DatasetInfo | None:
+def _look_up_dataset(document: Document, folder: Path, faults: list[InputFault]) -> DatasetInfo | None:
     """Describe the dataset, or add a fault where its folder cannot be read; other faults are found elsewhere."""
     name = document.data.get("dataset") if isinstance(document.data, dict) else None
     path = (_section(document, "dataset") or {}).get("path")
@@ -222,7 +222,7 @@ def _look_up_dataset(document: Document, folder: Path, faults: list[Fault]) -> D
     return None
 
 
-def _validate(document: Document, info: DatasetInfo | None, faults: list[Fault]) -> Grid | None:
+def _validate(document: Document, info: DatasetInfo | None, faults: list[InputFault]) -> Grid | None:
     try:
         return Grid.model_validate(document.data, context={"dataset_info": info})
     except ValidationError as error:
@@ -238,7 +238,7 @@ def _section(document: Document, key: str) -> dict[str, Any] | None:
     return section if isinstance(section, dict) else None
 
 
-def _cross_faults(document: Document) -> Iterator[Fault]:
+def _cross_faults(document: Document) -> Iterator[InputFault]:
     """Find what is wrong between keys that are right by themselves."""
     axes = _section(document, "grid")
     if axes is None:
@@ -254,14 +254,16 @@ def _cross_faults(document: Document) -> Iterator[Fault]:
         yield from _repeated(document, key, values)
 
 
-def _repeated(document: Document, axis: str, values: object) -> Iterator[Fault]:
+def _repeated(document: Document, axis: str, values: object) -> Iterator[InputFault]:
     first: dict[tuple[bool, Any], int] = {}
     for number, value in enumerate(values if isinstance(values, list) else ()):
         if isinstance(value, str | int | float):
-            meant = from_word(value) if axis == "adaptive_lr" else value
+            meant = parse_bool(value) if axis == "adaptive_lr" else value
             # 1 and True are equal, but not the same setting.
             earlier = first.setdefault((isinstance(meant, bool), meant), number)
             if earlier != number:
                 line, column = document.values["grid", axis, earlier]
-                message = f"{axis} {shown(value)} stands at line {line}, column {column} already; remove one of them"
+                message = (
+                    f"{axis} {format_value(value)} stands at line {line}, column {column} already; remove one of them"
+                )
                 yield document.fault(("grid", axis, number), message)

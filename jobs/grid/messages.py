@@ -7,15 +7,15 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from jobs.errors import Fault
-from jobs.grid.yaml_document import Document, KeyPath, resolve, shown
+from jobs.errors import InputFault
+from jobs.grid.yaml_document import Document, KeyPath, format_value, resolve
 
 Schema = dict[str, Any]  # a JSON Schema
 
 
 def faults_of(
     error: ValidationError, document: Document, schema: Schema, allowed: Mapping[str, str], tags: Collection[str | int]
-) -> list[Fault]:
+) -> list[InputFault]:
     """Translate every error of a validation.
 
     `schema` is the model's JSON Schema, which knows the keys and the bounds; `allowed` gives words for the keys whose
@@ -37,7 +37,7 @@ def faults_of(
 
 def _fault(
     path: KeyPath, details: ErrorDetails, document: Document, schema: Schema, allowed: Mapping[str, str]
-) -> Fault:
+) -> InputFault:
     value = details["input"]
     match details["type"]:
         case "extra_forbidden":
@@ -45,16 +45,16 @@ def _fault(
         case "missing":
             return document.fault(path[:-1], _missing_key(path, schema))
         case "list_type":
-            return document.fault(path, f"{_name(path)}{shown(value)}: must be a list{_list_hint(path, value)}")
+            return document.fault(path, f"{_name(path)}{format_value(value)}: must be a list{_list_hint(path, value)}")
         case "dict_type" | "model_type":
             keys = ", ".join(_node(schema, path)["properties"])
-            return document.fault(path, f"{_name(path)}{shown(value)}: must be a mapping; allowed keys: {keys}")
+            return document.fault(path, f"{_name(path)}{format_value(value)}: must be a mapping; allowed keys: {keys}")
         case "too_short" | "value_error" if value in ([], {}):
-            return document.fault(path, f"{_name(path)}{shown(value)}: is empty; give at least one")
+            return document.fault(path, f"{_name(path)}{format_value(value)}: is empty; give at least one")
     node = _node(schema, path)
     key = next(part for part in reversed(path) if isinstance(part, str))
     words = allowed.get(key) or _bounds(node)
-    return document.fault(path, f"{key} {shown(value)}: allowed {words}{_hint(value, node)}")
+    return document.fault(path, f"{key} {format_value(value)}: allowed {words}{_hint(value, node)}")
 
 
 def _name(path: KeyPath) -> str:
@@ -95,7 +95,7 @@ def _unknown_key(path: KeyPath, schema: Schema) -> str:
         hint = f"did you mean {near[0]!r}? "
     else:
         hint = f"it belongs in {' or '.join(sections)}; " if sections and len(path) == 1 else ""
-    return f"unknown key {shown(key)}; {hint}allowed: {', '.join(known)}"
+    return f"unknown key {format_value(key)}; {hint}allowed: {', '.join(known)}"
 
 
 def _missing_key(path: KeyPath, schema: Schema) -> str:
@@ -106,7 +106,7 @@ def _missing_key(path: KeyPath, schema: Schema) -> str:
 def _list_hint(path: KeyPath, value: object) -> str:
     if isinstance(value, dict | list) or value is None or value == "":
         return ""
-    text = value if isinstance(value, str) and value.isalnum() else shown(value)
+    text = value if isinstance(value, str) and value.isalnum() else format_value(value)
     seeds = f", or seeds: {value} for that many" if path[-1] == "seed" else ""
     return f"; write [{text}]{seeds}"
 

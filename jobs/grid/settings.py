@@ -18,7 +18,7 @@ def _within_dataset(size: int, validation: ValidationInfo) -> int:
     return size
 
 
-def from_word(value: object) -> object:
+def parse_bool(value: object) -> object:
     """Take a boolean's word of YAML 1.1 for the boolean, and leave anything else as it is."""
     return WORDS.get(value.lower(), value) if isinstance(value, str) else value
 
@@ -40,7 +40,7 @@ SubsetSize = Annotated[
 AdaptiveLr = Annotated[
     bool,
     Field(strict=True, description="Whether the learning rate is multiplied by lr_decay after every epoch."),
-    BeforeValidator(from_word),
+    BeforeValidator(parse_bool),
 ]
 Seed = Annotated[
     int,

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from jobs.errors import Fault, InputError
+from jobs.errors import InputError, InputFault
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
@@ -41,16 +41,16 @@ class Document:
     data: Any = None
     values: dict[KeyPath, Position] = field(default_factory=dict)
     keys: dict[KeyPath, Position] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[InputFault] = field(default_factory=list)
 
-    def fault(self, path: KeyPath, message: str, *, at_key: bool = False) -> Fault:
+    def fault(self, path: KeyPath, message: str, *, at_key: bool = False) -> InputFault:
         """Make the fault that stands at the value of `path`, or at its key, or else at what encloses it."""
         positions = self.keys if at_key else self.values
         known = path
         while known and known not in positions:
             known = known[:-1]
         line, column = positions.get(known) or self.values.get(known, (0, 0))
-        return Fault(self.file, line, column, dotted(path), message)
+        return InputFault(self.file, line, column, dotted(path), message)
 
 
 def dotted(path: KeyPath) -> str:
@@ -61,10 +61,10 @@ def dotted(path: KeyPath) -> str:
 
 def as_key(key: str) -> str:
     """Write a key on one line: as it is where it is short and printable, shortened and escaped elsewhere."""
-    return key if key.isprintable() and len(key) <= 60 else shown(key)
+    return key if key.isprintable() and len(key) <= 60 else format_value(key)
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """Write a value on one line, in YAML's words, shortened, with control characters escaped."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -123,7 +123,9 @@ def _check_characters(text: str, file: str) -> None:
 def _read_document(events: Events, document: Document) -> object:
     next(events)  # the start of the stream
     if isinstance(next(events), yaml.StreamEndEvent):
-        raise InputError([Fault(document.file, 0, 0, "", "is empty; `mnistjobs init` writes a grid to start from")])
+        raise InputError(
+            [InputFault(document.file, 0, 0, "", "is empty; `mnistjobs init` writes a grid to start from")]
+        )
     data = _read_value(next(events), events, document, ())
     next(events)  # the end of the document
     if not isinstance(event := next(events), yaml.StreamEndEvent):
@@ -157,8 +159,8 @@ def _read_mapping(events: Events, document: Document, path: KeyPath) -> dict[str
         place = (*path, key)
         if key in mapping:
             line, column = document.keys[place]
-            message = f"duplicate key {shown(key)}; it stands at line {line}, column {column} already"
-            document.faults.append(Fault(document.file, *position, dotted(place), message))
+            message = f"duplicate key {format_value(key)}; it stands at line {line}, column {column} already"
+            document.faults.append(InputFault(document.file, *position, dotted(place), message))
             # Into a document of its own: the first of the two keeps its positions.
             _read_value(next(events), events, Document(document.file), place)
         else:
@@ -178,13 +180,13 @@ def _read_key(event: Event, document: Document) -> tuple[str, Position]:
 
 def _check_plainness(event: Event, document: Document) -> None:
     if isinstance(event, yaml.AliasEvent):
-        raise _refused(document, event.start_mark, f"alias {shown(f'*{event.anchor}')}; write the value out")
+        raise _refused(document, event.start_mark, f"alias {format_value(f'*{event.anchor}')}; write the value out")
     if event.anchor is not None:
-        raise _refused(document, event.start_mark, f"anchor {shown(f'&{event.anchor}')}; write every value out")
+        raise _refused(document, event.start_mark, f"anchor {format_value(f'&{event.anchor}')}; write every value out")
     if event.tag is not None:
-        raise _refused(document, event.start_mark, f"tag {shown(event.tag)}; write the value without a tag")
+        raise _refused(document, event.start_mark, f"tag {format_value(event.tag)}; write the value without a tag")
     if isinstance(event, yaml.ScalarEvent) and FORBIDDEN_CHARACTER.search(event.value):
-        raise _refused(document, event.start_mark, f"control characters in {shown(event.value)}; use plain text")
+        raise _refused(document, event.start_mark, f"control characters in {format_value(event.value)}; use plain text")
 
 
 def resolve(text: str) -> str | int | float | bool | None:
@@ -200,14 +202,14 @@ def resolve(text: str) -> str | int | float | bool | None:
     return float(text) if FLOAT.fullmatch(text) else text
 
 
-def _syntax_fault(error: yaml.MarkedYAMLError, text: str, file: str) -> Fault:
+def _syntax_fault(error: yaml.MarkedYAMLError, text: str, file: str) -> InputFault:
     mark = error.problem_mark or error.context_mark
     if mark is None:
-        return Fault(file, 0, 0, "", f"not valid YAML: {error.problem}")
+        return InputFault(file, 0, 0, "", f"not valid YAML: {error.problem}")
     if text[mark.index : mark.index + 1] == "\t":
-        return Fault(file, *_position(mark), "", "a tab; indent with spaces")
+        return InputFault(file, *_position(mark), "", "a tab; indent with spaces")
     reason = "; ".join(part for part in (error.context, error.problem) if part)
-    return Fault(file, *_position(mark), "", f"not valid YAML: {reason}; check indentation, colons and brackets")
+    return InputFault(file, *_position(mark), "", f"not valid YAML: {reason}; check indentation, colons and brackets")
 
 
 def _position(mark: Mark) -> Position:
@@ -215,18 +217,18 @@ def _position(mark: Mark) -> Position:
 
 
 def _refused(document: Document, mark: Mark, message: str) -> InputError:
-    return InputError([Fault(document.file, *_position(mark), "", message)])
+    return InputError([InputFault(document.file, *_position(mark), "", message)])
 
 
 def _refusal(path: Path, message: str) -> InputError:
-    return InputError([Fault(str(path), 0, 0, "", message)])
+    return InputError([InputFault(str(path), 0, 0, "", message)])
 
 
 def _too_large(file: str) -> InputError:
-    return InputError([Fault(file, 0, 0, "", f"is too large; allowed up to {MAX_BYTES} bytes")])
+    return InputError([InputFault(file, 0, 0, "", f"is too large; allowed up to {MAX_BYTES} bytes")])
 
 
-def _fault_after(file: str, before: str, message: str) -> Fault:
+def _fault_after(file: str, before: str, message: str) -> InputFault:
     """Make the fault that stands just behind the text `before`."""
     lines = f"{before}^".splitlines()
-    return Fault(file, len(lines), len(lines[-1]), "", message)
+    return InputFault(file, len(lines), len(lines[-1]), "", message)
