@@ -56,7 +56,7 @@ def check(text: str, line: int, column: int, fragment: str) -> None:
         ("[mlp, cnn]", "[mlp, CNN]", 4, 16, "model 'CNN': allowed mlp or cnn"),
         ("[mlp, cnn]", "[mlp, cnnn]", 4, 16, "allowed mlp or cnn; did you mean 'cnn'?"),
         ("[mlp, cnn]", "mlp", 4, 10, "grid.model: model 'mlp': must be a list; write [mlp]"),
-        ("[mlp, cnn]", "[]", 4, 10, "grid.model: model []: is empty; give at least one"),
+        ("[mlp, cnn]", "[]", 4, 10, "grid.model: model []: is empty; needs at least one entry"),
         ("[mlp, cnn]", "{mlp: 1}", 4, 10, "model {'mlp': 1}: must be a list"),
         ("200]", "0]", 5, 22, "grid.subset_size[1]: subset_size 0: allowed 1 to 50000, the training images of mnist"),
         ("200]", "-1]", 5, 22, "subset_size -1: allowed 1 to 50000"),
@@ -68,26 +68,26 @@ def check(text: str, line: int, column: int, fragment: str) -> None:
         ("200]", "3:20]", 5, 22, "subset_size '3:20': allowed 1 to 50000"),
         ("200]", "true]", 5, 22, "subset_size true: allowed 1 to 50000"),
         ("200]", "null]", 5, 22, "subset_size null: allowed 1 to 50000"),
-        ("200]", "100]", 5, 22, "subset_size 100 stands at line 5, column 17 already; remove one"),
+        ("200]", "100]", 5, 22, "subset_size 100 repeats the value at line 5, column 17; remove one"),
         ("[100, 200]", "", 5, 15, "subset_size null: must be a list"),
         ("false, true", "false, 1", 6, 24, "adaptive_lr 1: allowed true or false"),
         ("false, true", "false, 'true'", 6, 24, "adaptive_lr 'true': allowed true or false; write it without quotes"),
-        ("false, true", "false, False", 6, 24, "adaptive_lr false stands at line 6, column 17 already"),
-        ("false, true", "yes, true", 6, 22, "adaptive_lr true stands at line 6, column 17 already"),
-        ("false, true", 'on, "On"', 6, 21, "adaptive_lr 'On' stands at line 6, column 17 already"),
-        ("seed: [0, 1]", "seed: [0, 0]", 7, 13, "grid.seed[1]: seed 0 stands at line 7, column 10 already"),
-        ("seed: [0, 1]", "seed: [0, -1]", 7, 13, "seed -1: allowed whole numbers from 0, up to 9223372036854775807"),
+        ("false, true", "false, False", 6, 24, "adaptive_lr false repeats the value at line 6, column 17"),
+        ("false, true", "yes, true", 6, 22, "adaptive_lr true repeats the value at line 6, column 17"),
+        ("false, true", 'on, "On"', 6, 21, "adaptive_lr 'On' repeats the value at line 6, column 17"),
+        ("seed: [0, 1]", "seed: [0, 0]", 7, 13, "grid.seed[1]: seed 0 repeats the value at line 7, column 10"),
+        ("seed: [0, 1]", "seed: [0, -1]", 7, 13, "seed -1: allowed whole numbers from 0 to 9223372036854775807"),
         ("seed: [0, 1]", f"seed: [{2**63}]", 7, 10, f"seed {2**63}: allowed"),
         ("seed: [0, 1]", "seed: 5", 7, 9, "seed 5: must be a list; write [5], or seeds: 5 for that many"),
-        ("seed: [0, 1]", "seeds: [0, 1]", 7, 10, "seeds [0, 1]: allowed whole numbers from 1, up to 1000000"),
+        ("seed: [0, 1]", "seeds: [0, 1]", 7, 10, "seeds [0, 1]: allowed whole numbers from 1 to 1000000"),
         ("seed: [0, 1]", "seeds: 0", 7, 10, "seeds 0: allowed whole numbers from 1"),
         ("seed: [0, 1]", "seeds: 1000001", 7, 10, "seeds 1000001: allowed"),
-        ("  seed: [0, 1]", "  seed: [0]\n  seeds: 2", 8, 3, "seeds: stands beside seed; give one of the two"),
+        ("  seed: [0, 1]", "  seed: [0]\n  seeds: 2", 8, 3, "seeds: cannot be combined with seed; keep one of the two"),
         ("  seed: [0, 1]", "  sede: [0]", 7, 3, "grid.sede: unknown key 'sede'; did you mean 'seed'?"),
         ("  model:", "  modle:", 4, 3, "grid.modle: unknown key 'modle'; did you mean 'model'?"),
-        ("  seed: [0, 1]\n", "", 4, 3, "grid: missing key 'seed'; give seed: [0, 1, 2] or seeds: 3"),
+        ("  seed: [0, 1]\n", "", 4, 3, "grid: missing key 'seed'; write seed: [0, 1, 2] or seeds: 3"),
         ("  adaptive_lr: [false, true]\n", "", 4, 3, "missing key 'adaptive_lr'; needed: model, subset_size"),
-        ("  seed: [0, 1]", "  seed: [0]\n  seed: [1]", 8, 3, "duplicate key 'seed'; it stands at line 7, column 3"),
+        ("  seed: [0, 1]", "  seed: [0]\n  seed: [1]", 8, 3, "duplicate key 'seed', first used at line 7, column 3"),
         ("  seed: [0, 1]", "  seed: [0]\n  sede: [1]", 8, 3, "grid.sede: unknown key 'sede'; did you mean 'seed'?"),
         ("seed: [0, 1]", "seeds: 1000000", 4, 3, "2 x 2 x 2 x 1000000 = 8000000 trials; allowed up to 1000000"),
     ],
@@ -100,10 +100,10 @@ def test_a_wrong_piece_of_the_grid_is_one_fault(old: str, new: str, line: int, c
 @pytest.mark.parametrize(
     ("setting", "column", "fragment"),
     [
-        ("epochs: 0", 17, "train.epochs: epochs 0: allowed whole numbers from 1, up to 1000000"),
+        ("epochs: 0", 17, "train.epochs: epochs 0: allowed whole numbers from 1 to 1000000"),
         ("epochs: 1000001", 17, "epochs 1000001: allowed whole numbers"),
-        ("epochs: 1.5", 17, "epochs 1.5: allowed whole numbers from 1, up to 1000000"),
-        ("batch_size: 0", 21, "batch_size 0: allowed whole numbers from 1, up to 1000000"),
+        ("epochs: 1.5", 17, "epochs 1.5: allowed whole numbers from 1 to 1000000"),
+        ("batch_size: 0", 21, "batch_size 0: allowed whole numbers from 1 to 1000000"),
         ("learning_rate: 0", 24, "learning_rate 0: allowed finite numbers above 0"),
         ("learning_rate: -0.1", 24, "learning_rate -0.1: allowed finite numbers above 0"),
         ("learning_rate: .nan", 24, "learning_rate nan: allowed finite numbers above 0"),
@@ -112,15 +112,15 @@ def test_a_wrong_piece_of_the_grid_is_one_fault(old: str, new: str, line: int, c
         (
             "learning_rate: '1e-3'",
             24,
-            "learning_rate '1e-3': allowed finite numbers above 0, up to 1e+38; write it without quotes",
+            "learning_rate '1e-3': allowed finite numbers above 0 and at most 1e+38; write it without quotes",
         ),
         ("learning_rate: true", 24, "learning_rate true: allowed finite"),
         ("learning_rate: [0.1]", 24, "learning_rate [0.1]: allowed finite"),
-        ("lr_decay: 0", 19, "lr_decay 0: allowed finite numbers above 0, up to 1"),
+        ("lr_decay: 0", 19, "lr_decay 0: allowed finite numbers above 0 and at most 1"),
         ("lr_decay: 1.01", 19, "lr_decay 1.01: allowed"),
-        ("momentum: 1", 19, "momentum 1: allowed finite numbers from 0, below 1"),
+        ("momentum: 1", 19, "momentum 1: allowed finite numbers of at least 0 and below 1"),
         ("momentum: .nan", 19, "momentum nan: allowed"),
-        ("hidden_units: 0", 23, "hidden_units 0: allowed whole numbers from 1, up to 65536"),
+        ("hidden_units: 0", 23, "hidden_units 0: allowed whole numbers from 1 to 65536"),
         ("hidden_units: 65537", 23, "hidden_units 65537: allowed"),
         ("weight_init_std: 0", 26, "weight_init_std 0: allowed finite numbers above 0"),
         ("learning_rat: 1", 9, "unknown key 'learning_rat'; did you mean 'learning_rate'? allowed: epochs, batch_size"),
@@ -137,17 +137,17 @@ def test_a_wrong_training_setting_is_one_fault(setting: str, column: int, fragme
         ("train:", 7, "train null: must be a mapping; allowed keys: epochs, batch_size"),
         ("train: [epochs]", 8, "train ['epochs']: must be a mapping"),
         ("epochs: 5", 1, "unknown key 'epochs'; it belongs in grid or train; allowed: name"),
-        ("resources: {cpus_per_trial: 0}", 29, "cpus_per_trial 0: allowed whole numbers from 1, up to 1024"),
-        ("resources: {device: gpu}", 21, "device 'gpu': allowed auto or cpu or cuda"),
-        ("resources: {gpus_per_task: 0}", 28, "gpus_per_task 0: allowed finite numbers above 0, up to 1"),
-        ("resources: {gpus_per_task: 2}", 28, "gpus_per_task 2: allowed finite numbers above 0, up to 1"),
+        ("resources: {cpus_per_trial: 0}", 29, "cpus_per_trial 0: allowed whole numbers from 1 to 1024"),
+        ("resources: {device: gpu}", 21, "device 'gpu': allowed auto, cpu or cuda"),
+        ("resources: {gpus_per_task: 0}", 28, "gpus_per_task 0: allowed finite numbers above 0 and at most 1"),
+        ("resources: {gpus_per_task: 2}", 28, "gpus_per_task 2: allowed finite numbers above 0 and at most 1"),
         ("resources: {cpus: 1}", 13, "unknown key 'cpus'"),
         ("exclude: {model: cnn}", 10, "exclude {'model': 'cnn'}: must be a list"),
         ("exclude: [3]", 11, "exclude[0]: exclude 3: must be a mapping"),
-        ("exclude: [{}]", 11, "exclude {}: is empty; give at least one"),
+        ("exclude: [{}]", 11, "exclude {}: is empty; needs at least one entry"),
         ("exclude: [{seeds: 1}]", 12, "exclude[0].seeds: unknown key 'seeds'; did you mean 'seed'?"),
         ("exclude: [{model: cnn, seed: 7}]", 11, "{model: cnn, seed: 7} matches no trial; remove it or correct it"),
-        ("exclude: [{model: cnn}, {model: mlp}]", 10, "exclude: no trial is left; exclude fewer of them"),
+        ("exclude: [{model: cnn}, {model: mlp}]", 10, "exclude: every trial is excluded; exclude fewer of them"),
         ("include: [{model: cnn, subset_size: 9, adaptive_lr: on}]", 11, "include[0]: missing key 'seed'; needed:"),
         ("include: [{model: cnn, subset_size: 50001, adaptive_lr: on, seed: 0}]", 37, "subset_size 50001: allowed"),
         ("include: [{model: cnn, subset_size: 100, adaptive_lr: on, seed: 0}]", 11, "1 duplicate trial: the grid"),
@@ -156,18 +156,22 @@ def test_a_wrong_training_setting_is_one_fault(setting: str, column: int, fragme
         ("overrides: [{when: {model: cnn}, set: {}}]", 39, "set {}: is empty"),
         ("overrides: [{when: {seed: 7}, set: {epochs: 1}}]", 20, "when: {seed: 7} matches no trial"),
         *[
-            (f"overrides: [{{when: {{model: cnn}}, set: {{{key}: 1}}}}]", 40, f"{key} cannot be set, it says")
+            (
+                f"overrides: [{{when: {{model: cnn}}, set: {{{key}: 1}}}}]",
+                40,
+                f"{key} cannot be set, because it identifies the trial",
+            )
             for key in AXIS_KEYS
         ],
         (
             "overrides: [{when: {model: cnn}, set: {hidden_units: 8}}]",
             54,
-            "hidden_units 8: not used where {model: cnn}, as in every trial matched here; remove it",
+            "hidden_units 8: used only where {model: mlp}, and no matched trial has that; remove it",
         ),
         (
             "overrides: [{when: {adaptive_lr: false}, set: {lr_decay: 0.5}}]",
             58,
-            "lr_decay 0.5: not used where {adaptive_lr: false}",
+            "lr_decay 0.5: used only where {adaptive_lr: true}, and no",
         ),
     ],
 )
@@ -185,13 +189,13 @@ def test_a_setting_is_an_axis_or_a_training_setting_not_both() -> None:
     [
         (
             "hidden_units: [32, 64]",
-            "grid.hidden_units: 8 duplicate trials: hidden_units is not used where {model: cnn}; "
-            "keep one value of it there, by exclude: [{model: cnn, hidden_units: 64}]",
+            "grid.hidden_units: 8 duplicate trials: hidden_units is used only where {model: mlp}; "
+            "elsewhere keep one value of it, with exclude: [{model: cnn, hidden_units: 64}]",
         ),
         (
             "lr_decay: [0.9, 0.8, 0.7]",
-            "16 duplicate trials: lr_decay is not used where {adaptive_lr: false}; "
-            "keep one value of it there, by exclude: [{adaptive_lr: false, lr_decay: 0.8}]",
+            "16 duplicate trials: lr_decay is used only where {adaptive_lr: true}; elsewhere keep one value "
+            "of it, with exclude: [{adaptive_lr: false, lr_decay: 0.8}, {adaptive_lr: false, lr_decay: 0.7}]",
         ),
         (
             "epochs: [1, 2]\noverrides: [{when: {model: cnn}, set: {epochs: 3}}]",
@@ -273,4 +277,4 @@ def test_thousands_of_unknown_keys_are_thousands_of_faults() -> None:
 def test_numbers_that_are_one_as_floats_are_duplicates() -> None:
     axes = "seed: [0]\n  weight_init_std: [9007199254740992, 9007199254740993]"
     (fault,) = faults_of(GRID.replace("[mlp, cnn]", "[mlp]").replace("seed: [0, 1]", axes))
-    assert "two values of an axis are one and the same number as a float; remove one of them" in str(fault)
+    assert "two values of an axis are the same number as a float; remove one of them" in str(fault)

@@ -81,14 +81,16 @@ def test_positions_are_those_of_keys_and_values() -> None:
 def test_a_duplicate_key_is_a_fault_with_both_positions_and_the_first_value_stays() -> None:
     document = parse_yaml("a: {b: 1,\n  b: [2, 3]}\nc: 4\n", "f")
     assert document.data == {"a": {"b": 1}, "c": 4}
-    assert document.faults == [InputFault("f", 2, 3, "a.b", "duplicate key 'b'; it stands at line 1, column 5 already")]
+    assert document.faults == [
+        InputFault("f", 2, 3, "a.b", "duplicate key 'b', first used at line 1, column 5; remove one of them")
+    ]
     assert document.values["a", "b"] == (1, 8)
 
 
 @pytest.mark.parametrize(
     ("text", "line", "column", "fragment"),
     [
-        ("", 0, 0, "is empty; `mnistjobs init` writes"),
+        ("", 0, 0, "is empty; a grid file holds one YAML mapping"),
         ("# only a comment\n", 0, 0, "is empty"),
         ("name: a\n---\nname: b\n", 2, 1, "a second YAML document"),
         ("grid:\n\tseed: 1\n", 2, 1, "a tab; indent with spaces"),
@@ -145,7 +147,7 @@ def test_bytes_that_are_no_text_are_one_fault(
 def test_a_missing_file_a_folder_and_an_impossible_path_are_faults(tmp_path: Path) -> None:
     for path, fragment in [
         (tmp_path / "absent.yaml", "absent.yaml: no such file"),
-        (tmp_path, "is a folder; give the path of a grid file"),
+        (tmp_path, "is a folder; pass the path of a grid file"),
         (tmp_path / ("x" * 300), "cannot be read: File name too long"),
         (Path("a\0b"), "cannot be read: embedded null byte"),
     ]:
