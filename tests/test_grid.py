@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
+import jsonschema
 import pytest
 from support.idx_files import write_idx_folder
 
@@ -171,7 +172,6 @@ def test_a_hundred_thousand_trials_are_all_there() -> None:
 
 
 def test_the_schema_accepts_the_shipped_grids_and_what_they_may_contain() -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads(json.dumps(grid_schema()))
     jsonschema.Draft202012Validator.check_schema(schema)
     for text in [(GRIDS / "report.yaml").read_text(), (GRIDS / "quickstart.yaml").read_text(), STARTER_GRID]:
@@ -197,7 +197,6 @@ def test_the_schema_accepts_the_shipped_grids_and_what_they_may_contain() -> Non
     ],
 )
 def test_the_schema_refuses_what_the_grid_refuses(text: str) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(parse_yaml(text, "f").data, grid_schema())
 

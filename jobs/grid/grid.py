@@ -47,6 +47,7 @@ ALLOWED = {
     "path": "the path of a folder, relative to the grid file",
 }
 DATASET_NAME, DATASET_FOLDER = "a dataset's name", "a dataset's folder"  # pydantic's tags for the two forms
+SCHEMA_FILE = "grid.schema.json"  # the name by which the starter grid refers to its JSON Schema
 STARTER_GRID = Path(__file__).with_name("starter.yaml").read_text(encoding="utf-8")
 
 
