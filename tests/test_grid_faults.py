@@ -179,6 +179,35 @@ def test_a_wrong_section_is_one_fault(section: str, column: int, fragment: str) 
     check(GRID + section, 8, column, fragment)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name: a", "name: -5", "without '..'"),
+        ("200]", "'0']", "the training images of mnist"),
+        ("200]", "0.0]", "the training images of mnist"),
+        ("[mlp, cnn]", "rnn", "must be a list"),
+        ("[false, true]", "on", "must be a list; write [on]"),
+        ("seed: [0, 1]", "seed: 0", "must be a list; write [0]"),
+        ("seed: [0, 1]", "seed: -1", "must be a list"),
+        ("seed: [0, 1]", "seed: [0, 1]\nexclude: 3", "must be a list"),
+        ("seed: [0, 1]", "seed: [0, 1]\nretries: '2'", "whole numbers from 0 to 10; write it without quotes"),
+        ("seed: [0, 1]", "seed: [0, 1]\nretries: '11'", "whole numbers from 0 to 10"),
+        ("seed: [0, 1]", "seed: [0, 1]\nretries: 2.0", "whole numbers from 0 to 10; write 2"),
+        ("seed: [0, 1]", "seed: [0, 1]\nfail_fast: 'true'", "true or false; write it without quotes"),
+    ],
+)
+def test_a_hint_is_allowed_where_it_is_given(old: str, new: str, message: str) -> None:
+    (fault,) = faults_of(GRID.replace(old, new))
+    assert fault.message.endswith(message)
+
+
+def test_a_suggested_exclusion_is_shortened() -> None:
+    values = [round(0.9 - step / 100, 2) for step in range(9)]
+    (fault,) = faults_of(f"{GRID}  lr_decay: {values}\n")
+    assert fault.message.count("adaptive_lr: false") == 4
+    assert fault.message.endswith("{adaptive_lr: false, lr_decay: 0.86}, ...]")
+
+
 def test_a_setting_is_an_axis_or_a_training_setting_not_both() -> None:
     text = GRID + "  epochs: [1, 2]\ntrain: {batch_size: 1, epochs: 3}"
     check(text, 9, 24, "train.epochs: epochs is an axis of grid already; keep one of the two")
@@ -207,9 +236,11 @@ def test_trials_that_differ_only_in_what_they_do_not_use_are_duplicates(axis: st
     check(f"{GRID}  {axis}\n", 8, 5 + axis.index(":"), fragment)
 
 
-def test_the_exclusion_that_the_message_suggests_is_enough() -> None:
-    text = GRID + "  hidden_units: [32, 64]\nexclude: [{model: cnn, hidden_units: 64}]"
-    assert len(parse_grid(text, file="f", folder=Path(".")).trials()) == 24
+@pytest.mark.parametrize("axis", ["hidden_units: [32, 64]", "hidden_units: [8, 16, 32, 64]", "lr_decay: [1, 0.9, 0.8]"])
+def test_the_suggested_exclusion_removes_all_duplicates(axis: str) -> None:
+    (fault,) = faults_of(f"{GRID}  {axis}\n")
+    exclude = fault.message.partition(", with ")[2]
+    assert parse_grid(f"{GRID}  {axis}\n{exclude}", file="f", folder=Path(".")).trials()
 
 
 def test_an_included_trial_that_stands_twice_names_the_first() -> None:
