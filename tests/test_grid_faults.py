@@ -1,4 +1,4 @@
-"""What a grid refuses: every fault with its position, the value and what is allowed, all of them at once."""
+"""Mistakes in a grid: each is reported with its position, the value and what is allowed, all of them at once."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from support.idx_files import write_idx_folder
 from jobs.errors import InputError, InputFault
 from jobs.grid.grid import load_grid, parse_grid
 
-# Line 1 to 7; what is under test replaces a piece of it, or follows as line 8.
+# Lines 1 to 7; tests replace a piece of them or append line 8.
 GRID = """\
 name: a
 dataset: mnist
@@ -92,7 +92,7 @@ def check(text: str, line: int, column: int, fragment: str) -> None:
         ("seed: [0, 1]", "seeds: 1000000", 4, 3, "2 x 2 x 2 x 1000000 = 8000000 trials; allowed up to 1000000"),
     ],
 )
-def test_a_wrong_piece_of_the_grid_is_one_fault(old: str, new: str, line: int, column: int, fragment: str) -> None:
+def test_a_wrong_key_or_value_is_one_fault(old: str, new: str, line: int, column: int, fragment: str) -> None:
     assert old in GRID
     check(GRID.replace(old, new), line, column, fragment)
 
@@ -208,7 +208,7 @@ def test_a_suggested_exclusion_is_shortened() -> None:
     assert fault.message.endswith("{adaptive_lr: false, lr_decay: 0.86}, ...]")
 
 
-def test_a_setting_is_an_axis_or_a_training_setting_not_both() -> None:
+def test_a_setting_is_an_axis_or_in_train_not_both() -> None:
     text = GRID + "  epochs: [1, 2]\ntrain: {batch_size: 1, epochs: 3}"
     check(text, 9, 24, "train.epochs: epochs is an axis of grid already; keep one of the two")
 
@@ -232,7 +232,7 @@ def test_a_setting_is_an_axis_or_a_training_setting_not_both() -> None:
         ),
     ],
 )
-def test_trials_that_differ_only_in_what_they_do_not_use_are_duplicates(axis: str, fragment: str) -> None:
+def test_trials_that_differ_in_unused_settings_are_duplicates(axis: str, fragment: str) -> None:
     check(f"{GRID}  {axis}\n", 8, 5 + axis.index(":"), fragment)
 
 
@@ -243,12 +243,12 @@ def test_the_suggested_exclusion_removes_all_duplicates(axis: str) -> None:
     assert parse_grid(f"{GRID}  {axis}\n{exclude}", file="f", folder=Path(".")).trials()
 
 
-def test_an_included_trial_that_stands_twice_names_the_first() -> None:
+def test_a_repeated_include_names_the_first() -> None:
     entry = "- {model: cnn, subset_size: 9, adaptive_lr: false, seed: 0"
     check(f"{GRID}include:\n{entry}}}\n{entry}, lr_decay: 0.5}}\n", 10, 3, "include[0] has it already; remove one")
 
 
-def test_all_faults_are_reported_at_once_in_file_order() -> None:
+def test_all_faults_are_reported_in_file_order() -> None:
     text = (
         "name: a b\ndataset: {path: /no/such/folder}\ngird: 1\ngrid:\n  model: [mlp, rnn]\n  subset_size: [0, 9]\n"
         "  adaptive_lr: [on]\n  seed: [1, 1]\ntrain: {epochs: 0, lr: 1, batch_size: 2, epochs: 3}\n"
@@ -270,11 +270,11 @@ def test_all_faults_are_reported_at_once_in_file_order() -> None:
 
 
 @pytest.mark.parametrize("text", ["[a, b]", "grid", "3", "~"])
-def test_a_file_that_is_no_mapping_is_one_fault_at_its_start(text: str) -> None:
+def test_a_file_without_a_mapping_is_one_fault(text: str) -> None:
     check(text, 1, 1, "must be a mapping; allowed keys: name, dataset, grid, train")
 
 
-def test_a_dataset_folder_that_cannot_be_read_joins_the_other_faults(tmp_path: Path) -> None:
+def test_an_unreadable_dataset_folder_joins_the_other_faults(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     text = GRID.replace("mnist", "{path: empty}").replace("200]", "0]")
     folder, size = faults_of(text, tmp_path)
@@ -284,7 +284,7 @@ def test_a_dataset_folder_that_cannot_be_read_joins_the_other_faults(tmp_path: P
     check(GRID.replace("mnist", f"{{path: {'x' * 999}}}"), 2, 17, "dataset.path")
 
 
-def test_a_dataset_folder_bounds_the_subset_size_by_its_own_images(tmp_path: Path) -> None:
+def test_a_dataset_folder_bounds_the_subset_size(tmp_path: Path) -> None:
     write_idx_folder(tmp_path / "own", train_count=24)
     faults = faults_of(GRID.replace("mnist", "{path: own}").replace("100, 200", "20, 21"), tmp_path)
     assert [fault.message for fault in faults] == [
@@ -305,7 +305,7 @@ def test_thousands_of_unknown_keys_are_thousands_of_faults() -> None:
     assert len(faults_of(text)) == 2003
 
 
-def test_numbers_that_are_one_as_floats_are_duplicates() -> None:
+def test_numbers_that_are_equal_as_floats_are_duplicates() -> None:
     axes = "seed: [0]\n  weight_init_std: [9007199254740992, 9007199254740993]"
     (fault,) = faults_of(GRID.replace("[mlp, cnn]", "[mlp]").replace("seed: [0, 1]", axes))
     assert "two values of an axis are the same number as a float; remove one of them" in str(fault)
