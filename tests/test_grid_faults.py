@@ -135,6 +135,8 @@ def test_a_wrong_training_setting_is_one_fault(setting: str, column: int, fragme
     ("section", "column", "fragment"),
     [
         ("train:", 7, "train null: must be a mapping; allowed keys: epochs, batch_size"),
+        ("train: {seed: 1}", 9, "train.seed: unknown key 'seed'; it belongs in grid; allowed: epochs, batch_size"),
+        ("train: {cpus_per_trial: 2}", 9, "unknown key 'cpus_per_trial'; it belongs in resources; allowed: epochs"),
         ("train: [epochs]", 8, "train ['epochs']: must be a mapping"),
         ("epochs: 5", 1, "unknown key 'epochs'; it belongs in grid or train; allowed: name"),
         ("resources: {cpus_per_trial: 0}", 29, "cpus_per_trial 0: allowed whole numbers from 1 to 1024"),

@@ -111,7 +111,7 @@ def _unknown_key(path: KeyPath, schema: Schema) -> str:
     if near := _closest_key(path, schema):
         hint = f"did you mean {near[0]!r}? "
     else:
-        hint = f"it belongs in {' or '.join(sections)}; " if sections and len(path) == 1 else ""
+        hint = f"it belongs in {' or '.join(sections)}; " if sections and len(path) <= 2 else ""
     return f"unknown key {format_value(key)}; {hint}allowed: {', '.join(known)}"
 
 
