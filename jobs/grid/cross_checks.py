@@ -6,7 +6,7 @@ from typing import Any
 
 from jobs.errors import InputFault
 from jobs.grid.messages import MAX_KEY_LENGTH
-from jobs.grid.settings import parse_bool
+from jobs.grid.settings import TRAINING_SETTINGS, parse_bool
 from jobs.grid.yaml_document import Document, format_value
 from mnist_core.trial import SETTINGS, setting_kind
 
@@ -27,7 +27,8 @@ def cross_faults(document: Document) -> Iterator[InputFault]:
         yield document.fault(("grid",), "missing key 'seed'; write seed: [0, 1, 2] or seeds: 3")
     if "seed" in axes and "seeds" in axes:
         yield document.fault(("grid", "seeds"), "cannot be combined with seed; keep one of the two", at_key=True)
-    for key in (section(document, "train") or {}).keys() & axes.keys():
+    train = section(document, "train") or {}
+    for key in train.keys() & axes.keys() & set(TRAINING_SETTINGS):  # others are reported as unknown
         yield document.fault(("train", key), f"{key} is an axis of grid already; keep one of the two", at_key=True)
     for key, values in axes.items():
         yield from _repeated_values(document, key, values)

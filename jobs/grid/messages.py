@@ -108,10 +108,11 @@ def _unknown_key(path: KeyPath, schema: Schema) -> str:
         reason = f"{key} cannot be set, because it identifies the trial"
         return f"{reason}; use exclude and include; allowed: {', '.join(known)}"
     sections = [name for name in schema["properties"] if key in _node(schema, (name,)).get("properties", ())]
-    if near := _closest_key(path, schema):
-        hint = f"did you mean {near[0]!r}? "
+    near = _closest_key(path, schema)
+    if sections and len(path) <= 2:
+        hint = f"it belongs in {join_words(sections)}; "
     else:
-        hint = f"it belongs in {' or '.join(sections)}; " if sections and len(path) <= 2 else ""
+        hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown key {format_value(key)}; {hint}allowed: {', '.join(known)}"
 
 
