@@ -1,26 +1,31 @@
-"""The errors a user can cause, and how they read.
+"""The errors and warnings that mnistjobs raises on purpose.
 
 MnistjobsError
-├── InputError   something the user wrote is wrong; exit code 2
+├── InputError   the user's input is wrong; carries an InputFault for each mistake in a file; exit code 2
 └── StoreError   the store cannot be read or written; exit code 2
+
+UserWarning
+├── DamagedPartWarning   a part is damaged; its trials count as missing
+└── ForeignPartWarning   parts were written by another version; their trials count as missing
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
 class MnistjobsError(Exception):
-    """Base of every error with a message meant for the user."""
+    """Base of all errors whose message is meant for the user."""
 
 
 @dataclass(frozen=True, order=True)
-class Fault:
-    """One thing that is wrong in a file: where, what (with the value), and what is allowed."""
+class InputFault:
+    """Describe one mistake in a file. Faults sort in file order."""
 
-    file: str
-    line: int  # from 1; 0 where the fault belongs to the whole file
-    column: int  # from 1
-    where: str  # dotted path of the key, such as grid.subset_size[1]; empty for the whole file
-    message: str  # what is wrong, with the value; what is allowed
+    file: str  # as the user named it
+    line: int  # from 1; 0 if the fault concerns the whole file
+    column: int  # from 1; 0 if the fault concerns the whole file
+    where: str  # dotted path of the key, such as grid.subset_size[1]; empty if the fault concerns the whole file
+    message: str  # what is wrong, with the value, and what is allowed
 
     def __str__(self) -> str:
         position = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
@@ -28,11 +33,18 @@ class Fault:
 
 
 class InputError(MnistjobsError):
-    """Bad input; carries every fault found, in file order."""
+    """The user's input is wrong.
 
-    def __init__(self, faults: list[Fault] | str) -> None:
-        self.faults = sorted(faults) if isinstance(faults, list) else []
-        super().__init__("\n".join(map(str, self.faults)) if self.faults else str(faults))
+    Args:
+        faults: All mistakes found in a file, or a message where no file is involved.
+
+    Attributes:
+        faults: The mistakes in file order; empty if there is only a message. `dataclasses.asdict` makes them plain.
+    """
+
+    def __init__(self, faults: Sequence[InputFault] | str) -> None:
+        self.faults = [] if isinstance(faults, str) else sorted(faults)
+        super().__init__(faults if isinstance(faults, str) else "\n".join(map(str, self.faults)))
 
 
 class StoreError(MnistjobsError):
@@ -40,8 +52,8 @@ class StoreError(MnistjobsError):
 
 
 class DamagedPartWarning(UserWarning):
-    """A part is not what a task wrote, and its trials count as missing."""
+    """A part differs from what a task wrote; its trials count as missing."""
 
 
 class ForeignPartWarning(UserWarning):
-    """Parts were written by another version of mnistjobs, and their trials count as missing."""
+    """Parts were written by another version of mnistjobs; their trials count as missing."""

@@ -1,15 +1,22 @@
-"""Text from elsewhere, made safe to show: it cannot command a terminal, reorder a line or break XML."""
+"""Make untrusted text safe to show in a terminal and in XML."""
 
 import unicodedata
 
-# Control, format (right-to-left marks too), surrogate, private, unassigned; line and paragraph separators.
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Control, format (such as right-to-left marks), surrogate, private, unassigned; line and paragraph separators.
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
-def make_inert(text: str, keep: str = "") -> str:
-    """Write every character that cannot be seen as its escape, such as \\x1b; those in `keep` stay."""
-    return "".join(_escape(c) if c not in keep and unicodedata.category(c) in _UNSEEN else c for c in text)
+def escape(text: str, keep: str = "") -> str:
+    """Replace invisible characters by their escape sequences, such as \\x1b.
+
+    The result cannot control a terminal, reorder a line or break XML.
+
+    Args:
+        text: Any text, such as a file name, a grid or a traceback.
+        keep: Characters that stay as they are, such as a newline.
+    """
+    return "".join(_escape_sequence(c) if c not in keep and unicodedata.category(c) in _INVISIBLE else c for c in text)
 
 
-def _escape(character: str) -> str:
+def _escape_sequence(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

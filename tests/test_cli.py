@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 from support.command_line import GRID, finish, run, said, start, write_grid
 
 from jobs.api import plan_grid
@@ -73,8 +75,34 @@ def test_help_and_plan_do_not_wait_for_heavy_imports(words: list[str], grid: Pat
 
 def test_init_writes_a_grid_that_plan_understands(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    assert said("init", path) == f"Wrote {path}. Next: mnistjobs submit {path}\n"
+    schema = tmp_path / "grid.schema.json"
+    message = f"Wrote {path}; editors check it against {schema}. Next: mnistjobs submit {path}\n"
+    assert said("init", path) == message
     assert "24 trials" in said("plan", path, "--store", tmp_path / "results")
+
+
+def test_init_writes_the_schema_that_its_grid_names(tmp_path: Path) -> None:
+    said("init", tmp_path / "mine.yaml")
+    first, *_ = text = (tmp_path / "mine.yaml").read_text().splitlines()
+    marker, _, name = first.partition("$schema=")
+    assert marker == "# yaml-language-server: "
+    validator = Draft202012Validator(json.loads((tmp_path / name).read_text()))
+    validator.validate(yaml.safe_load("\n".join(text)))
+    assert not validator.is_valid({"name": "a"})
+
+
+def test_init_keeps_a_schema_that_exists(tmp_path: Path) -> None:
+    schema = tmp_path / "grid.schema.json"
+    schema.write_text("{}")
+    said("init", tmp_path / "mine.yaml")
+    assert schema.read_text() == "{}"
+
+
+def test_init_without_its_schema_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "grid.schema.json").symlink_to(tmp_path / "absent" / "schema.json")
+    outcome = run("init", tmp_path / "mine.yaml")
+    assert (outcome.code, outcome.err.count("\n")) == (BAD_INPUT, 1)
+    assert not (tmp_path / "mine.yaml").exists()
 
 
 def test_init_keeps_a_file_that_is_there(grid: Path) -> None:

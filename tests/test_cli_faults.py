@@ -56,7 +56,7 @@ def refused_submit(*words: object) -> str:
         ("0.01", ".nan", "learning_rate nan: allowed"),
         ("0.01", ".inf", "learning_rate inf: allowed"),
         ("[mlp]", "[]", "grid.model: model []: is empty"),
-        ("[0, 1, 2]", "[0, 1, 0]", "grid.seed[2]: seed 0 stands at line 3, column 70 already"),
+        ("[0, 1, 2]", "[0, 1, 0]", "grid.seed[2]: seed 0 repeats the value at line 3, column 70"),
         ("{epochs: 2,", "{epochs: 2, epoch: 3,", "train.epoch: unknown key 'epoch'; did you mean 'epochs'?"),
         ("{epochs: 2, batch_size: 16, learning_rate: 0.01, hidden_units: 4}", "[1, 2]", ":4:8: train: "),
         ("train: ", "\ttrain: ", ":4:1: a tab; indent with spaces"),

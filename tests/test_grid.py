@@ -1,9 +1,10 @@
-"""What a grid means: its trials, one by one, and what else the grid carries."""
+"""What a grid means: its trials, its defaults and its JSON Schema."""
 
 import json
 from pathlib import Path
 from typing import Any, get_args
 
+import jsonschema
 import pytest
 from support.idx_files import write_idx_folder
 
@@ -13,7 +14,7 @@ from mnist_core.data.datasets import DatasetInfo, inspect_dataset
 from mnist_core.trial import Model, Trial
 
 GRIDS = Path(__file__).parent.parent / "data" / "grids"
-# How the starter grid's commented settings begin.
+# The beginnings of the starter grid's commented settings.
 EXTRAS = (
     "# exclude",
     "# include",
@@ -46,7 +47,7 @@ def trial(
     return Trial(model=model, subset_size=subset_size, adaptive_lr=adaptive_lr, seed=seed, **train)
 
 
-def test_the_study_has_forty_trials_with_the_designs_settings() -> None:
+def test_the_study_has_its_forty_trials() -> None:
     trials = load_grid(GRIDS / "report.yaml").trials()
     assert trials == [
         trial(model, subset_size, adaptive_lr, seed)
@@ -59,12 +60,12 @@ def test_the_study_has_forty_trials_with_the_designs_settings() -> None:
     assert settings == {(100, 256, 0.001, 0.0)}
 
 
-def test_the_quickstart_has_twenty_four_trials_on_digits() -> None:
+def test_the_quickstart_has_24_trials_on_digits() -> None:
     grid = load_grid(GRIDS / "quickstart.yaml")
     assert (grid.dataset_source(), grid.dataset_info.train_size, len(grid.trials())) == ("digits", 1297, 24)
 
 
-def test_the_starter_grid_loads_as_it_is_and_with_its_extras() -> None:
+def test_the_starter_grid_loads_with_and_without_its_extras() -> None:
     assert len(parse(STARTER_GRID).trials()) == 24
     lines = [line.removeprefix("# ") if line.startswith(EXTRAS) else line for line in STARTER_GRID.splitlines()]
     grid = parse("\n".join(lines))
@@ -73,7 +74,7 @@ def test_the_starter_grid_loads_as_it_is_and_with_its_extras() -> None:
     assert {t.learning_rate for t in grid.trials() if t.model == "cnn"} == {0.001}
 
 
-def test_seeds_run_fastest_and_any_setting_may_be_an_axis() -> None:
+def test_seeds_vary_fastest_and_any_setting_may_be_an_axis() -> None:
     grid = parse(
         HEAD + "grid: {seed: [7, 3], learning_rate: [1, 1e-3], model: [mlp], adaptive_lr: [off], subset_size: [5]}\n"
     )
@@ -82,11 +83,11 @@ def test_seeds_run_fastest_and_any_setting_may_be_an_axis() -> None:
     assert all(type(t.learning_rate) is float for t in grid.trials())
 
 
-def test_seeds_as_a_number_are_the_seeds_from_zero() -> None:
+def test_seeds_counts_the_seeds_from_zero() -> None:
     assert parse(TWO_MODELS).trials() == parse(TWO_MODELS.replace("seeds: 2", "seed: [0, 1]")).trials()
 
 
-def test_train_settings_reach_every_trial_that_uses_them() -> None:
+def test_train_reaches_every_trial_that_uses_it() -> None:
     grid = parse(TWO_MODELS + "train: {epochs: 3, hidden_units: 8, momentum: -0.0, weight_init_std: 1}\n")
     assert grid.trials() == [
         *[trial("mlp", seed=seed, epochs=3, hidden_units=8, weight_init_std=1.0) for seed in (0, 1)],
@@ -95,18 +96,18 @@ def test_train_settings_reach_every_trial_that_uses_them() -> None:
     assert {str(t.momentum) for t in grid.trials()} == {"0.0"}
 
 
-def test_exclusion_drops_the_trials_that_match_all_keys_of_any_entry() -> None:
+def test_exclude_drops_trials_that_match_all_keys() -> None:
     grid = parse(TWO_MODELS + "exclude: [{model: cnn, seed: 1}, {model: mlp, seed: 0, adaptive_lr: yes}]\n")
     assert grid.trials() == [trial("mlp", seed=1), trial("cnn", seed=0)]
 
 
-def test_exclusion_matches_settings_as_the_grid_writes_them() -> None:
+def test_exclude_matches_settings_that_are_not_used() -> None:
     text = TWO_MODELS.replace("seeds: 2", "seeds: 1, hidden_units: [32, 64]")
     grid = parse(text + "exclude: [{model: cnn, hidden_units: 64}]\n")
     assert grid.trials() == [trial("mlp", hidden_units=32), trial("mlp", hidden_units=64), trial("cnn")]
 
 
-def test_inclusion_adds_whole_trials_after_exclusion_with_the_settings_of_train() -> None:
+def test_include_adds_trials_with_the_settings_of_train() -> None:
     grid = parse(
         TWO_MODELS
         + "train: {epochs: 7}\nexclude: [{model: cnn}]\n"
@@ -118,7 +119,7 @@ def test_inclusion_adds_whole_trials_after_exclusion_with_the_settings_of_train(
     ]
 
 
-def test_overrides_apply_in_order_to_included_trials_too() -> None:
+def test_overrides_apply_in_order_and_to_included_trials() -> None:
     grid = parse(
         TWO_MODELS.replace("seeds: 2", "seeds: 1")
         + "include: [{model: cnn, subset_size: 9, adaptive_lr: true, seed: 0}]\n"
@@ -146,7 +147,7 @@ def test_a_dataset_folder_is_relative_to_the_grid_file(tmp_path: Path) -> None:
     assert grid.text == path.read_text()
 
 
-def test_a_given_dataset_info_is_taken_without_looking_at_the_dataset() -> None:
+def test_a_given_dataset_info_replaces_the_lookup() -> None:
     info = DatasetInfo(name="gone", train_size=100, validation_size=1, test_size=1, fingerprint="f")
     text = TWO_MODELS.replace("mnist", "{path: /no/such/folder}")
     grid = parse_grid(text, file="job.json", folder=Path("."), dataset_info=info)
@@ -154,7 +155,7 @@ def test_a_given_dataset_info_is_taken_without_looking_at_the_dataset() -> None:
     assert len(grid.trials()) == 4
 
 
-def test_a_grid_is_frozen_and_its_sections_have_defaults() -> None:
+def test_a_grid_is_frozen_and_has_defaults() -> None:
     grid = parse(TWO_MODELS)
     assert (grid.resources.cpus_per_trial, grid.train, grid.exclude) == (1, {}, [])
     with pytest.raises(ValueError, match="frozen"):
@@ -165,13 +166,12 @@ def test_a_grid_is_frozen_and_its_sections_have_defaults() -> None:
     assert (shared.device, shared.gpus_per_task) == ("cuda", 0.25)
 
 
-def test_a_hundred_thousand_trials_are_all_there() -> None:
+def test_a_grid_may_have_100_000_trials() -> None:
     trials = parse(TWO_MODELS.replace("seeds: 2", "seeds: 50000")).trials()
     assert len(set(trials)) == 100_000
 
 
-def test_the_schema_accepts_the_shipped_grids_and_what_they_may_contain() -> None:
-    jsonschema = pytest.importorskip("jsonschema")
+def test_the_schema_accepts_the_shipped_grids() -> None:
     schema = json.loads(json.dumps(grid_schema()))
     jsonschema.Draft202012Validator.check_schema(schema)
     for text in [(GRIDS / "report.yaml").read_text(), (GRIDS / "quickstart.yaml").read_text(), STARTER_GRID]:
@@ -197,7 +197,6 @@ def test_the_schema_accepts_the_shipped_grids_and_what_they_may_contain() -> Non
     ],
 )
 def test_the_schema_refuses_what_the_grid_refuses(text: str) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(parse_yaml(text, "f").data, grid_schema())
 

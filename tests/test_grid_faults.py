@@ -1,14 +1,14 @@
-"""What a grid refuses: every fault with its position, the value and what is allowed, all of them at once."""
+"""Mistakes in a grid: each is reported with its position, the value and what is allowed, all of them at once."""
 
 from pathlib import Path
 
 import pytest
 from support.idx_files import write_idx_folder
 
-from jobs.errors import Fault, InputError
+from jobs.errors import InputError, InputFault
 from jobs.grid.grid import load_grid, parse_grid
 
-# Line 1 to 7; what is under test replaces a piece of it, or follows as line 8.
+# Lines 1 to 7; tests replace a piece of them or append line 8.
 GRID = """\
 name: a
 dataset: mnist
@@ -21,7 +21,7 @@ grid:
 AXIS_KEYS = ("model", "subset_size", "adaptive_lr", "seed")
 
 
-def faults_of(text: str, folder: Path = Path(".")) -> list[Fault]:
+def faults_of(text: str, folder: Path = Path(".")) -> list[InputFault]:
     with pytest.raises(InputError) as raised:
         parse_grid(text, file="grid.yaml", folder=folder)
     return raised.value.faults
@@ -56,7 +56,7 @@ def check(text: str, line: int, column: int, fragment: str) -> None:
         ("[mlp, cnn]", "[mlp, CNN]", 4, 16, "model 'CNN': allowed mlp or cnn"),
         ("[mlp, cnn]", "[mlp, cnnn]", 4, 16, "allowed mlp or cnn; did you mean 'cnn'?"),
         ("[mlp, cnn]", "mlp", 4, 10, "grid.model: model 'mlp': must be a list; write [mlp]"),
-        ("[mlp, cnn]", "[]", 4, 10, "grid.model: model []: is empty; give at least one"),
+        ("[mlp, cnn]", "[]", 4, 10, "grid.model: model []: is empty; needs at least one entry"),
         ("[mlp, cnn]", "{mlp: 1}", 4, 10, "model {'mlp': 1}: must be a list"),
         ("200]", "0]", 5, 22, "grid.subset_size[1]: subset_size 0: allowed 1 to 50000, the training images of mnist"),
         ("200]", "-1]", 5, 22, "subset_size -1: allowed 1 to 50000"),
@@ -68,31 +68,31 @@ def check(text: str, line: int, column: int, fragment: str) -> None:
         ("200]", "3:20]", 5, 22, "subset_size '3:20': allowed 1 to 50000"),
         ("200]", "true]", 5, 22, "subset_size true: allowed 1 to 50000"),
         ("200]", "null]", 5, 22, "subset_size null: allowed 1 to 50000"),
-        ("200]", "100]", 5, 22, "subset_size 100 stands at line 5, column 17 already; remove one"),
+        ("200]", "100]", 5, 22, "subset_size 100 repeats the value at line 5, column 17; remove one"),
         ("[100, 200]", "", 5, 15, "subset_size null: must be a list"),
         ("false, true", "false, 1", 6, 24, "adaptive_lr 1: allowed true or false"),
         ("false, true", "false, 'true'", 6, 24, "adaptive_lr 'true': allowed true or false; write it without quotes"),
-        ("false, true", "false, False", 6, 24, "adaptive_lr false stands at line 6, column 17 already"),
-        ("false, true", "yes, true", 6, 22, "adaptive_lr true stands at line 6, column 17 already"),
-        ("false, true", 'on, "On"', 6, 21, "adaptive_lr 'On' stands at line 6, column 17 already"),
-        ("seed: [0, 1]", "seed: [0, 0]", 7, 13, "grid.seed[1]: seed 0 stands at line 7, column 10 already"),
-        ("seed: [0, 1]", "seed: [0, -1]", 7, 13, "seed -1: allowed whole numbers from 0, up to 9223372036854775807"),
+        ("false, true", "false, False", 6, 24, "adaptive_lr false repeats the value at line 6, column 17"),
+        ("false, true", "yes, true", 6, 22, "adaptive_lr true repeats the value at line 6, column 17"),
+        ("false, true", 'on, "On"', 6, 21, "adaptive_lr 'On' repeats the value at line 6, column 17"),
+        ("seed: [0, 1]", "seed: [0, 0]", 7, 13, "grid.seed[1]: seed 0 repeats the value at line 7, column 10"),
+        ("seed: [0, 1]", "seed: [0, -1]", 7, 13, "seed -1: allowed whole numbers from 0 to 9223372036854775807"),
         ("seed: [0, 1]", f"seed: [{2**63}]", 7, 10, f"seed {2**63}: allowed"),
         ("seed: [0, 1]", "seed: 5", 7, 9, "seed 5: must be a list; write [5], or seeds: 5 for that many"),
-        ("seed: [0, 1]", "seeds: [0, 1]", 7, 10, "seeds [0, 1]: allowed whole numbers from 1, up to 1000000"),
+        ("seed: [0, 1]", "seeds: [0, 1]", 7, 10, "seeds [0, 1]: allowed whole numbers from 1 to 1000000"),
         ("seed: [0, 1]", "seeds: 0", 7, 10, "seeds 0: allowed whole numbers from 1"),
         ("seed: [0, 1]", "seeds: 1000001", 7, 10, "seeds 1000001: allowed"),
-        ("  seed: [0, 1]", "  seed: [0]\n  seeds: 2", 8, 3, "seeds: stands beside seed; give one of the two"),
+        ("  seed: [0, 1]", "  seed: [0]\n  seeds: 2", 8, 3, "seeds: cannot be combined with seed; keep one of the two"),
         ("  seed: [0, 1]", "  sede: [0]", 7, 3, "grid.sede: unknown key 'sede'; did you mean 'seed'?"),
         ("  model:", "  modle:", 4, 3, "grid.modle: unknown key 'modle'; did you mean 'model'?"),
-        ("  seed: [0, 1]\n", "", 4, 3, "grid: missing key 'seed'; give seed: [0, 1, 2] or seeds: 3"),
+        ("  seed: [0, 1]\n", "", 4, 3, "grid: missing key 'seed'; write seed: [0, 1, 2] or seeds: 3"),
         ("  adaptive_lr: [false, true]\n", "", 4, 3, "missing key 'adaptive_lr'; needed: model, subset_size"),
-        ("  seed: [0, 1]", "  seed: [0]\n  seed: [1]", 8, 3, "duplicate key 'seed'; it stands at line 7, column 3"),
+        ("  seed: [0, 1]", "  seed: [0]\n  seed: [1]", 8, 3, "duplicate key 'seed', first used at line 7, column 3"),
         ("  seed: [0, 1]", "  seed: [0]\n  sede: [1]", 8, 3, "grid.sede: unknown key 'sede'; did you mean 'seed'?"),
         ("seed: [0, 1]", "seeds: 1000000", 4, 3, "2 x 2 x 2 x 1000000 = 8000000 trials; allowed up to 1000000"),
     ],
 )
-def test_a_wrong_piece_of_the_grid_is_one_fault(old: str, new: str, line: int, column: int, fragment: str) -> None:
+def test_a_wrong_key_or_value_is_one_fault(old: str, new: str, line: int, column: int, fragment: str) -> None:
     assert old in GRID
     check(GRID.replace(old, new), line, column, fragment)
 
@@ -100,10 +100,10 @@ def test_a_wrong_piece_of_the_grid_is_one_fault(old: str, new: str, line: int, c
 @pytest.mark.parametrize(
     ("setting", "column", "fragment"),
     [
-        ("epochs: 0", 17, "train.epochs: epochs 0: allowed whole numbers from 1, up to 1000000"),
+        ("epochs: 0", 17, "train.epochs: epochs 0: allowed whole numbers from 1 to 1000000"),
         ("epochs: 1000001", 17, "epochs 1000001: allowed whole numbers"),
-        ("epochs: 1.5", 17, "epochs 1.5: allowed whole numbers from 1, up to 1000000"),
-        ("batch_size: 0", 21, "batch_size 0: allowed whole numbers from 1, up to 1000000"),
+        ("epochs: 1.5", 17, "epochs 1.5: allowed whole numbers from 1 to 1000000"),
+        ("batch_size: 0", 21, "batch_size 0: allowed whole numbers from 1 to 1000000"),
         ("learning_rate: 0", 24, "learning_rate 0: allowed finite numbers above 0"),
         ("learning_rate: -0.1", 24, "learning_rate -0.1: allowed finite numbers above 0"),
         ("learning_rate: .nan", 24, "learning_rate nan: allowed finite numbers above 0"),
@@ -112,15 +112,15 @@ def test_a_wrong_piece_of_the_grid_is_one_fault(old: str, new: str, line: int, c
         (
             "learning_rate: '1e-3'",
             24,
-            "learning_rate '1e-3': allowed finite numbers above 0, up to 1e+38; write it without quotes",
+            "learning_rate '1e-3': allowed finite numbers above 0 and at most 1e+38; write it without quotes",
         ),
         ("learning_rate: true", 24, "learning_rate true: allowed finite"),
         ("learning_rate: [0.1]", 24, "learning_rate [0.1]: allowed finite"),
-        ("lr_decay: 0", 19, "lr_decay 0: allowed finite numbers above 0, up to 1"),
+        ("lr_decay: 0", 19, "lr_decay 0: allowed finite numbers above 0 and at most 1"),
         ("lr_decay: 1.01", 19, "lr_decay 1.01: allowed"),
-        ("momentum: 1", 19, "momentum 1: allowed finite numbers from 0, below 1"),
+        ("momentum: 1", 19, "momentum 1: allowed finite numbers of at least 0 and below 1"),
         ("momentum: .nan", 19, "momentum nan: allowed"),
-        ("hidden_units: 0", 23, "hidden_units 0: allowed whole numbers from 1, up to 65536"),
+        ("hidden_units: 0", 23, "hidden_units 0: allowed whole numbers from 1 to 65536"),
         ("hidden_units: 65537", 23, "hidden_units 65537: allowed"),
         ("weight_init_std: 0", 26, "weight_init_std 0: allowed finite numbers above 0"),
         ("learning_rat: 1", 9, "unknown key 'learning_rat'; did you mean 'learning_rate'? allowed: epochs, batch_size"),
@@ -135,19 +135,21 @@ def test_a_wrong_training_setting_is_one_fault(setting: str, column: int, fragme
     ("section", "column", "fragment"),
     [
         ("train:", 7, "train null: must be a mapping; allowed keys: epochs, batch_size"),
+        ("train: {seed: 1}", 9, "train.seed: unknown key 'seed'; it belongs in grid; allowed: epochs, batch_size"),
+        ("train: {cpus_per_trial: 2}", 9, "unknown key 'cpus_per_trial'; it belongs in resources; allowed: epochs"),
         ("train: [epochs]", 8, "train ['epochs']: must be a mapping"),
         ("epochs: 5", 1, "unknown key 'epochs'; it belongs in grid or train; allowed: name"),
-        ("resources: {cpus_per_trial: 0}", 29, "cpus_per_trial 0: allowed whole numbers from 1, up to 1024"),
-        ("resources: {device: gpu}", 21, "device 'gpu': allowed auto or cpu or cuda"),
-        ("resources: {gpus_per_task: 0}", 28, "gpus_per_task 0: allowed finite numbers above 0, up to 1"),
-        ("resources: {gpus_per_task: 2}", 28, "gpus_per_task 2: allowed finite numbers above 0, up to 1"),
+        ("resources: {cpus_per_trial: 0}", 29, "cpus_per_trial 0: allowed whole numbers from 1 to 1024"),
+        ("resources: {device: gpu}", 21, "device 'gpu': allowed auto, cpu or cuda"),
+        ("resources: {gpus_per_task: 0}", 28, "gpus_per_task 0: allowed finite numbers above 0 and at most 1"),
+        ("resources: {gpus_per_task: 2}", 28, "gpus_per_task 2: allowed finite numbers above 0 and at most 1"),
         ("resources: {cpus: 1}", 13, "unknown key 'cpus'"),
         ("exclude: {model: cnn}", 10, "exclude {'model': 'cnn'}: must be a list"),
         ("exclude: [3]", 11, "exclude[0]: exclude 3: must be a mapping"),
-        ("exclude: [{}]", 11, "exclude {}: is empty; give at least one"),
+        ("exclude: [{}]", 11, "exclude {}: is empty; needs at least one entry"),
         ("exclude: [{seeds: 1}]", 12, "exclude[0].seeds: unknown key 'seeds'; did you mean 'seed'?"),
         ("exclude: [{model: cnn, seed: 7}]", 11, "{model: cnn, seed: 7} matches no trial; remove it or correct it"),
-        ("exclude: [{model: cnn}, {model: mlp}]", 10, "exclude: no trial is left; exclude fewer of them"),
+        ("exclude: [{model: cnn}, {model: mlp}]", 10, "exclude: every trial is excluded; exclude fewer of them"),
         ("include: [{model: cnn, subset_size: 9, adaptive_lr: on}]", 11, "include[0]: missing key 'seed'; needed:"),
         ("include: [{model: cnn, subset_size: 50001, adaptive_lr: on, seed: 0}]", 37, "subset_size 50001: allowed"),
         ("include: [{model: cnn, subset_size: 100, adaptive_lr: on, seed: 0}]", 11, "1 duplicate trial: the grid"),
@@ -156,18 +158,22 @@ def test_a_wrong_training_setting_is_one_fault(setting: str, column: int, fragme
         ("overrides: [{when: {model: cnn}, set: {}}]", 39, "set {}: is empty"),
         ("overrides: [{when: {seed: 7}, set: {epochs: 1}}]", 20, "when: {seed: 7} matches no trial"),
         *[
-            (f"overrides: [{{when: {{model: cnn}}, set: {{{key}: 1}}}}]", 40, f"{key} cannot be set, it says")
+            (
+                f"overrides: [{{when: {{model: cnn}}, set: {{{key}: 1}}}}]",
+                40,
+                f"{key} cannot be set, because it identifies the trial",
+            )
             for key in AXIS_KEYS
         ],
         (
             "overrides: [{when: {model: cnn}, set: {hidden_units: 8}}]",
             54,
-            "hidden_units 8: not used where {model: cnn}, as in every trial matched here; remove it",
+            "hidden_units 8: used only where {model: mlp}, and no matched trial has that; remove it",
         ),
         (
             "overrides: [{when: {adaptive_lr: false}, set: {lr_decay: 0.5}}]",
             58,
-            "lr_decay 0.5: not used where {adaptive_lr: false}",
+            "lr_decay 0.5: used only where {adaptive_lr: true}, and no",
         ),
     ],
 )
@@ -175,7 +181,36 @@ def test_a_wrong_section_is_one_fault(section: str, column: int, fragment: str) 
     check(GRID + section, 8, column, fragment)
 
 
-def test_a_setting_is_an_axis_or_a_training_setting_not_both() -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name: a", "name: -5", "without '..'"),
+        ("200]", "'0']", "the training images of mnist"),
+        ("200]", "0.0]", "the training images of mnist"),
+        ("[mlp, cnn]", "rnn", "must be a list"),
+        ("[false, true]", "on", "must be a list; write [on]"),
+        ("seed: [0, 1]", "seed: 0", "must be a list; write [0]"),
+        ("seed: [0, 1]", "seed: -1", "must be a list"),
+        ("seed: [0, 1]", "seed: [0, 1]\nexclude: 3", "must be a list"),
+        ("seed: [0, 1]", "seed: [0, 1]\nretries: '2'", "whole numbers from 0 to 10; write it without quotes"),
+        ("seed: [0, 1]", "seed: [0, 1]\nretries: '11'", "whole numbers from 0 to 10"),
+        ("seed: [0, 1]", "seed: [0, 1]\nretries: 2.0", "whole numbers from 0 to 10; write 2"),
+        ("seed: [0, 1]", "seed: [0, 1]\nfail_fast: 'true'", "true or false; write it without quotes"),
+    ],
+)
+def test_a_hint_is_allowed_where_it_is_given(old: str, new: str, message: str) -> None:
+    (fault,) = faults_of(GRID.replace(old, new))
+    assert fault.message.endswith(message)
+
+
+def test_a_suggested_exclusion_is_shortened() -> None:
+    values = [round(0.9 - step / 100, 2) for step in range(9)]
+    (fault,) = faults_of(f"{GRID}  lr_decay: {values}\n")
+    assert fault.message.count("adaptive_lr: false") == 4
+    assert fault.message.endswith("{adaptive_lr: false, lr_decay: 0.86}, ...]")
+
+
+def test_a_setting_is_an_axis_or_in_train_not_both() -> None:
     text = GRID + "  epochs: [1, 2]\ntrain: {batch_size: 1, epochs: 3}"
     check(text, 9, 24, "train.epochs: epochs is an axis of grid already; keep one of the two")
 
@@ -185,13 +220,13 @@ def test_a_setting_is_an_axis_or_a_training_setting_not_both() -> None:
     [
         (
             "hidden_units: [32, 64]",
-            "grid.hidden_units: 8 duplicate trials: hidden_units is not used where {model: cnn}; "
-            "keep one value of it there, by exclude: [{model: cnn, hidden_units: 64}]",
+            "grid.hidden_units: 8 duplicate trials: hidden_units is used only where {model: mlp}; "
+            "elsewhere keep one value of it, with exclude: [{model: cnn, hidden_units: 64}]",
         ),
         (
             "lr_decay: [0.9, 0.8, 0.7]",
-            "16 duplicate trials: lr_decay is not used where {adaptive_lr: false}; "
-            "keep one value of it there, by exclude: [{adaptive_lr: false, lr_decay: 0.8}]",
+            "16 duplicate trials: lr_decay is used only where {adaptive_lr: true}; elsewhere keep one value "
+            "of it, with exclude: [{adaptive_lr: false, lr_decay: 0.8}, {adaptive_lr: false, lr_decay: 0.7}]",
         ),
         (
             "epochs: [1, 2]\noverrides: [{when: {model: cnn}, set: {epochs: 3}}]",
@@ -199,21 +234,23 @@ def test_a_setting_is_an_axis_or_a_training_setting_not_both() -> None:
         ),
     ],
 )
-def test_trials_that_differ_only_in_what_they_do_not_use_are_duplicates(axis: str, fragment: str) -> None:
+def test_trials_that_differ_in_unused_settings_are_duplicates(axis: str, fragment: str) -> None:
     check(f"{GRID}  {axis}\n", 8, 5 + axis.index(":"), fragment)
 
 
-def test_the_exclusion_that_the_message_suggests_is_enough() -> None:
-    text = GRID + "  hidden_units: [32, 64]\nexclude: [{model: cnn, hidden_units: 64}]"
-    assert len(parse_grid(text, file="f", folder=Path(".")).trials()) == 24
+@pytest.mark.parametrize("axis", ["hidden_units: [32, 64]", "hidden_units: [8, 16, 32, 64]", "lr_decay: [1, 0.9, 0.8]"])
+def test_the_suggested_exclusion_removes_all_duplicates(axis: str) -> None:
+    (fault,) = faults_of(f"{GRID}  {axis}\n")
+    exclude = fault.message.partition(", with ")[2]
+    assert parse_grid(f"{GRID}  {axis}\n{exclude}", file="f", folder=Path(".")).trials()
 
 
-def test_an_included_trial_that_stands_twice_names_the_first() -> None:
+def test_a_repeated_include_names_the_first() -> None:
     entry = "- {model: cnn, subset_size: 9, adaptive_lr: false, seed: 0"
     check(f"{GRID}include:\n{entry}}}\n{entry}, lr_decay: 0.5}}\n", 10, 3, "include[0] has it already; remove one")
 
 
-def test_all_faults_are_reported_at_once_in_file_order() -> None:
+def test_all_faults_are_reported_in_file_order() -> None:
     text = (
         "name: a b\ndataset: {path: /no/such/folder}\ngird: 1\ngrid:\n  model: [mlp, rnn]\n  subset_size: [0, 9]\n"
         "  adaptive_lr: [on]\n  seed: [1, 1]\ntrain: {epochs: 0, lr: 1, batch_size: 2, epochs: 3}\n"
@@ -235,11 +272,11 @@ def test_all_faults_are_reported_at_once_in_file_order() -> None:
 
 
 @pytest.mark.parametrize("text", ["[a, b]", "grid", "3", "~"])
-def test_a_file_that_is_no_mapping_is_one_fault_at_its_start(text: str) -> None:
+def test_a_file_without_a_mapping_is_one_fault(text: str) -> None:
     check(text, 1, 1, "must be a mapping; allowed keys: name, dataset, grid, train")
 
 
-def test_a_dataset_folder_that_cannot_be_read_joins_the_other_faults(tmp_path: Path) -> None:
+def test_an_unreadable_dataset_folder_joins_the_other_faults(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     text = GRID.replace("mnist", "{path: empty}").replace("200]", "0]")
     folder, size = faults_of(text, tmp_path)
@@ -249,7 +286,7 @@ def test_a_dataset_folder_that_cannot_be_read_joins_the_other_faults(tmp_path: P
     check(GRID.replace("mnist", f"{{path: {'x' * 999}}}"), 2, 17, "dataset.path")
 
 
-def test_a_dataset_folder_bounds_the_subset_size_by_its_own_images(tmp_path: Path) -> None:
+def test_a_dataset_folder_bounds_the_subset_size(tmp_path: Path) -> None:
     write_idx_folder(tmp_path / "own", train_count=24)
     faults = faults_of(GRID.replace("mnist", "{path: own}").replace("100, 200", "20, 21"), tmp_path)
     assert [fault.message for fault in faults] == [
@@ -270,7 +307,7 @@ def test_thousands_of_unknown_keys_are_thousands_of_faults() -> None:
     assert len(faults_of(text)) == 2003
 
 
-def test_numbers_that_are_one_as_floats_are_duplicates() -> None:
+def test_numbers_that_are_equal_as_floats_are_duplicates() -> None:
     axes = "seed: [0]\n  weight_init_std: [9007199254740992, 9007199254740993]"
     (fault,) = faults_of(GRID.replace("[mlp, cnn]", "[mlp]").replace("seed: [0, 1]", axes))
-    assert "two values of an axis are one and the same number as a float; remove one of them" in str(fault)
+    assert "two values of an axis are the same number as a float; remove one of them" in str(fault)

@@ -1,5 +1,6 @@
-"""Whatever a grid file holds, reading it gives a grid or faults, and nothing else."""
+"""Any input to the grid's reader gives a grid or faults, and nothing else."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import Fault, InputError
+from jobs.errors import InputError, InputFault
 from jobs.grid.grid import Grid, load_grid, parse_grid
 
 GRID = """\
@@ -29,8 +30,14 @@ DATA = st.recursive(
 )
 SECTIONS = {"train": DATA, "exclude": DATA, "include": DATA, "overrides": DATA, "resources": DATA, "dataset": DATA}
 
+few_or_many = pytest.mark.parametrize("examples", [50, pytest.param(2000, marks=pytest.mark.chaos)])
 
-def outcome(text: str) -> Grid | list[Fault]:
+
+def check_all(examples: int, check: Callable[..., None], *inputs: st.SearchStrategy[Any]) -> None:
+    settings(max_examples=examples, deadline=None)(given(*inputs)(check))()
+
+
+def outcome(text: str) -> Grid | list[InputFault]:
     try:
         return parse_grid(text, file="grid.yaml", folder=Path("/nonexistent"))
     except InputError as error:
@@ -46,23 +53,30 @@ def check_outcome(text: str) -> None:
         assert all("\n" not in str(fault) and fault.message for fault in found)
 
 
-@given(st.fixed_dictionaries({}, optional=SECTIONS) | DATA)
-@settings(max_examples=200, deadline=None)
-def test_any_data_in_any_section_is_a_grid_or_faults(data: Any) -> None:  # noqa: ANN401 - any data at all
-    base = yaml.safe_load(GRID)
-    check_outcome(yaml.safe_dump(base | data if isinstance(data, dict) else data, sort_keys=False))
+@few_or_many
+def test_any_data_is_a_grid_or_faults(examples: int) -> None:
+    def check(data: Any) -> None:  # noqa: ANN401 - any data at all
+        base = yaml.safe_load(GRID)
+        check_outcome(yaml.safe_dump(base | data if isinstance(data, dict) else data, sort_keys=False))
+
+    check_all(examples, check, st.fixed_dictionaries({}, optional=SECTIONS) | DATA)
 
 
-@given(st.integers(0, len(GRID)), st.integers(0, 20), st.text(max_size=20))
-@settings(max_examples=200, deadline=None)
-def test_any_damage_to_a_grid_leaves_a_grid_or_faults(start: int, length: int, inserted: str) -> None:
-    check_outcome(GRID[:start] + inserted + GRID[start + length :])
+@few_or_many
+def test_any_damaged_text_is_a_grid_or_faults(examples: int) -> None:
+    def check(start: int, length: int, inserted: str) -> None:
+        check_outcome(GRID[:start] + inserted + GRID[start + length :])
+
+    check_all(examples, check, st.integers(0, len(GRID)), st.integers(0, 20), st.text(max_size=20))
 
 
-@given(content=st.binary(max_size=200))
-@settings(max_examples=100, deadline=None)
-def test_any_bytes_are_a_grid_or_faults(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    path = tmp_path_factory.getbasetemp() / "any.yaml"
-    path.write_bytes(content)
-    with pytest.raises(InputError):
-        load_grid(path)
+@few_or_many
+def test_any_bytes_are_faults(examples: int, tmp_path: Path) -> None:
+    path = tmp_path / "any.yaml"
+
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        with pytest.raises(InputError):
+            load_grid(path)
+
+    check_all(examples, check, st.binary(max_size=200))

@@ -94,25 +94,36 @@ def main() -> NoReturn:
 def init(
     path: Annotated[Path, typer.Argument(metavar="GRID", help="The file to write.")] = Path("grid.yaml"),
 ) -> None:
-    """Write a commented starter grid.
+    """Write a commented starter grid, and its JSON Schema for editors.
 
     Example: mnistjobs init grid.yaml
     """
-    from jobs.grid import STARTER_GRID
+    from jobs.grid import SCHEMA_FILE, STARTER_GRID, grid_schema
 
+    schema_path = path.with_name(SCHEMA_FILE)
+    _write_new(path, STARTER_GRID)
+    try:
+        if not schema_path.exists():
+            _write_new(schema_path, json.dumps(grid_schema(), indent=2) + "\n")
+    except InputError:
+        path.unlink()  # it would prevent a second try
+        raise
+    say(f"Wrote {path}; editors check it against {schema_path}. Next: mnistjobs submit {path}")
+
+
+def _write_new(path: Path, text: str) -> None:
     try:
         with path.open("x", encoding="utf-8") as file:
             try:
-                file.write(STARTER_GRID)
+                file.write(text)
                 file.flush()
             except OSError:
-                path.unlink()  # an empty grid would be in the way of the next try
+                path.unlink()  # an empty file would prevent a second try
                 raise
     except FileExistsError:
         raise InputError(f"{path}: exists already; allowed: a new file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-    say(f"Wrote {path}. Next: mnistjobs submit {path}")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from cluster import Done, Progress, Waiting
 from jobs.cli.tables import duration_text, varying_settings
-from jobs.escape import make_inert
+from jobs.escape import escape
 from jobs.run import GiveUp, JobEvent, Pack, Plan, RefuseNode, Retry, TaskResult
 from mnist_core.trial import Trial
 
@@ -73,7 +73,7 @@ class LiveView:
                     self._print(self._line(pack, _ended(pack, result)))
             case GiveUp(pack, failure):
                 self._count(pack)
-                self._print(self._line(pack, f"failed: {make_inert(failure.message)}"))
+                self._print(self._line(pack, f"failed: {escape(failure.message)}"))
             case Retry(pack):
                 self._running.pop(pack, None)
                 self._print(self._line(pack, _retried(event)))
@@ -151,4 +151,4 @@ def _retried(retry: Retry) -> str:
         how = " each by itself"
     elif retry.packs[0].is_alone:
         how = " alone, at the end"
-    return f"{retry.failure.kind.replace('_', ' ')}: {make_inert(retry.failure.message)}; tried again{how}"
+    return f"{retry.failure.kind.replace('_', ' ')}: {escape(retry.failure.message)}; tried again{how}"

@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from jobs.escape import make_inert
+from jobs.escape import escape
 from jobs.report import CONFIGURATION, summary_cells
 from jobs.store import Job
 from mnist_core.data import MIRRORS, fetch_mnist
@@ -106,7 +106,7 @@ def job_table(jobs: Sequence[Job]) -> Table:
 def lay_out(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """Lay out a table whose cells are not cut, made inert."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
-    rows = [list(map(make_inert, row)) for row in rows]  # before it is measured: escapes are longer
+    rows = [list(map(escape, row)) for row in rows]  # before it is measured: escapes are longer
     for place, name in enumerate(header):
         # Numbers stay whole; headers break where that makes the column narrow.
         lines = name.replace(" [", "\n[") if "[" in name else name.replace(" ", "\n", 1)

@@ -1,5 +1,6 @@
 """From YAML text to a grid and its trials, with every fault located."""
 
+from jobs.grid.grid import SCHEMA_FILE as SCHEMA_FILE
 from jobs.grid.grid import STARTER_GRID as STARTER_GRID
 from jobs.grid.grid import Grid as Grid
 from jobs.grid.grid import grid_schema as grid_schema

@@ -1,36 +1,30 @@
-"""From axes to trials: the cross product, exclusion, inclusion and overrides; knows neither YAML nor datasets."""
+"""From axes to trials: cross product, exclusion, inclusion and overrides. Knows neither YAML nor datasets."""
 
 import math
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from typing import Any
 
-from jobs.grid.yaml_document import KeyPath, shown
-from mnist_core.trial import Trial, unused_settings
+from jobs.errors import InputFault
+from jobs.grid.settings import DEFAULTS
+from jobs.grid.yaml_document import KeyPath, format_value
+from mnist_core.trial import SETTINGS, Trial, unused_settings
 
 MAX_TRIALS = 1_000_000
-DEFAULTS = {setting.name: setting.default for setting in fields(Trial) if setting.default is not MISSING}
-# The seeds of one configuration stand together.
-ORDER = (*(setting.name for setting in fields(Trial) if setting.name != "seed"), "seed")
+MAX_EXAMPLES = 4  # entries that a message suggests for `exclude`
+AXIS_ORDER = (*(name for name in SETTINGS if name != "seed"), "seed")  # the seeds of a configuration are neighbours
 
-Index = dict[tuple[str, ...], dict[tuple[Any, ...], list[int]]]  # keys -> their values -> numbers of rules
 Settings = Mapping[str, Any]  # setting -> value, such as {"model": "cnn", "seed": 0}
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong with the trials a grid asks for, and the key path it stands at."""
-
-    path: KeyPath
-    message: str
+RuleIndex = dict[tuple[str, ...], dict[tuple[Any, ...], list[int]]]  # keys -> their values -> indices of rules
+MakeFault = Callable[[KeyPath, str], InputFault]  # from a key path and a message
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class GridSpec:
     """Hold what a grid asks for as plain, valid values."""
 
     axes: Mapping[str, Sequence[Any]]
@@ -40,145 +34,168 @@ class Recipe:
     overrides: Sequence[tuple[Settings, Settings]] = ()  # (when, set)
 
     @cached_property
-    def override_index(self) -> "Index":
-        """The numbers of the overrides by what they match."""
-        return _index([when for when, _ in self.overrides])
+    def axis_names(self) -> list[str]:
+        """The names of the axes, the slowest first."""
+        return [name for name in AXIS_ORDER if name in self.axes]
+
+    @cached_property
+    def exclude_index(self) -> RuleIndex:
+        """The exclusions by the settings that they match."""
+        return _index_rules(self.exclude)
+
+    @cached_property
+    def override_index(self) -> RuleIndex:
+        """The overrides by the settings that they match."""
+        return _index_rules([when for when, _ in self.overrides])
 
 
-def expand(recipe: Recipe) -> tuple[list[Trial], list[Problem]]:
-    """Make the trials of a recipe, and list everything that is wrong with them.
+def expand(spec: GridSpec, make_fault: MakeFault) -> tuple[list[Trial], list[InputFault]]:
+    """Return the trials of a grid, and a fault for each rule that has no effect and each kind of duplicate.
 
-    The order is that of the axes model, subset_size, adaptive_lr, then the training settings as Trial lists them,
-    then seed, the last one running fastest; included trials follow. Settings are matched as the grid writes them,
-    also where a model does not use them; an override sees what the overrides before it have set.
+    The axes vary in the order in which `Trial` declares them, seeds fastest; included trials come last. Rules match
+    settings as the grid gives them, also where the model does not use them; an override sees the effects of earlier
+    ones.
     """
-    lengths = [len(values) for values in recipe.axes.values()]
+    lengths = [len(values) for values in spec.axes.values()]
     if math.prod(lengths) > MAX_TRIALS:
         count = f"{' x '.join(map(str, lengths))} = {math.prod(lengths)} trials"
-        return [], [Problem(("grid",), f"{count}; allowed up to {MAX_TRIALS}")]
-    touched: set[KeyPath] = set()
-    trials = [Trial(**_overridden(point, recipe, touched)) for _, point in _points(recipe, touched)]
-    return trials, [*_rule_problems(recipe, touched, bool(trials)), *_duplicate_problems(recipe, trials)]
+        return [], [make_fault(("grid",), f"{count}; allowed up to {MAX_TRIALS}")]
+    used: set[KeyPath] = set()
+    trials = [Trial(**_override(point, spec, used)) for _, point in _points(spec, used)]
+    problems = [*_unused_rules(spec, used, bool(trials)), *_duplicates(spec, trials)]
+    return trials, [make_fault(path, message) for path, message in problems]
 
 
-def _points(recipe: Recipe, touched: set[KeyPath]) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
-    """Yield the settings of every trial before overrides, and where they come from; note which exclusions matched."""
-    base = {**DEFAULTS, **recipe.train}
-    names = _axis_names(recipe)
-    exclusions = _index(recipe.exclude)
-    for values in product(*(recipe.axes[name] for name in names)):
-        point = base | dict(zip(names, values, strict=True))
-        hits = [
-            number
-            for keys, numbers in exclusions.items()
-            for number in numbers.get(tuple([point[key] for key in keys]), ())
+def _points(spec: GridSpec, used: set[KeyPath]) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+    """Yield the settings of each trial before overrides, with the path of their origin; record effective exclusions."""
+    base = {**DEFAULTS, **spec.train}
+    for values in product(*(spec.axes[name] for name in spec.axis_names)):
+        point = base | dict(zip(spec.axis_names, values, strict=True))
+        matching = [
+            index
+            for keys, by_values in spec.exclude_index.items()
+            for index in by_values.get(tuple([point[key] for key in keys]), ())
         ]
-        if hits:
-            touched.update(("exclude", number) for number in hits)
+        if matching:
+            used.update(("exclude", index) for index in matching)
         else:
             yield ("grid",), point
-    for number, settings in enumerate(recipe.include):
-        yield ("include", number), {**base, **settings}
+    for index, settings in enumerate(spec.include):
+        yield ("include", index), {**base, **settings}
 
 
-def _axis_names(recipe: Recipe) -> list[str]:
-    return [name for name in ORDER if name in recipe.axes]
-
-
-def _index(rules: Sequence[Settings]) -> Index:
-    """Look rules up by the keys and values they give, so that thousands of them cost each trial no more than a few."""
-    index: Index = defaultdict(lambda: defaultdict(list))
-    for number, rule in enumerate(rules):
+def _index_rules(rules: Sequence[Settings]) -> RuleIndex:
+    """Index rules by their keys and values, so that matching a trial is fast even with thousands of rules."""
+    found: RuleIndex = defaultdict(lambda: defaultdict(list))
+    for index, rule in enumerate(rules):
         keys = tuple(sorted(rule))
-        index[keys][tuple(rule[key] for key in keys)].append(number)
-    return index
+        found[keys][tuple(rule[key] for key in keys)].append(index)
+    return found
 
 
-def _overridden(point: dict[str, Any], recipe: Recipe, touched: set[KeyPath]) -> dict[str, Any]:
-    """Apply the overrides that match, in order; note them, and every change that the trial makes use of."""
-    number = -1
-    while (number := _next_override(point, recipe, number)) < len(recipe.overrides):
-        changes = recipe.overrides[number][1]
+def _override(point: dict[str, Any], spec: GridSpec, used: set[KeyPath]) -> dict[str, Any]:
+    """Apply the matching overrides in order; record them, and each setting that they change in effect."""
+    index = -1
+    while (index := _next_override(point, spec, index)) < len(spec.overrides):
+        changes = spec.overrides[index][1]
         point.update(changes)
-        used = changes.keys() - unused_settings(point["model"], point["adaptive_lr"])
-        touched.add(("overrides", number, "when"))
-        touched.update(("overrides", number, "set", key) for key in used)
+        effective = changes.keys() - unused_settings(point["model"], point["adaptive_lr"])
+        used.add(("overrides", index, "when"))
+        used.update(("overrides", index, "set", key) for key in effective)
     return point
 
 
-def _next_override(point: dict[str, Any], recipe: Recipe, number: int) -> int:
-    """Find the first override after this number that matches as the point stands; their count where there is none."""
-    following = len(recipe.overrides)
-    for keys, numbers in recipe.override_index.items():
-        matching = numbers.get(tuple([point[key] for key in keys]), [])
-        later = bisect_right(matching, number)
+def _next_override(point: dict[str, Any], spec: GridSpec, index: int) -> int:
+    """Return the index of the first override after `index` that matches, or the number of overrides if none does."""
+    following = len(spec.overrides)
+    for keys, by_values in spec.override_index.items():
+        matching = by_values.get(tuple([point[key] for key in keys]), [])
+        later = bisect_right(matching, index)
         following = min([following, *matching[later : later + 1]])
     return following
 
 
-def _rule_problems(recipe: Recipe, touched: set[KeyPath], any_left: bool) -> Iterator[Problem]:
-    for number, rule in enumerate(recipe.exclude):
-        if ("exclude", number) not in touched:
-            yield Problem(("exclude", number), f"{_flow(rule)} matches no trial; remove it or correct it")
+def _unused_rules(spec: GridSpec, used: set[KeyPath], any_left: bool) -> Iterator[tuple[KeyPath, str]]:
+    for index, rule in enumerate(spec.exclude):
+        if ("exclude", index) not in used:
+            yield ("exclude", index), f"{_flow(rule)} matches no trial; remove it or correct it"
     if not any_left:
-        yield Problem(("exclude",), "no trial is left; exclude fewer of them")
+        yield ("exclude",), "every trial is excluded; exclude fewer of them"
         return
-    for number, (when, changes) in enumerate(recipe.overrides):
-        path: KeyPath = ("overrides", number, "when")
-        if path not in touched:
-            yield Problem(path, f"{_flow(when)} matches no trial; remove it or correct it")
+    for index, (when, changes) in enumerate(spec.overrides):
+        path: KeyPath = ("overrides", index, "when")
+        if path not in used:
+            yield path, f"{_flow(when)} matches no trial; remove it or correct it"
             continue
-        for key in changes:
-            path = ("overrides", number, "set", key)
-            if path not in touched:
-                reason = f"not used where {_flow(_where_unused(key))}, as in every trial matched here"
-                yield Problem(path, f"{key} {shown(changes[key])}: {reason}; remove it")
+        for key, value in changes.items():
+            path = ("overrides", index, "set", key)
+            if path not in used:
+                needed = _flow(dict([_only_where(key)]))
+                yield (
+                    path,
+                    f"{key} {format_value(value)}: used only where {needed}, and no matched trial has that; remove it",
+                )
 
 
-def _duplicate_problems(recipe: Recipe, trials: Sequence[Trial]) -> list[Problem]:
+def _duplicates(spec: GridSpec, trials: Sequence[Trial]) -> Iterator[tuple[KeyPath, str]]:
+    """Group equal trials by what makes them equal; yield a path and a message per group."""
     if len(set(trials)) == len(trials):
-        return []
-    names = _axis_names(recipe)
+        return
     first: dict[Trial, tuple[KeyPath, tuple[Any, ...]]] = {}
-    counts: Counter[KeyPath] = Counter()
-    reasons: dict[KeyPath, str] = {}
-    for path, point in _points(recipe, set()):
-        values = tuple(point[name] for name in names)
-        trial = Trial(**_overridden(point, recipe, set()))
-        earlier_path, earlier_values = first.setdefault(trial, (path, values))
-        if earlier_values is not values:
-            pairs = zip(names, values, earlier_values, strict=True)
-            differing = {name: mine for name, mine, other in pairs if mine != other}
-            place, reason = _duplicate(trial, path, earlier_path, differing)
-            counts[place] += 1
-            reasons.setdefault(place, reason)
-    return [
-        Problem(path, f"{counts[path]} duplicate trial{'s'[: counts[path] > 1]}: {reason}")
-        for path, reason in reasons.items()
-    ]
+    counts: Counter[tuple[KeyPath, str]] = Counter()
+    exclusions: dict[KeyPath, dict[tuple[Any, ...], Settings]] = defaultdict(dict)  # those that remove a group
+    for path, point in _points(spec, set()):
+        values = tuple(point[name] for name in spec.axis_names)
+        trial = Trial(**_override(point, spec, set()))
+        first_path, first_values = first.setdefault(trial, (path, values))
+        if first_values is not values:
+            pairs = zip(spec.axis_names, values, first_values, strict=True)
+            differing = {name: value for name, value, other in pairs if value != other}
+            fault_path, reason, exclusion = _explain_duplicate(trial, path, first_path, differing)
+            counts[fault_path, reason] += 1
+            if exclusion:
+                exclusions[fault_path].setdefault(tuple(exclusion.values()), exclusion)
+    for (path, reason), count in counts.items():
+        example = _suggest(list(exclusions[path].values()))
+        yield path, f"{count} duplicate {'trial' if count == 1 else 'trials'}: {reason}{example}"
 
 
-def _duplicate(trial: Trial, path: KeyPath, earlier: KeyPath, differing: Settings) -> tuple[KeyPath, str]:
-    """Say where a duplicate stands, and why it is one; `differing` are the axis values that tell the two apart."""
+def _explain_duplicate(
+    trial: Trial, path: KeyPath, first_path: KeyPath, differing: Settings
+) -> tuple[KeyPath, str, Settings]:
+    """Return the path to report, the reason, and an entry of `exclude` that removes this duplicate, if there is one.
+
+    `differing` holds the axis values in which the duplicate differs from the first of its kind.
+    """
     if path[0] == "include":
-        origin = "the grid" if earlier[0] == "grid" else f"include[{earlier[1]}]"
-        return path, f"{origin} has it already; remove one of them"
+        origin = "the grid" if first_path[0] == "grid" else f"include[{first_path[1]}]"
+        return path, f"{origin} has it already; remove one of them", {}
     if not differing:
-        return path, "two values of an axis are one and the same number as a float; remove one of them"
+        return path, "two values of an axis are the same number as a float; remove one of them", {}
     unused = [name for name in differing if name in unused_settings(trial.model, trial.adaptive_lr)]
     if not unused:
-        return ("grid", next(iter(differing))), "an override makes them equal; exclude all but one of them"
+        return ("grid", next(iter(differing))), "an override makes them equal; exclude all but one of them", {}
     name = unused[0]
-    condition = _where_unused(name)
-    example = f"exclude: [{_flow({**condition, name: differing[name]})}]"
-    return ("grid", name), f"{name} is not used where {_flow(condition)}; keep one value of it there, by {example}"
+    other, needed = _only_where(name)
+    reason = f"{name} is used only where {_flow({other: needed})}; elsewhere keep one value of it, with "
+    return ("grid", name), reason, {other: getattr(trial, other), name: differing[name]}
 
 
-def _where_unused(setting: str) -> dict[str, Any]:
-    return {"adaptive_lr": False} if setting == "lr_decay" else {"model": "cnn"}
+def _suggest(exclusions: Sequence[Settings]) -> str:
+    if not exclusions:
+        return ""
+    more = ", ..." if len(exclusions) > MAX_EXAMPLES else ""
+    return f"exclude: [{', '.join(map(_flow, exclusions[:MAX_EXAMPLES]))}{more}]"
+
+
+def _only_where(name: str) -> tuple[str, str | bool]:
+    """Return the setting, and its value, that a conditional setting needs in order to be used."""
+    condition = SETTINGS[name].only_where
+    assert condition, f"{name} is used by every trial"
+    return condition
 
 
 def _flow(settings: Settings) -> str:
-    """Write settings as YAML does on one line."""
-    pairs = (f"{key}: {value if isinstance(value, str) else shown(value)}" for key, value in settings.items())
+    """Format settings as a YAML mapping on one line."""
+    pairs = (f"{key}: {value if isinstance(value, str) else format_value(value)}" for key, value in settings.items())
     return f"{{{', '.join(pairs)}}}"

@@ -1,14 +1,47 @@
-"""What a grid file may say of trials: every setting with its bounds and description, and the mappings they stand in."""
+"""What a grid file may contain about trials, derived from the settings that `Trial` declares.
 
-from typing import Annotated, Any, Required, TypeVar
+A setting that is added to `Trial` becomes an axis, a key of `train`, `include`, `when` and `set`, and part of the JSON
+Schema without a change here.
+"""
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo, with_config
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, fields
+from typing import Annotated, Any, NotRequired, Required
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetPydanticSchema, ValidationInfo, with_config
 from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict  # pydantic cannot read typing's own before Python 3.12
 
-from mnist_core.trial import Model, Precision
+from mnist_core.trial import SETTING_TYPES, SETTINGS, Trial, setting_kind
 
-WORDS = {"on": True, "yes": True, "off": False, "no": False}  # the booleans of YAML 1.1, still in wide use
+DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Trial) if field.default is not MISSING}
+IDENTITY_SETTINGS = [name for name, setting in SETTINGS.items() if setting.role == "identity"]
+TRAINING_SETTINGS = [name for name, setting in SETTINGS.items() if setting.role == "training"]
+RESOURCE_SETTINGS = [name for name, setting in SETTINGS.items() if setting.role == "resource"]
+
+BOOLEAN_WORDS = {"on": True, "yes": True, "off": False, "no": False}  # the booleans of YAML 1.1, still in wide use
+ONE_OF_SEEDS: JsonDict = {"oneOf": [{"required": ["seed"]}, {"required": ["seeds"]}]}
+
+
+def parse_bool(value: object) -> object:
+    """Convert YAML 1.1's words for booleans (on, off, yes, no, in any case); return other values unchanged."""
+    return BOOLEAN_WORDS.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def setting_field(name: str) -> FieldInfo:
+    """Return a setting's bounds and description in pydantic's form."""
+    setting, kind = SETTINGS[name], setting_kind(name)
+    field: FieldInfo = Field(
+        description=setting.description,
+        strict=None if kind is str else True,  # pydantic has no strict mode for Literal
+        ge=setting.ge,
+        gt=setting.gt,
+        le=setting.le,
+        lt=setting.lt,
+        allow_inf_nan=False if kind is float else None,
+    )
+    return field
 
 
 def _within_dataset(size: int, validation: ValidationInfo) -> int:
@@ -18,126 +51,88 @@ def _within_dataset(size: int, validation: ValidationInfo) -> int:
     return size
 
 
-def from_word(value: object) -> object:
-    """Take a boolean's word of YAML 1.1 for the boolean, and leave anything else as it is."""
-    return WORDS.get(value.lower(), value) if isinstance(value, str) else value
+def _without_negative_zero(number: float) -> float:
+    return number + 0.0  # -0.0 trains exactly like 0.0, but would change the trial's id
 
 
-def _not_empty(settings: Any) -> Any:  # noqa: ANN401 - pydantic calls it with what it has validated
+def _not_empty(settings: dict[str, Any]) -> dict[str, Any]:
     if not settings:
         raise ValueError("no setting is given")
     return settings
 
 
-ModelName = Annotated[
-    Model, Field(description="mlp: one hidden layer, NumPy; cnn: two convolutions and three layers, PyTorch.")
+# What the bounds in Trial do not express.
+_CHECKS_BY_TYPE: Mapping[type, Any] = {
+    bool: BeforeValidator(parse_bool),
+    float: AfterValidator(_without_negative_zero),
+}
+_CHECKS_BY_NAME: Mapping[str, Any] = {"subset_size": AfterValidator(_within_dataset)}
+
+
+def _setting_type(name: str) -> Any:  # noqa: ANN401 - a type made at run time
+    kind = setting_kind(name)
+    of_pydantic: Any = Annotated[SETTING_TYPES[name] if kind is str else kind, setting_field(name)]
+    for check in (_CHECKS_BY_TYPE.get(kind), _CHECKS_BY_NAME.get(name)):
+        of_pydantic = Annotated[of_pydantic, check] if check else of_pydantic
+    return of_pydantic
+
+
+def _axis_type(name: str) -> Any:  # noqa: ANN401 - a type made at run time
+    values: Any = list
+    return Annotated[values[_setting_type(name)], Field(min_length=1, json_schema_extra={"uniqueItems": True})]
+
+
+def _mapping(
+    name: str,
+    description: str,
+    types: Mapping[str, Any],
+    required: Collection[str] = (),
+    schema_extra: JsonDict | None = None,
+) -> GetPydanticSchema:
+    """Validate a mapping as a TypedDict of these types; unlike a class, it can be made from data."""
+    make_typed_dict: Any = TypedDict
+    markers: tuple[Any, Any] = (NotRequired, Required)
+    made = make_typed_dict(name, {key: markers[key in required][kind] for key, kind in types.items()})
+    made.__doc__ = description
+    made = with_config(ConfigDict(extra="forbid", json_schema_extra=schema_extra))(made)
+    return GetPydanticSchema(lambda _source, handler: handler.generate_schema(made))
+
+
+_IDENTITY = {name: _setting_type(name) for name in IDENTITY_SETTINGS}
+_TRAINING = {name: _setting_type(name) for name in TRAINING_SETTINGS}
+_SEED_COUNT = Annotated[
+    int, Field(strict=True, ge=1, le=1_000_000, description="5 is short for seed: [0, 1, 2, 3, 4].")
 ]
-SubsetSize = Annotated[
-    int,
-    Field(strict=True, ge=1, description="Training images used; at most as many as the dataset has."),
-    AfterValidator(_within_dataset),
+
+TrainSettings = Annotated[
+    dict[str, Any],
+    _mapping("TrainSettings", "Training settings; a setting that is left out has its default.", _TRAINING),
 ]
-AdaptiveLr = Annotated[
-    bool,
-    Field(strict=True, description="Whether the learning rate is multiplied by lr_decay after every epoch."),
-    BeforeValidator(from_word),
+SomeTraining = Annotated[TrainSettings, AfterValidator(_not_empty), Field(json_schema_extra={"minProperties": 1})]
+SomeSettings = Annotated[
+    dict[str, Any],
+    _mapping("TrialSettings", "Selects the trials that have all of these settings.", {**_IDENTITY, **_TRAINING}),
+    AfterValidator(_not_empty),
+    Field(json_schema_extra={"minProperties": 1}),
 ]
-Seed = Annotated[
-    int,
-    Field(strict=True, ge=0, le=2**63 - 1, description="Decides the subset, the first weights and the shuffles."),
-]
-Epochs = Annotated[int, Field(strict=True, ge=1, le=1_000_000, description="Passes over the subset.")]
-BatchSize = Annotated[int, Field(strict=True, ge=1, le=1_000_000, description="Images per step.")]
-LearningRate = Annotated[
-    float,
-    Field(strict=True, gt=0, le=1e38, allow_inf_nan=False, description="Step per gradient summed over the batch."),
-]
-LrDecay = Annotated[
-    float,
-    Field(strict=True, gt=0, le=1, description="Factor of the learning rate per epoch; only with adaptive_lr."),
-]
-Momentum = Annotated[
-    float,
-    Field(strict=True, ge=0, lt=1, description="Share of the last step that the next one repeats."),
-    AfterValidator(abs),  # -0.0 trains as 0.0 does, but would have a trial_id of its own
-]
-HiddenUnits = Annotated[
-    int, Field(strict=True, ge=1, le=65_536, description="Width of the hidden layer; only with mlp.")
-]
-WeightInitStd = Annotated[
-    float,
-    Field(
-        strict=True,
-        gt=0,
-        le=1e30,  # float32 ends at 3e38
-        allow_inf_nan=False,
-        description="Standard deviation of the first weights; only with mlp.",
+IncludedTrial = Annotated[
+    dict[str, Any],
+    _mapping(
+        "IncludedTrial",
+        "A whole trial; a training setting that is left out has its value in `train`.",
+        {**_IDENTITY, **_TRAINING},
+        required=IDENTITY_SETTINGS,
     ),
 ]
-
-PrecisionName = Annotated[
-    Precision, Field(description="float32; tf32 and bfloat16 are faster and less exact, on CUDA only.")
+Axes = Annotated[
+    dict[str, Any],
+    _mapping(
+        "Axes",
+        "The axes, each a list; the trials are their cross product.",
+        {name: _axis_type(name) for name in IDENTITY_SETTINGS}
+        | {"seeds": _SEED_COUNT}
+        | {name: _axis_type(name) for name in TRAINING_SETTINGS},
+        required=[name for name in IDENTITY_SETTINGS if name != "seed"],
+        schema_extra=ONE_OF_SEEDS,
+    ),
 ]
-
-Item = TypeVar("Item")
-Axis = Annotated[list[Item], Field(min_length=1, json_schema_extra={"uniqueItems": True})]
-
-
-@with_config(ConfigDict(extra="forbid"))
-class TrainSettings(TypedDict, total=False):
-    """Training settings; those left out have their defaults."""
-
-    epochs: Epochs
-    batch_size: BatchSize
-    learning_rate: LearningRate
-    lr_decay: LrDecay
-    momentum: Momentum
-    hidden_units: HiddenUnits
-    weight_init_std: WeightInitStd
-    precision: PrecisionName
-
-
-@with_config(ConfigDict(extra="forbid"))
-class TrialSettings(TrainSettings, total=False):
-    """Settings that pick out the trials which have all of them."""
-
-    model: ModelName
-    subset_size: SubsetSize
-    adaptive_lr: AdaptiveLr
-    seed: Seed
-
-
-@with_config(ConfigDict(extra="forbid"))
-class IncludedTrial(TrainSettings):
-    """A whole trial; the training settings left out are those of `train`."""
-
-    model: ModelName
-    subset_size: SubsetSize
-    adaptive_lr: AdaptiveLr
-    seed: Seed
-
-
-ONE_OF_SEEDS: JsonDict = {"oneOf": [{"required": ["seed"]}, {"required": ["seeds"]}]}
-
-
-@with_config(ConfigDict(extra="forbid", json_schema_extra=ONE_OF_SEEDS))
-class Axes(TypedDict, total=False):
-    """The axes, each a list; the trials are their cross product."""
-
-    model: Required[Axis[ModelName]]
-    subset_size: Required[Axis[SubsetSize]]
-    adaptive_lr: Required[Axis[AdaptiveLr]]
-    seed: Axis[Seed]
-    seeds: Annotated[int, Field(strict=True, ge=1, le=1_000_000, description="5 means seed: [0, 1, 2, 3, 4].")]
-    epochs: Axis[Epochs]
-    batch_size: Axis[BatchSize]
-    learning_rate: Axis[LearningRate]
-    lr_decay: Axis[LrDecay]
-    momentum: Axis[Momentum]
-    hidden_units: Axis[HiddenUnits]
-    weight_init_std: Axis[WeightInitStd]
-    precision: Axis[PrecisionName]
-
-
-SomeSettings = Annotated[TrialSettings, AfterValidator(_not_empty), Field(json_schema_extra={"minProperties": 1})]
-SomeTraining = Annotated[TrainSettings, AfterValidator(_not_empty), Field(json_schema_extra={"minProperties": 1})]

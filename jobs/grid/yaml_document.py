@@ -1,4 +1,4 @@
-"""From YAML text to plain data that remembers where each value stands; knows nothing of grids."""
+"""From YAML text to plain data with the position of every key and value. Knows nothing about the contents of grids."""
 
 import re
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from jobs.errors import Fault, InputError
+from jobs.errors import InputError, InputFault
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
-MAX_INTEGER_LENGTH = 100  # characters; longer ones are read as floats: Python cannot print 4300 digits
+MAX_INTEGER_LENGTH = 100  # characters; longer integers become floats, as Python refuses to print 4300 digits
 
 KeyPath = tuple[str | int, ...]  # such as ("grid", "subset_size", 1)
 Position = tuple[int, int]  # line and column, both from 1
@@ -35,37 +35,37 @@ FORBIDDEN_CHARACTER = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\
 
 @dataclass(frozen=True)
 class Document:
-    """Hold the data of one YAML document, the position of every key and value, and the faults that did not stop it."""
+    """Hold the data of one YAML document, the positions of its keys and values, and the faults found on the way."""
 
     file: str
     data: Any = None
     values: dict[KeyPath, Position] = field(default_factory=dict)
     keys: dict[KeyPath, Position] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[InputFault] = field(default_factory=list)
 
-    def fault(self, path: KeyPath, message: str, *, at_key: bool = False) -> Fault:
-        """Make the fault that stands at the value of `path`, or at its key, or else at what encloses it."""
+    def fault(self, path: KeyPath, message: str, *, at_key: bool = False) -> InputFault:
+        """Return a fault at the value (or key) of `path`, or at the closest enclosing one that the document has."""
         positions = self.keys if at_key else self.values
         known = path
         while known and known not in positions:
             known = known[:-1]
         line, column = positions.get(known) or self.values.get(known, (0, 0))
-        return Fault(self.file, line, column, dotted(path), message)
+        return InputFault(self.file, line, column, dotted(path), message)
 
 
 def dotted(path: KeyPath) -> str:
-    """Write a path as people do: grid.subset_size[1]."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{as_key(part)}" for part in path)
+    """Format a path in dotted form, such as grid.subset_size[1]."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{format_key(part)}" for part in path)
     return text.removeprefix(".")
 
 
-def as_key(key: str) -> str:
-    """Write a key on one line: as it is where it is short and printable, shortened and escaped elsewhere."""
-    return key if key.isprintable() and len(key) <= 60 else shown(key)
+def format_key(key: str) -> str:
+    """Format a key on one line: unchanged if it is short and printable, otherwise quoted, shortened and escaped."""
+    return key if key.isprintable() and len(key) <= 60 else format_value(key)
 
 
-def shown(value: object) -> str:
-    """Write a value on one line, in YAML's words, shortened, with control characters escaped."""
+def format_value(value: object) -> str:
+    """Format a value on one line in YAML's words, shortened, with control characters escaped."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = repr(value)
@@ -73,14 +73,18 @@ def shown(value: object) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 file; raises InputError where there is none, or it is not text, or over MAX_BYTES."""
+    """Read a UTF-8 text file.
+
+    Raises:
+        InputError: The file is missing, unreadable, not UTF-8, or larger than MAX_BYTES.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise _refusal(path, "no such file") from None
     except IsADirectoryError:
-        raise _refusal(path, "is a folder; give the path of a grid file") from None
+        raise _refusal(path, "is a folder; pass the path of a grid file") from None
     except (OSError, ValueError) as error:
         raise _refusal(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
@@ -94,11 +98,18 @@ def read_text(path: Path) -> str:
 
 
 def parse_yaml(text: str, file: str) -> Document:
-    """Read the one YAML document in `text`.
+    """Parse text that holds exactly one plain YAML document.
 
-    Duplicate keys are left in the document's faults. Raises InputError at the first thing that leaves the data
-    unknown: a syntax error, nothing at all, a second document, an alias, an anchor, a tag, a merge key, or too much
-    size or depth.
+    Args:
+        text: The text, at most MAX_BYTES in UTF-8.
+        file: The file's name for faults.
+
+    Returns:
+        The document; duplicate keys are among its faults, and the first value of such a key is kept.
+
+    Raises:
+        InputError: The text cannot be read as plain data: a syntax error, an empty file, a second document, an alias,
+            anchor, tag or merge key, or too large or too deeply nested.
     """
     _check_characters(text, file)
     document = Document(file)
@@ -107,7 +118,7 @@ def parse_yaml(text: str, file: str) -> Document:
         data = _read_document(iter(loader.get_event, None), document)
     except yaml.MarkedYAMLError as error:
         raise InputError([_syntax_fault(error, text, file)]) from None
-    except (ValueError, OverflowError) as error:  # PyYAML on "\UFFFFFFFF" and on %YAML with thousands of digits
+    except (ValueError, OverflowError) as error:  # PyYAML, for "\UFFFFFFFF" and a %YAML version of thousands of digits
         raise _refused(document, loader.get_mark(), f"not valid YAML: {error}") from None
     return replace(document, data=data)
 
@@ -121,11 +132,11 @@ def _check_characters(text: str, file: str) -> None:
 
 
 def _read_document(events: Events, document: Document) -> object:
-    next(events)  # the start of the stream
+    next(events)  # stream start
     if isinstance(next(events), yaml.StreamEndEvent):
-        raise InputError([Fault(document.file, 0, 0, "", "is empty; `mnistjobs init` writes a grid to start from")])
+        raise InputError([InputFault(document.file, 0, 0, "", "is empty; a grid file holds one YAML mapping")])
     data = _read_value(next(events), events, document, ())
-    next(events)  # the end of the document
+    next(events)  # document end
     if not isinstance(event := next(events), yaml.StreamEndEvent):
         raise _refused(document, event.start_mark, "a second YAML document starts here; a grid file holds one")
     return data
@@ -135,7 +146,7 @@ def _read_value(event: Event, events: Events, document: Document, path: KeyPath)
     document.values[path] = _position(event.start_mark)
     if len(path) > MAX_DEPTH:
         raise _refused(document, event.start_mark, f"nested too deeply; allowed up to {MAX_DEPTH} levels")
-    _check_plainness(event, document)
+    _refuse_special(event, document)
     if isinstance(event, yaml.ScalarEvent):
         return resolve(event.value) if event.implicit[0] else event.value
     if isinstance(event, yaml.SequenceStartEvent):
@@ -154,41 +165,43 @@ def _read_mapping(events: Events, document: Document, path: KeyPath) -> dict[str
     mapping: dict[str, object] = {}
     while not isinstance(event := next(events), yaml.MappingEndEvent):
         key, position = _read_key(event, document)
-        place = (*path, key)
+        key_path = (*path, key)
         if key in mapping:
-            line, column = document.keys[place]
-            message = f"duplicate key {shown(key)}; it stands at line {line}, column {column} already"
-            document.faults.append(Fault(document.file, *position, dotted(place), message))
-            # Into a document of its own: the first of the two keeps its positions.
-            _read_value(next(events), events, Document(document.file), place)
+            line, column = document.keys[key_path]
+            message = (
+                f"duplicate key {format_value(key)}, first used at line {line}, column {column}; remove one of them"
+            )
+            document.faults.append(InputFault(document.file, *position, dotted(key_path), message))
+            # Read the second value into a scratch document, so that the first keeps its positions.
+            _read_value(next(events), events, Document(document.file), key_path)
         else:
-            document.keys[place] = position
-            mapping[key] = _read_value(next(events), events, document, place)
+            document.keys[key_path] = position
+            mapping[key] = _read_value(next(events), events, document, key_path)
     return mapping
 
 
 def _read_key(event: Event, document: Document) -> tuple[str, Position]:
-    _check_plainness(event, document)
+    _refuse_special(event, document)
     if not isinstance(event, yaml.ScalarEvent):
-        raise _refused(document, event.start_mark, "a list or a mapping as a key; a key is a single word")
+        raise _refused(document, event.start_mark, "a list or a mapping as a key; write a single word")
     if event.value == "<<" and event.implicit[0]:
-        raise _refused(document, event.start_mark, "merge key '<<'; write the keys out")
+        raise _refused(document, event.start_mark, "merge key '<<'; write out the keys")
     return event.value, _position(event.start_mark)
 
 
-def _check_plainness(event: Event, document: Document) -> None:
+def _refuse_special(event: Event, document: Document) -> None:
     if isinstance(event, yaml.AliasEvent):
-        raise _refused(document, event.start_mark, f"alias {shown(f'*{event.anchor}')}; write the value out")
+        raise _refused(document, event.start_mark, f"alias {format_value(f'*{event.anchor}')}; write out the value")
     if event.anchor is not None:
-        raise _refused(document, event.start_mark, f"anchor {shown(f'&{event.anchor}')}; write every value out")
+        raise _refused(document, event.start_mark, f"anchor {format_value(f'&{event.anchor}')}; write out every value")
     if event.tag is not None:
-        raise _refused(document, event.start_mark, f"tag {shown(event.tag)}; write the value without a tag")
+        raise _refused(document, event.start_mark, f"tag {format_value(event.tag)}; write the value without a tag")
     if isinstance(event, yaml.ScalarEvent) and FORBIDDEN_CHARACTER.search(event.value):
-        raise _refused(document, event.start_mark, f"control characters in {shown(event.value)}; use plain text")
+        raise _refused(document, event.start_mark, f"control characters in {format_value(event.value)}; use plain text")
 
 
 def resolve(text: str) -> str | int | float | bool | None:
-    """Give the value of an unquoted scalar."""
+    """Return the value of an unquoted scalar, by the core schema of YAML 1.2."""
     if text in CONSTANTS:
         return CONSTANTS[text]
     if len(text) <= MAX_INTEGER_LENGTH and DECIMAL.fullmatch(text):
@@ -200,14 +213,14 @@ def resolve(text: str) -> str | int | float | bool | None:
     return float(text) if FLOAT.fullmatch(text) else text
 
 
-def _syntax_fault(error: yaml.MarkedYAMLError, text: str, file: str) -> Fault:
+def _syntax_fault(error: yaml.MarkedYAMLError, text: str, file: str) -> InputFault:
     mark = error.problem_mark or error.context_mark
     if mark is None:
-        return Fault(file, 0, 0, "", f"not valid YAML: {error.problem}")
+        return InputFault(file, 0, 0, "", f"not valid YAML: {error.problem}")
     if text[mark.index : mark.index + 1] == "\t":
-        return Fault(file, *_position(mark), "", "a tab; indent with spaces")
+        return InputFault(file, *_position(mark), "", "a tab; indent with spaces")
     reason = "; ".join(part for part in (error.context, error.problem) if part)
-    return Fault(file, *_position(mark), "", f"not valid YAML: {reason}; check indentation, colons and brackets")
+    return InputFault(file, *_position(mark), "", f"not valid YAML: {reason}; check indentation, colons and brackets")
 
 
 def _position(mark: Mark) -> Position:
@@ -215,18 +228,18 @@ def _position(mark: Mark) -> Position:
 
 
 def _refused(document: Document, mark: Mark, message: str) -> InputError:
-    return InputError([Fault(document.file, *_position(mark), "", message)])
+    return InputError([InputFault(document.file, *_position(mark), "", message)])
 
 
 def _refusal(path: Path, message: str) -> InputError:
-    return InputError([Fault(str(path), 0, 0, "", message)])
+    return InputError([InputFault(str(path), 0, 0, "", message)])
 
 
 def _too_large(file: str) -> InputError:
-    return InputError([Fault(file, 0, 0, "", f"is too large; allowed up to {MAX_BYTES} bytes")])
+    return InputError([InputFault(file, 0, 0, "", f"is too large; allowed up to {MAX_BYTES} bytes")])
 
 
-def _fault_after(file: str, before: str, message: str) -> Fault:
-    """Make the fault that stands just behind the text `before`."""
+def _fault_after(file: str, before: str, message: str) -> InputFault:
+    """Return a fault at the position just after the text `before`."""
     lines = f"{before}^".splitlines()
-    return Fault(file, len(lines), len(lines[-1]), "", message)
+    return InputFault(file, len(lines), len(lines[-1]), "", message)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import matplotlib.style
 from matplotlib.figure import Figure
 
-from jobs.escape import make_inert
+from jobs.escape import escape
 
 # Okabe and Ito's colours, without the two that are faint on white (https://jfly.uni-koeln.de/color/).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
@@ -52,13 +52,13 @@ def new_figure(width: float, height: float, title: str, footnote: str) -> Figure
 
 
 def _wrap(text: str, columns: int) -> str:
-    return textwrap.fill(make_inert(text), columns)
+    return textwrap.fill(escape(text), columns)
 
 
 def to_svg(figure: Figure, title: str) -> str:
     """Write the figure as SVG; equal figures give equal bytes."""
     file = io.StringIO()
-    metadata = {"Date": None, "Creator": None, "Title": make_inert(title)}
+    metadata = {"Date": None, "Creator": None, "Title": escape(title)}
     figure.savefig(file, format="svg", metadata=metadata)
     text = file.getvalue()
     # What comes before the root refers to a document type elsewhere, which no reader should fetch.

@@ -11,7 +11,7 @@ import jinja2
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.escape import make_inert
+from jobs.escape import escape
 from jobs.report.pictures import Picture
 from jobs.report.summary import TEXT_HEADERS, summary_cells
 
@@ -71,8 +71,8 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["inert"] = lambda value: make_inert(str(value))
-    environment.filters["inert_lines"] = lambda value: make_inert(str(value), keep="\n\t")
+    environment.filters["inert"] = lambda value: escape(str(value))
+    environment.filters["inert_lines"] = lambda value: escape(str(value), keep="\n\t")
     return environment.from_string(files("jobs.report").joinpath("page.html.j2").read_text(encoding="utf-8"))
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from jobs.escape import make_inert
+from jobs.escape import escape
 from jobs.report.curves import Line, Panel, learning_curve, training_curves
 from jobs.report.matrices import confusion_picture, weight_sheet
 from jobs.report.summary import CONFIGURATION, configuration_key, setting_text, varying_settings
@@ -50,7 +50,7 @@ class Configuration:
     def title(self, *words: str) -> str:
         """Name the configuration for a person, with these words after its model."""
         others = (f"{name.replace('_', ' ')} {text}" for name, text in self.others)
-        return make_inert(", ".join([setting_text(self.row["model"]), *words, *others]))
+        return escape(", ".join([setting_text(self.row["model"]), *words, *others]))
 
     def file_name(self, kind: str, *words: str) -> str:
         """Name the configuration's picture, with these words after its model and size."""

@@ -92,9 +92,8 @@ class _Record:
         check_job_is_there(store, self._job)
         if not isinstance(event, Done) or is_stored(store, event.result.part, event.item.trials):
             return event
-        message = (
-            f"host {event.result.host} wrote its part to its own {store.root}; allowed: a store that all nodes share"
-        )
+        wrote = f"host {event.result.host} wrote its part to its own {store.root}"
+        message = f"{wrote}; allowed: a store that all nodes of the cluster share"
         return Failed(event.item, TaskFailure("raised", message, ""))
 
     def note(self, event: JobEvent) -> None:

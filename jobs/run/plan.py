@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.errors import InputError
-from jobs.escape import make_inert
+from jobs.escape import escape
 from jobs.grid import Grid
 from jobs.run.timings import Timings, learn_timings
 from jobs.store import PART, SETTINGS, Store, checkpointed, scan_parts
@@ -144,7 +144,7 @@ def explain_stale(missing: Mapping[str, Trial], rows: pa.Table, dataset: Dataset
 def _stale_reason(dataset: DatasetInfo, name: str, fingerprint: str, version: str) -> tuple[int, str]:
     """Return (rank, reason) for what changed since a row was written; the likeliest reason has the lowest rank."""
     if fingerprint == dataset.fingerprint:
-        return 0, f"numerics changed since mnistjobs {make_inert(version)}"
+        return 0, f"numerics changed since mnistjobs {escape(version)}"
     if name == dataset.name:
-        return 1, f"dataset {make_inert(name)} has changed"
-    return 2, f"dataset was {make_inert(name)}"
+        return 1, f"dataset {escape(name)} has changed"
+    return 2, f"dataset was {escape(name)}"
