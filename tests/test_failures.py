@@ -94,7 +94,7 @@ def test_a_trial_whose_first_attempt_fails_by_no_fault_of_its_own_is_trained_at_
     what: str, kind: FailureKind, grid: Path, tmp_path: Path, ray_of_two: Session
 ) -> None:
     if kind == "hung":
-        grid.write_text(ONE_TRIAL + "resources: {hung_after_seconds: 3.0}\n")
+        grid.write_text(ONE_TRIAL + "resources: {hung_after_seconds: 5.0}\n")
     seen: list[JobEvent] = []
     job = submit_with(first_attempt(what), grid, tmp_path / "store", ray_of_two, seen.append)
     assert (job["status"], job["failures"]) == ("finished", [])
