@@ -180,9 +180,9 @@ def drive(
             state = feed(state, Tick())
             continue
         event = check(event)
+        state = feed(state, event)  # before it is observed, so that no slot is idle meanwhile
         if not isinstance(event, Failed):  # of failures, observers hear what is done about them
             observe(event)
-        state = feed(state, event)
     return state.outcome
 
 
