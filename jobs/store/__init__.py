@@ -36,5 +36,7 @@ from jobs.store.schemas import CONFUSION as CONFUSION
 from jobs.store.schemas import EPOCH as EPOCH
 from jobs.store.schemas import METRICS as METRICS
 from jobs.store.schemas import PART as PART
+from jobs.store.schemas import REQUESTED as REQUESTED
 from jobs.store.schemas import SETTINGS as SETTINGS
 from jobs.store.schemas import TRIALS as TRIALS
+from jobs.store.schemas import column as column
