@@ -148,14 +148,14 @@ def _commit(results: Sequence[tuple[TrialResult, datetime]], pack: Pack, shared:
     """Write the trials' weights, then their part; return its name."""
     store = Store(shared.store)
     identities = [trial_id(result.trial, shared.dataset.fingerprint) for result, _ in results]
-    weights = write_weights(store, {key: result.weights for key, (result, _) in zip(identities, results, strict=True)})
+    sha256 = write_weights(store, {key: result.weights for key, (result, _) in zip(identities, results, strict=True)})
     rows = [
         {
             "trial_id": identity,
             **_row(result, shared),
             "attempt": pack.attempt,
             "finished_at": finished_at,
-            "weights_sha256": weights[identity],
+            "weights_sha256": sha256,
         }
         for identity, (result, finished_at) in zip(identities, results, strict=True)
     ]

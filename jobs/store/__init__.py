@@ -1,15 +1,15 @@
 """What lasts: parts, weights, checkpoints, job records, and their upkeep."""
 
 from jobs.store.atomic_files import delete_files as delete_files
-from jobs.store.atomic_files import names as names
+from jobs.store.atomic_files import list_dir as list_dir
 from jobs.store.atomic_files import read_file as read_file
 from jobs.store.atomic_files import write_file as write_file
 from jobs.store.checkpoints import checkpointed as checkpointed
 from jobs.store.checkpoints import read_checkpoint as read_checkpoint
 from jobs.store.checkpoints import remove_checkpoint as remove_checkpoint
 from jobs.store.checkpoints import write_checkpoint as write_checkpoint
-from jobs.store.cleanup import leftovers as leftovers
-from jobs.store.cleanup import sweep as sweep
+from jobs.store.cleanup import clean_up as clean_up
+from jobs.store.cleanup import describe_unattributed_files as describe_unattributed_files
 from jobs.store.compaction import Compaction as Compaction
 from jobs.store.compaction import compact as compact
 from jobs.store.job_record import Job as Job
@@ -19,18 +19,16 @@ from jobs.store.job_record import find_job as find_job
 from jobs.store.job_record import job_folder as job_folder
 from jobs.store.job_record import read_jobs as read_jobs
 from jobs.store.job_record import write_job as write_job
+from jobs.store.layout import Store as Store
+from jobs.store.layout import open_store as open_store
 from jobs.store.parts import Parts as Parts
-from jobs.store.parts import Store as Store
 from jobs.store.parts import is_stored as is_stored
-from jobs.store.parts import open_store as open_store
 from jobs.store.parts import parquet_bytes as parquet_bytes
 from jobs.store.parts import read_parts as read_parts
-from jobs.store.parts import read_weights as read_weights
 from jobs.store.parts import scan_parts as scan_parts
-from jobs.store.parts import weights_path as weights_path
 from jobs.store.parts import write_part as write_part
-from jobs.store.parts import write_weights as write_weights
-from jobs.store.quarantine import quarantined as quarantined
+from jobs.store.quarantine import describe_quarantine as describe_quarantine
+from jobs.store.quarantine import describe_unusable as describe_unusable
 from jobs.store.quarantine import set_aside as set_aside
 from jobs.store.schemas import CONFUSION as CONFUSION
 from jobs.store.schemas import EPOCH as EPOCH
@@ -40,3 +38,7 @@ from jobs.store.schemas import REQUESTED as REQUESTED
 from jobs.store.schemas import SETTINGS as SETTINGS
 from jobs.store.schemas import TRIALS as TRIALS
 from jobs.store.schemas import column as column
+from jobs.store.weights import check_weights as check_weights
+from jobs.store.weights import read_weights as read_weights
+from jobs.store.weights import read_weights_of as read_weights_of
+from jobs.store.weights import write_weights as write_weights
