@@ -59,9 +59,8 @@ def _describe(store: Store, names: Iterable[str], may_move: bool) -> list[UserWa
         if not _is_file(path):
             found.append(_other_than_a_file(path))
         elif named_rightly and decode_part(named_rightly, PART.names) is not None:
-            found.append(
-                DamagedPartWarning(f"part {name} was incomplete when it was read and is whole now; read again")
-            )
+            message = f"part {name} was incomplete when it was read and is whole now; read the store again"
+            found.append(DamagedPartWarning(message))
         elif named_rightly and (version := foreign_version(named_rightly)):
             foreign[name] = version
         elif warning := _move(store, name) if may_move else _left_in_place(name):
@@ -135,10 +134,9 @@ def _other_versions(store: Store, versions: dict[str, str]) -> list[UserWarning]
     """Make one warning of all parts of other versions."""
     if not versions:
         return []
-    parts = (
-        f"part {min(versions)} was" if len(versions) == 1 else f"{len(versions)} parts, such as {min(versions)}, were"
-    )
-    ignored = "it is ignored" if len(versions) == 1 else "they are ignored"
+    first, is_one = min(versions), len(versions) == 1
+    parts = f"part {first} was" if is_one else f"{len(versions)} parts, such as {first}, were"
+    ignored = "it is ignored" if is_one else "they are ignored"
     wrote = ", ".join(sorted(set(versions.values())))
     return [
         ForeignPartWarning(

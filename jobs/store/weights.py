@@ -105,9 +105,8 @@ def _read_tensors(path: Path, trial_id: str) -> dict[str, NDArray[Any]] | None:
     prefix = f"{trial_id}/"
     try:
         with safe_open(path, framework="numpy") as file:
-            found = {
-                name.removeprefix(prefix): file.get_tensor(name) for name in file.keys() if name.startswith(prefix)
-            }
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - it is not a mapping
+            found = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):  # its hash is right; it may still be foreign
         return None
     return found or None
