@@ -29,7 +29,7 @@ from jobs.report.summary import summarize
 from jobs.run.driver import JobEvent, make_plan
 from jobs.run.retries import Retried, next_attempts
 from jobs.run.task import Pack, Written
-from jobs.store.parts import open_store
+from jobs.store.layout import open_store
 from jobs.store.schemas import TRIALS
 
 COLUMNS = 80

@@ -9,7 +9,8 @@ from cluster.in_process import map_in_process
 from cluster.interface import Done
 from jobs.run.task import Pack, Shared, Written, run_pack
 from jobs.store.job_record import Job
-from jobs.store.parts import Store, read_parts
+from jobs.store.layout import Store
+from jobs.store.parts import read_parts
 from mnist_core.data.datasets import Dataset
 from mnist_core.trial import Trial, trial_id
 from support.idx_files import write_idx_folder
