@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobs.api import compact_store as compact_store
+    from jobs.api import export_weights as export_weights
     from jobs.api import list_jobs as list_jobs
     from jobs.api import plan_grid as plan_grid
     from jobs.api import read_confusion as read_confusion
     from jobs.api import read_metrics as read_metrics
     from jobs.api import read_summary as read_summary
     from jobs.api import read_trials as read_trials
+    from jobs.api import read_weights as read_weights
     from jobs.api import report_job as report_job
     from jobs.api import submit_grid as submit_grid
     from jobs.verify import verify_job as verify_job
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
 # Each name and the module that defines it, imported at first use: `import mnistjobs` itself takes milliseconds.
 _HOMES = {
     "compact_store": "jobs.api",
+    "export_weights": "jobs.api",
     "list_jobs": "jobs.api",
     "plan_grid": "jobs.api",
     "read_confusion": "jobs.api",
     "read_metrics": "jobs.api",
     "read_summary": "jobs.api",
     "read_trials": "jobs.api",
+    "read_weights": "jobs.api",
     "report_job": "jobs.api",
     "submit_grid": "jobs.api",
     "verify_job": "jobs.verify",

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from jobs.grid.grid import load_grid
 from jobs.run import Plan, close_job, make_plan, open_job
-from jobs.store.parts import open_store, write_part
+from jobs.store.layout import open_store
+from jobs.store.parts import write_part
 from jobs.store.schemas import EPOCH, PART, SETTINGS
 from mnist_core.trial import Trial
 

@@ -6,11 +6,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from jobs.errors import InputError
+from jobs.errors import InputError, StoreError
 from jobs.grid import load_grid
 from jobs.report import (
     CONFUSION_COLUMNS,
@@ -28,13 +29,16 @@ from jobs.store import (
     Job,
     Parts,
     Store,
+    clean_up,
     compact,
+    describe_unusable,
     find_job,
     open_store,
     read_jobs,
     read_parts,
+    read_weights_of,
     set_aside,
-    sweep,
+    write_file,
 )
 from mnist_core.data import fetch_mnist, find_mnist, load_dataset
 
@@ -44,13 +48,20 @@ if TYPE_CHECKING:
 StorePath = str | Path
 
 
-def plan_grid(grid: str | Path, store: StorePath = "results") -> Plan:
-    """Say what a grid file asks for and what of it is stored; nothing runs, and only damaged parts are moved.
+def plan_grid(grid: str | Path, store: StorePath = "results", *, quarantine: bool = False) -> Plan:
+    """Compare what a grid file asks for with what is stored; nothing runs.
 
-    Raises InputError where the grid is at fault, StoreError where the store cannot be read.
+    Args:
+        grid: the grid file.
+        store: the store's folder, which may not exist yet.
+        quarantine: move damaged parts to quarantine/, as `submit_grid` does; by default nothing is written.
+
+    Raises:
+        InputError: the grid is at fault.
+        StoreError: the store cannot be read.
     """
     plan = make_plan(load_grid(Path(grid)), open_store(Path(store)))
-    _warn_of(plan.store, plan.unusable)
+    _warn_of(plan.store, plan.unusable, may_move=quarantine)
     return plan
 
 
@@ -68,7 +79,8 @@ def submit_grid(
     Runs on the Ray cluster at `address` or RAY_ADDRESS, else on a Ray started here; at most `workers` tasks at once.
     Raises InputError, StoreError, mnist_core's DataError and cluster's ClusterError, before anything is written.
     """
-    plan = grid if isinstance(grid, Plan) else plan_grid(grid, store)
+    plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(Path(store)))
+    _warn_of(plan.store, plan.unusable, may_move=True)
     if not plan.missing:
         return close_job(_open_job(plan), plan.store, "finished")
     source = plan.grid.dataset_source()
@@ -87,12 +99,12 @@ def submit_grid(
                 check_precision(plan, session.device)
                 return run_job(_open_job(plan), plan, dataset, session, observe, workers)
     finally:
-        sweep(plan.store, plan.missing)  # an interrupted worker is killed, perhaps while it writes
+        clean_up(plan.store, plan.missing)  # an interrupted worker is killed, perhaps while it writes
 
 
 def _open_job(plan: Plan) -> Job:
     """Enter a job, after clearing away what killed ones left: on a full disk, that may make the room."""
-    sweep(plan.store, plan.missing)
+    clean_up(plan.store, plan.missing)
     return open_job(plan)
 
 
@@ -102,9 +114,9 @@ def compact_store(store: StorePath = "results") -> Compaction:
     Safe at any moment, also while jobs run and readers read. Raises StoreError; nothing is lost then.
     """
     opened = open_store(Path(store))
-    sweep(opened)
+    clean_up(opened)
     done = compact(opened)
-    _warn_of(opened, done.damaged)
+    _warn_of(opened, done.damaged, may_move=True)
     return done
 
 
@@ -143,8 +155,73 @@ def read_confusion(store: StorePath, job: str) -> pa.Table:
     return confusion_table(_job_and_parts(store, job, CONFUSION_COLUMNS)[1].table)
 
 
+def read_weights(store: StorePath, trial_id: str) -> dict[str, NDArray[Any]]:
+    """Read the trained weights of one trial.
+
+    Args:
+        store: the store's folder.
+        trial_id: the trial, as in the column of that name.
+
+    Returns:
+        The arrays by parameter, such as W1, (hidden units, 784), of an MLP.
+
+    Raises:
+        InputError: no part holds the trial.
+        StoreError: the weights are missing or damaged, or the store cannot be read.
+    """
+    opened = open_store(Path(store))
+    hashes = _weights_of(opened, [trial_id])
+    if not hashes:
+        raise InputError(f"trial {trial_id!r}: is in no part of the store {str(store)!r}; allowed: a stored trial's id")
+    ((_, weights),) = read_weights_of(opened, hashes)
+    if weights is None:
+        raise StoreError(f"trial {trial_id}: its weights in {opened.weights} are missing or damaged; train it again")
+    return weights
+
+
+def export_weights(store: StorePath, job: str, folder: str | Path) -> list[Path]:
+    """Write the weights of a job's stored trials, one file per trial.
+
+    Args:
+        store: the store's folder.
+        job: a job's id, or a name for its latest job.
+        folder: where to write `<trial_id>.safetensors` for each trial; made if it does not exist. Its tensors are
+            named by parameter.
+
+    Returns:
+        The files, in the order of the job's trials that are stored.
+
+    Raises:
+        InputError: there is no such job.
+        StoreError: weights are missing or damaged (those of the other trials are written), or a file cannot be
+            written.
+    """
+    from safetensors.numpy import save
+
+    opened = open_store(Path(store))
+    hashes = _weights_of(opened, find_job(opened, job)["trial_ids"])
+    files = {trial_id: Path(folder) / f"{trial_id}.safetensors" for trial_id in hashes}
+    lost = []
+    for trial_id, weights in read_weights_of(opened, hashes):
+        if weights is None:
+            lost.append(trial_id)
+        else:
+            write_file(files[trial_id], save(weights))
+    if lost:
+        trials = f"trial {lost[0]}" if len(lost) == 1 else f"{len(lost)} trials, such as {lost[0]},"
+        raise StoreError(f"{opened.weights}: the weights of {trials} are missing or damaged; the others are exported")
+    return list(files.values())
+
+
+def _weights_of(store: Store, trial_ids: Sequence[str]) -> dict[str, str]:
+    """Return, by trial_id, which file holds the weights of each stored trial; warn of parts that cannot be used."""
+    parts = read_parts(store, trial_ids, ["trial_id", "weights_sha256"])
+    _warn_of(store, parts.damaged)
+    return dict(zip(parts.table["trial_id"].to_pylist(), parts.table["weights_sha256"].to_pylist(), strict=True))
+
+
 def _job_and_parts(store: StorePath, job: str, columns: Sequence[str]) -> tuple[Job, Parts]:
-    """Find a job and read these columns of its rows; damaged parts are moved and warned of."""
+    """Find a job and read these columns of its rows; warn of parts that cannot be used."""
     opened = open_store(Path(store))
     found = find_job(opened, job)
     parts = read_parts(opened, found["trial_ids"], columns)
@@ -152,7 +229,7 @@ def _job_and_parts(store: StorePath, job: str, columns: Sequence[str]) -> tuple[
     return found, parts
 
 
-def _warn_of(store: Store, unusable: Sequence[str]) -> None:
-    """Move damaged parts out of the way and warn of every part that cannot be used."""
-    for warning in set_aside(store, unusable):
+def _warn_of(store: Store, unusable: Sequence[str], may_move: bool = False) -> None:
+    """Warn of parts that cannot be used, after moving the damaged ones to the quarantine if that is allowed."""
+    for warning in set_aside(store, unusable) if may_move else describe_unusable(store, unusable):
         warnings.warn(warning, stacklevel=3)

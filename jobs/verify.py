@@ -3,7 +3,6 @@
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,21 +17,22 @@ from jobs.store import (
     Job,
     Parts,
     Store,
+    check_weights,
+    describe_quarantine,
+    describe_unattributed_files,
     find_job,
     job_folder,
-    leftovers,
     open_store,
-    quarantined,
     read_file,
     read_parts,
+    read_weights,
     set_aside,
-    weights_path,
 )
 from mnist_core.data import NAMED_DATASETS, Dataset, load_dataset
 from mnist_core.trial import Trial, trial_id
 
-# What tells of a run and not of its numbers.
-_OF_THE_RUN = {"seconds", "host", "attempt", "finished_at", *versions()}
+# Columns that describe a run and not its numbers. The hash of the weights depends on the other trials of the part.
+_OF_THE_RUN = {"seconds", "host", "attempt", "finished_at", "weights_sha256", *versions()}
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int
         *_missing(job, parts),
         *_damaged_weights(store, parts.table),
         *_unlike_files(store, job, files),
-        *(problem for row in chosen if dataset for problem in _unlike_rerun(row, dataset)),
+        *(problem for row in chosen if dataset for problem in _unlike_rerun(store, row, dataset)),
     ]
     notes = [str(each) for each in unusable if not isinstance(each, DamagedPartWarning)]
-    notes += [*quarantined(store), *leftovers(store)]
+    notes += [*describe_quarantine(store), *describe_unattributed_files(store)]
     if rerun and (others := parts.table.num_rows - len(_of_the_cpu(parts.table))):
         notes.append(f"{others} trials ran on a GPU, where last bits hang on the pack: they are not trained again")
     # job.json is a file too.
@@ -95,12 +95,11 @@ def _missing(job: Job, parts: Parts) -> Iterator[str]:
 
 
 def _damaged_weights(store: Store, rows: pa.Table) -> Iterator[str]:
-    for identity, digest in zip(rows["trial_id"].to_pylist(), rows["weights_sha256"].to_pylist(), strict=True):
-        content = read_file(weights_path(store, identity))
-        if content is None:
-            yield f"the weights of trial {identity} are missing"
-        elif sha256(content).hexdigest() != digest:
-            yield f"the weights of trial {identity} are damaged"
+    hashes = rows["weights_sha256"].to_pylist()
+    states = {sha256: check_weights(store, sha256) for sha256 in set(hashes)}
+    for identity, sha256 in zip(rows["trial_id"].to_pylist(), hashes, strict=True):
+        if states[sha256] != "whole":
+            yield f"the weights of trial {identity} are {states[sha256]}"
 
 
 def _unlike_files(store: Store, job: Job, files: Mapping[str, bytes]) -> Iterator[str]:
@@ -123,7 +122,7 @@ def _choose(rows: pa.Table, count: int) -> list[dict[str, Any]]:
     return list(rows.take(pa.array(chosen, pa.int64())).to_pylist())
 
 
-def _unlike_rerun(row: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
+def _unlike_rerun(store: Store, row: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
     """Train a trial again, into a store of its own, and say what came out otherwise."""
     if trial_id(Trial(**row["settings"]), dataset.fingerprint) != row["trial_id"]:
         yield f"trial {row['trial_id']} is of other numerics; train it again with mnistjobs {row['mnistjobs_version']}"
@@ -136,8 +135,11 @@ def _unlike_rerun(row: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
         if isinstance(event, Failed):
             yield f"trial {row['trial_id']} could not be trained again: {event.failure.message}"
             return
-        (again,) = read_parts(Store(Path(folder)), [row["trial_id"]]).table.to_pylist()
+        elsewhere = Store(Path(folder))
+        (again,) = read_parts(elsewhere, [row["trial_id"]]).table.to_pylist()
+        same_weights = _weights_bits(store, row) == _weights_bits(elsewhere, again)
     unlike = [name for name, value in again.items() if name not in _OF_THE_RUN and _bits(row[name]) != _bits(value)]
+    unlike += [] if same_weights else ["weights"]
     if unlike:
         then, now = ({name: of[name] for name in versions()} for of in (row, again))
         reason = "" if then == now else f" (then {_listed(then)}; now {_listed(now)})"
@@ -151,6 +153,12 @@ def _bits(value: object) -> str:
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key}: {_bits(each)}' for key, each in value.items() if key != 'seconds')}}}"
     return repr(value)
+
+
+def _weights_bits(store: Store, row: Mapping[str, Any]) -> dict[str, tuple[str, bytes]] | None:
+    """Return a trial's weights by parameter, so that equal bits are equal; None where they are missing or damaged."""
+    weights = read_weights(store, row["trial_id"], row["weights_sha256"])
+    return None if weights is None else {name: (str(each.shape), each.tobytes()) for name, each in weights.items()}
 
 
 def _listed(facts: Mapping[str, str]) -> str:

@@ -33,7 +33,7 @@ from support.chaos_processes import (
     start_submit,
 )
 
-from jobs.store.parts import Store, open_store
+from jobs.store.layout import Store, open_store
 
 NAME = "chaos"
 GRID = """\

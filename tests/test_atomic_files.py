@@ -10,8 +10,9 @@ import pytest
 from support.part_tables import part_table, write_parts
 
 from jobs.errors import StoreError
-from jobs.store.atomic_files import delete_files, make_folder, write_file, write_files
-from jobs.store.parts import Store, stored_ids, write_part
+from jobs.store.atomic_files import delete_files, make_folder, seconds_since_changed, write_file
+from jobs.store.layout import Store
+from jobs.store.parts import stored_ids, write_part
 
 FILE_SIZE_LIMIT = 1_000_000  # bytes
 Failing = Callable[[Callable[[str], bool]], None]
@@ -127,15 +128,6 @@ def test_a_file_whose_fsync_failed_is_thrown_away_and_written_anew(tmp_path: Pat
     assert opened[1] != opened[0]
 
 
-def test_of_many_files_one_whose_fsync_failed_keeps_all_from_their_places(
-    tmp_path: Path, failing_fsync: Failing
-) -> None:
-    failing_fsync(lambda path: ".file-150." in path)
-    with pytest.raises(StoreError, match="Input/output error"):
-        write_files(tmp_path, {f"file-{number}": b"" for number in range(200)})
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_part_whose_folder_could_not_be_fsynced_does_not_count(tmp_path: Path, failing_fsync: Failing) -> None:
     store = Store(tmp_path)
     store.parts.mkdir()
@@ -165,11 +157,24 @@ def test_a_folder_that_could_not_be_made_to_last_is_made_anew(tmp_path: Path, fa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_more_files_than_a_process_may_open_are_written(tmp_path: Path) -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 100, before[1]))
-    try:
-        write_files(tmp_path, {str(number): b"content" for number in range(300)})
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    assert len(list(tmp_path.iterdir())) == 300
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_fsync_folders(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def refuse_folders(file: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{file}"):
+            raise OSError(code, os.strerror(code))
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    write_file(tmp_path / "new" / "file", b"content")
+    assert (tmp_path / "new" / "file").read_bytes() == b"content"
+
+
+def test_the_age_of_a_file_is_by_the_clock_of_its_file_system(tmp_path: Path) -> None:
+    write_file(tmp_path / "file", b"content")
+    os.utime(tmp_path / "file", (0, (tmp_path / "file").stat().st_mtime - 100))
+    assert 99 < seconds_since_changed(tmp_path / "file", tmp_path) < 110
+    assert files_below(tmp_path) == ["file"]
+    with pytest.raises(FileNotFoundError):
+        seconds_since_changed(tmp_path / "none", tmp_path)

@@ -10,7 +10,7 @@ import torch
 from numpy.testing import assert_array_equal
 
 from jobs.store.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
-from jobs.store.parts import Store
+from jobs.store.layout import Store
 from mnist_core.backends.interface import PackData
 from mnist_core.backends.stacked import StackedPack
 from mnist_core.data.datasets import Dataset

@@ -27,7 +27,7 @@ from jobs.grid.grid import load_grid
 from jobs.report.summary import summarize
 from jobs.run import JobEvent, Pack, Retry, TaskResult, make_plan
 from jobs.run.scheduler import next_attempts
-from jobs.store.parts import open_store
+from jobs.store.layout import open_store
 from jobs.store.schemas import TRIALS
 
 COLUMNS = 80

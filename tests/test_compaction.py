@@ -12,7 +12,8 @@ from support.tiny_study import submit_tiny
 
 import mnistjobs
 from jobs.store.compaction import Compaction, Sizes, compact
-from jobs.store.parts import Store, parquet_bytes, read_parts, stored_ids, write_part
+from jobs.store.layout import Store
+from jobs.store.parts import parquet_bytes, read_parts, stored_ids, write_part
 from jobs.store.schemas import PART
 
 SMALL = Sizes(row_group=12, file=30)  # rows of epochs

@@ -15,14 +15,15 @@ from support.part_tables import identity, part_names, rows_by_trial, whole, writ
 import mnistjobs
 from jobs.errors import DamagedPartWarning, StoreError
 from jobs.store.compaction import Compaction, Sizes, compact
-from jobs.store.parts import Store, is_stored, scan_parts, stored_ids
+from jobs.store.layout import Store
+from jobs.store.parts import is_stored, scan_parts, stored_ids
 
 SMALL = Sizes(row_group=12, file=30)  # rows of epochs
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from jobs.store.compaction import Sizes, compact
-from jobs.store.parts import Store
+from jobs.store.layout import Store
 
 left = int(sys.argv[2])
 

@@ -17,14 +17,15 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jobs.store.part_bytes import writer_version
 from support.command_line import Outcome, run
 from support.hostile_parts import HOSTILE, encode, put_part, truncations, with_column
 from support.part_tables import part_table
 from support.tiny_study import submit_tiny
 
 from jobs.store.job_record import Job, job_folder, write_job
-from jobs.store.part_bytes import decode_part, writer_version
-from jobs.store.parts import Store, read_parts, stored_ids, write_part
+from jobs.store.layout import Store
+from jobs.store.parts import decode_part, read_parts, stored_ids, write_part
 from jobs.store.schemas import PART
 
 MOST_BYTES = 400_000_000  # more than what reading the same store takes without the hostile file
@@ -38,7 +39,9 @@ resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
 from jobs.store.checkpoints import read_checkpoint
 from jobs.grid.grid import parse_grid
 from jobs.store.job_record import read_jobs
-from jobs.store.parts import Store, read_parts, read_weights, stored_ids
+from jobs.store.layout import Store
+from jobs.store.parts import read_parts, stored_ids
+from jobs.store.weights import read_weights
 def read():
     ids = sorted(stored_ids(store))
     parts = read_parts(store, ids)

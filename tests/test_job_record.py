@@ -10,7 +10,7 @@ import pytest
 
 from jobs.errors import InputError, StoreError
 from jobs.store.job_record import Job, create_job, find_job, job_folder, read_jobs, write_job
-from jobs.store.parts import Store, open_store
+from jobs.store.layout import Store, open_store
 from jobs.store.processes import this_process
 from mnist_core.data.datasets import NAMED_DATASETS
 

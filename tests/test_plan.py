@@ -12,7 +12,8 @@ from support.tiny_study import tiny_trial
 
 import mnistjobs
 from jobs.run.plan import Plan, explain_stale, read_stored_rows
-from jobs.store.parts import Store, read_parts, write_part
+from jobs.store.layout import Store
+from jobs.store.parts import read_parts, write_part
 from mnist_core import trial as trial_module
 from mnist_core.data.datasets import Dataset, DatasetInfo
 

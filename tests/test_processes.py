@@ -44,8 +44,11 @@ def test_a_process_that_runs_is_not_gone_and_one_that_was_killed_is(running: sub
 
 
 @pytest.mark.skipif(this_process().started == 0, reason="the system does not tell when a process was started")
-def test_another_process_with_the_same_number_is_not_the_one_that_is_gone() -> None:
-    assert is_gone(replace(this_process(), started=this_process().started - 1))
+def test_a_later_process_with_the_same_pid_is_another_one() -> None:
+    here = this_process()
+    assert is_gone(replace(here, started=max(1, here.started - 1000)))
+    assert not is_gone(replace(here, started=here.started - 10))  # the boot time is known to the second
+    assert not is_gone(replace(here, started=0))
 
 
 @pytest.mark.skipif(not this_process().boot, reason="the system does not tell one boot from the next")

@@ -15,7 +15,8 @@ from support.part_tables import part_table, write_parts
 from test_parts import put_part
 
 from jobs.errors import DamagedPartWarning, ForeignPartWarning
-from jobs.store.parts import Store, parquet_bytes, stored_ids, write_part
+from jobs.store.layout import Store
+from jobs.store.parts import parquet_bytes, stored_ids, write_part
 from jobs.store.quarantine import quarantined, set_aside
 
 
@@ -138,7 +139,8 @@ AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from jobs.store.quarantine import set_aside
-from jobs.store.parts import Store, scan_parts
+from jobs.store.layout import Store
+from jobs.store.parts import scan_parts
 store = Store(Path(sys.argv[1]))
 os.setgid(65534), os.setuid(65534)
 try:

@@ -14,8 +14,10 @@ import mnistjobs
 from jobs.report.report import write_report
 from jobs.report.summary import SUMMARY
 from jobs.store.job_record import Job, find_job, job_folder, write_job
-from jobs.store.parts import Store, read_parts, write_part, write_weights
+from jobs.store.layout import Store
+from jobs.store.parts import read_parts, write_part
 from jobs.store.schemas import CONFUSION, METRICS, TRIALS
+from jobs.store.weights import write_weights
 
 TABLES = {"trials": TRIALS, "metrics": METRICS, "confusion": CONFUSION, "summary": SUMMARY}
 PICTURES = ["confusion-mlp-20-fixed.svg", "curves-mlp-20.svg", "learning-curve.svg", "w1-mlp-20-fixed.svg"]
@@ -125,7 +127,14 @@ def test_both_models_stand_in_one_report(tmp_path: Path) -> None:
 def test_w1_is_that_of_the_first_seed_whose_weights_are_whole(study: tuple[Store, Job]) -> None:
     store, job = study
     assert _w1_seed(store, job) == "0"
-    write_weights(store, {job["trial_ids"][0]: {"W1": np.zeros((4, 784), np.float32)}})
+    rows = read_parts(store, job["trial_ids"]).table
+    for part in store.parts.iterdir():
+        part.unlink()
+    (first, *_), (sha256, *others) = job["trial_ids"], rows["weights_sha256"].to_pylist()
+    other = write_weights(store, {first: {"W1": np.zeros((4, 784), np.float32)}})
+    (store.weights / f"{other}.safetensors").unlink()
+    index = rows.schema.get_field_index("weights_sha256")
+    write_part(store, rows.set_column(index, rows.schema.field(index), pa.array([other, *others])))
     assert _w1_seed(store, job) == "1"
     shutil.rmtree(store.weights)
     assert _w1_seed(store, job) is None

@@ -10,7 +10,8 @@ from jobs.errors import StoreError
 from jobs.report.results import SUMMARY_COLUMNS, summarize_job
 from jobs.report.summary import SUMMARY
 from jobs.store.job_record import Job
-from jobs.store.parts import Store, read_parts
+from jobs.store.layout import Store
+from jobs.store.parts import read_parts
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from support.command_line import GRID, Outcome, finish, start, write_grid
 
 import mnistjobs
 from jobs.cli.app import BAD_INPUT, SOME_FAILED
-from jobs.store.parts import Store
+from jobs.store.layout import Store
 
 WALL_CLOCK = ["seconds", "host", "attempt", "finished_at"]
 ALL = f"{GRID}retries: 0\n"  # what lasts is not over after a wait

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 from support.tiny_study import DIVERGING, pack_of, run, run_trials, tiny_trial
 from threadpoolctl import threadpool_info
 
@@ -21,7 +22,9 @@ from jobs.errors import StoreError
 from jobs.run import task
 from jobs.run.provenance import versions
 from jobs.run.task import TaskContext, run_pack
-from jobs.store.parts import Store, read_parts, read_weights, stored_ids
+from jobs.store.layout import Store
+from jobs.store.parts import read_parts, stored_ids
+from jobs.store.weights import read_weights
 from mnist_core.backends.interface import Device
 from mnist_core.data.datasets import Dataset
 from mnist_core.errors import OutOfDeviceMemory
@@ -78,12 +81,21 @@ def test_what_is_stored_is_what_was_trained(store: Store, tiny: Dataset, model: 
         assert_array_equal(weights[name], value)
 
 
+def weights_of(store: Store, identity: str) -> dict[str, NDArray[Any]]:
+    """Read a trial's weights from the file that its row names."""
+    (sha256,) = read_parts(store, [identity]).table["weights_sha256"].to_pylist()
+    weights = read_weights(store, identity, sha256)
+    assert weights is not None
+    return weights
+
+
 def test_the_same_trial_gives_the_same_weights_to_the_byte_alone_or_in_a_pack(store: Store, tiny: Dataset) -> None:
     other = Store(store.root / "other")
     run(store, tiny, pack_of(tiny, tiny_trial(0), tiny_trial(1)))
     for identity in run_trials(other, tiny, tiny_trial(1), tiny_trial(0)):
-        name = f"{identity}.safetensors"
-        assert (store.weights / name).read_bytes() == (other.weights / name).read_bytes()
+        packed, alone = (weights_of(each, identity) for each in (store, other))
+        assert packed.keys() == alone.keys()
+        assert all(packed[name].tobytes() == alone[name].tobytes() for name in packed)
 
 
 def test_the_weights_are_there_before_the_part_that_names_them(store: Store, tiny: Dataset) -> None:
@@ -92,14 +104,14 @@ def test_the_weights_are_there_before_the_part_that_names_them(store: Store, tin
     with pytest.raises(StoreError, match="cannot be written"):
         list(run_pack(pack_of(tiny, tiny_trial()), TaskContext(tiny, store.root)))
     (path,) = store.weights.iterdir()
-    assert path.stem == trial_id(tiny_trial(), tiny.fingerprint)
+    assert read_weights(store, trial_id(tiny_trial(), tiny.fingerprint), path.stem)
 
 
-def test_a_part_names_the_sha256_of_the_weights(store: Store, tiny: Dataset) -> None:
-    (identity,) = run_trials(store, tiny, tiny_trial(1, DIVERGING))
-    (sha256,) = read_parts(store, [identity]).table["weights_sha256"].to_pylist()
-    content = (store.weights / f"{identity}.safetensors").read_bytes()
-    assert sha256 == hashlib.sha256(content).hexdigest()
+def test_all_rows_of_a_part_name_one_file_of_weights(store: Store, tiny: Dataset) -> None:
+    run(store, tiny, pack_of(tiny, tiny_trial(0), tiny_trial(1, DIVERGING)))
+    (path,) = store.weights.iterdir()
+    assert path.name == f"{hashlib.sha256(path.read_bytes()).hexdigest()}.safetensors"
+    assert read_parts(store, stored_ids(store)).table["weights_sha256"].to_pylist() == [path.stem] * 2
 
 
 def test_progress_counts_the_epochs_of_all_trials_of_the_pack(

@@ -8,7 +8,8 @@ from support.tiny_study import DIVERGING, part_rows, submit_tiny, tiny_trial
 import mnistjobs
 from jobs.run.plan import read_stored_rows
 from jobs.run.timings import Timings, learn_timings
-from jobs.store.parts import Store, write_part
+from jobs.store.layout import Store
+from jobs.store.parts import write_part
 from mnist_core.backends.interface import Device
 from mnist_core.cost import guess_seconds
 from mnist_core.data.datasets import Dataset

@@ -180,7 +180,7 @@ def submit(
         raise InputError(f"--workers {workers}: trials run one by one with --in-process; leave one of the two out")
     try:
         with interruptible(), unread_output_dropped():
-            made = plan_grid(grid, store)
+            made = plan_grid(grid, store, quarantine=True)
             if not quiet:
                 say(plan_line(made, store, None if address else workers or cpu_places(made)))
             if made.missing and made.grid.dataset_source() == "mnist" and find_mnist() is None and not quiet:
@@ -248,6 +248,24 @@ def verify_job_(
     say(f"{found.trials} trials with their weights, {found.files} files{again}: {len(found.problems)} problems")
     if found.problems:
         sys.exit(SOME_FAILED)
+
+
+@app.command()
+def export(
+    job: JobArgument,
+    weights: Annotated[
+        Path, typer.Option("--weights", metavar="FOLDER", help="Where to write <trial_id>.safetensors per trial.")
+    ],
+    store: StoreOption = STORE,
+) -> None:
+    """Write the trained weights of a job, one file per trial.
+
+    Example: mnistjobs export report --weights weights
+    """
+    from jobs.api import export_weights
+
+    written = export_weights(store, job, weights)
+    say(f"Wrote {len(written)} file{'' if len(written) == 1 else 's'} to {weights}")
 
 
 @app.command("list")

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from jobs.errors import DamagedPartWarning
 from jobs.escape import escape
 
 _MOST_LINES = 100
@@ -30,6 +31,7 @@ def say_each_warning_once() -> None:
     def show(message: Warning | str, *where: Any, **how: Any) -> None:  # noqa: ANN401
         if str(message) not in said:
             said.add(str(message))
-            say(f"warning: {message}", err=True)
+            hint = "; `mnistjobs submit` trains them again" if isinstance(message, DamagedPartWarning) else ""
+            say(f"warning: {message}{hint}", err=True)
 
     warnings.showwarning = show

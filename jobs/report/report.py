@@ -20,7 +20,7 @@ from jobs.store import (
     check_job_is_there,
     delete_files,
     job_folder,
-    names,
+    list_dir,
     parquet_bytes,
     read_parts,
     read_weights,
@@ -74,7 +74,7 @@ def report_files(
 
 def _old_pictures(store: Store, job: Job, files: Collection[str]) -> list[str]:
     """Name the pictures of earlier reports that these files do not replace; what is not named as ours is not."""
-    found = names(job_folder(store, job["job_id"]))
+    found = list_dir(job_folder(store, job["job_id"]))
     return [name for name in found if _PICTURE.fullmatch(name) and name not in files]
 
 

@@ -151,14 +151,14 @@ def _commit(
 ) -> str:
     """Write the trials' weights, then their part; return the part's name."""
     store = Store(context.store)
-    weights = write_weights(store, {ids[result.trial]: result.weights for result, _ in results})
+    sha256 = write_weights(store, {ids[result.trial]: result.weights for result, _ in results})
     rows = [
         {
             "trial_id": ids[result.trial],
             **_row(result, context),
             "attempt": attempt,
             "finished_at": finished_at,
-            "weights_sha256": weights[ids[result.trial]],
+            "weights_sha256": sha256,
         }
         for result, finished_at in results
     ]

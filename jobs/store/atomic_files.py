@@ -1,23 +1,20 @@
-"""Files that are there whole or not at all: written beside their place, fsynced and moved there."""
+"""Write files whole or not at all: under a temporary name, fsynced, then renamed."""
 
 import errno
 import os
 import re
 import secrets
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 
 from jobs.errors import StoreError
 from jobs.store.processes import Process, this_process
 
-_FSYNCS_AT_ONCE = 16
-_OPEN_AT_ONCE = 64  # files: a process may have some hundreds
-# It has gone since, here or (ESTALE) on another node; or it leads nowhere.
-_NOT_THERE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ELOOP)
-_LARGEST = 1 << 30  # bytes of a file of ours; what is larger is not read
+# The file does not exist, has been deleted on another node (ESTALE), or the path leads nowhere.
+NOT_THERE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ELOOP)
+MAX_FILE_BYTES = 1 << 30  # a larger file was not written by mnistjobs, and is not read
 _TEMPORARY = re.compile(
     r"\..*\.(?P<host>[\w-]+)\.(?P<boot>[0-9a-f]*)\.(?P<space>\d+)\.(?P<pid>\d+)\.(?P<started>\d+)\.[0-9a-f]{8}\.tmp",
     re.ASCII | re.DOTALL,
@@ -25,62 +22,49 @@ _TEMPORARY = re.compile(
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: beside its place, fsynced, then moved there; raises StoreError."""
-    write_files(path.parent, {path.name: content})
+    """Write a file, and make its folder where needed; when this returns, both are durable.
 
+    Args:
+        path: the file, which is replaced if it exists.
+        content: all of its bytes.
 
-def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write files of one folder, each whole or not at all; when this returns, all of them last. Raises StoreError."""
-    temporary = {name: folder / _temporary_name(name) for name in contents}
-    path = folder
+    Raises:
+        StoreError: it cannot be written; what `path` named before is unchanged, unless only the last fsync failed.
+    """
+    temporary = path.parent / _temporary_name(path.name)
     try:
-        make_folder(folder)
+        make_folder(path.parent)
         try:
-            waiting = list(contents)
-            while waiting:
-                batch, waiting = waiting[:_OPEN_AT_ONCE], waiting[_OPEN_AT_ONCE:]
-                path = folder / batch[0]
-                _write_lasting({temporary[name]: contents[name] for name in batch})
-            for name in contents:
-                path = folder / name
-                temporary[name].replace(path)
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
         finally:
-            # Also what an fsync has failed for: a second fsync would call it done, and the system may have dropped it.
-            for each in temporary.values():
-                each.unlink(missing_ok=True)
-        fsync_folder(folder)
+            # Also after a failed fsync: the kernel may have dropped the pages, and a second fsync would falsely
+            # succeed.
+            temporary.unlink(missing_ok=True)
+        fsync_folder(path.parent)
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be written: {error.strerror or error}; what was stored before is kept"
         ) from error
 
 
-def _write_lasting(contents: Mapping[Path, bytes]) -> None:
-    """Write new files and make them durable. Asked for many at once, a disk takes little more than for one."""
-    with ExitStack() as stack:
-        files = [stack.enter_context(path.open("xb")) for path in contents]
-        for file, content in zip(files, contents.values(), strict=True):
-            file.write(content)
-            file.flush()
-        # By the descriptors they were written with: another one need not hear of a write that failed.
-        with ThreadPoolExecutor(min(len(files), _FSYNCS_AT_ONCE)) as threads:
-            list(threads.map(os.fsync, [file.fileno() for file in files]))
-
-
 def _temporary_name(name: str) -> str:
-    """Name the file beside a file's place so that others can tell when its writer is gone."""
+    """Make the temporary name of a file; it identifies the writer, so that others can tell when that has ended."""
     start = os.fsencode(name)[:64].decode("ascii", errors="replace").replace("\ufffd", "_")
     writer = ".".join(map(str, vars(this_process()).values()))
     return f".{start}.{writer}.{secrets.token_hex(4)}.tmp"
 
 
 def is_temporary(name: str) -> bool:
-    """Tell whether a file's name is that of one under way, whoever writes it."""
+    """Return whether a name is that of a temporary file, whoever its writer is."""
     return name.startswith(".") and name.endswith(".tmp")
 
 
 def temporary_writer(name: str) -> Process | None:
-    """Tell which process writes, or wrote, a temporary file, by its name; None where that does not say."""
+    """Return the process that wrote a temporary file, or None where its name does not identify one."""
     match = _TEMPORARY.fullmatch(name)
     if match is None:
         return None
@@ -91,39 +75,49 @@ def temporary_writer(name: str) -> Process | None:
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents, each fsynced into the one above; raises OSError."""
     if folder.exists():
-        return  # where it is a file, opening what lies in it will say so
+        return  # where it is a file, opening a path below it raises
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     try:
         fsync_folder(folder.parent)
     except OSError:
-        with suppress(OSError):  # of others' files in it
-            folder.rmdir()  # whoever found it would take it for durable
+        with suppress(OSError):  # another process may have written to it already
+            folder.rmdir()  # the next writer would take an existing folder for durable
         raise
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the entries of a folder durable; raises OSError."""
+    """Make the entries of a folder durable; raises OSError.
+
+    Some network and FUSE file systems cannot fsync folders (EINVAL, ENOTSUP); there, nothing more can be done.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 
 
 def read_file(path: Path) -> bytes | None:
-    """Read a file whole, or return None where no regular file of a sensible size is there; raises StoreError."""
+    """Read a file, or return None where there is no regular file or one over MAX_FILE_BYTES; raises StoreError."""
     try:
         found = path.stat()
-        return path.read_bytes() if S_ISREG(found.st_mode) and found.st_size <= _LARGEST else None
+        return path.read_bytes() if S_ISREG(found.st_mode) and found.st_size <= MAX_FILE_BYTES else None
     except OSError as error:
-        if error.errno in _NOT_THERE:
+        if error.errno in NOT_THERE:
             return None
         raise StoreError(f"{path}: cannot be read: {error.strerror}; allowed: a file that you may read") from error
 
 
-def names(folder: Path) -> list[str]:
-    """List a folder in the order of the names; nothing where it is not there yet; raises StoreError."""
+def list_dir(folder: Path) -> list[str]:
+    """List the names in a folder, sorted; none where the folder does not exist.
+
+    Raises:
+        StoreError: the folder cannot be read.
+    """
     try:
         return sorted(os.listdir(folder))
     except FileNotFoundError:
@@ -133,10 +127,28 @@ def names(folder: Path) -> list[str]:
 
 
 def delete_files(folder: Path, names: Iterable[str]) -> None:
-    """Delete files of a folder, as far as they are still there; raises StoreError."""
+    """Delete files of a folder; those that do not exist are skipped.
+
+    Raises:
+        StoreError: a file cannot be deleted.
+    """
     try:
         for name in names:
             (folder / name).unlink(missing_ok=True)
         fsync_folder(folder)
     except OSError as error:
         raise StoreError(f"{error.filename or folder}: cannot be deleted: {error.strerror}") from error
+
+
+def seconds_since_changed(path: Path, folder: Path) -> float:
+    """Return how long ago a file was last modified, by the clock of the file system; raises OSError.
+
+    The clocks of two machines are never compared: a temporary file in `folder` has the time of now.
+    """
+    temporary = folder / _temporary_name("now")
+    changed = path.stat().st_mtime
+    try:
+        temporary.touch(exist_ok=False)
+        return temporary.stat().st_mtime - changed
+    finally:
+        temporary.unlink(missing_ok=True)

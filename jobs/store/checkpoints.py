@@ -1,7 +1,7 @@
-"""Checkpoints of trials under way: what a task leaves for the next one, should it be killed.
+"""Checkpoints of running trials, from which a later task continues if the first one is killed.
 
-A file is the sha256 of the rest, then safetensors: believed if the two agree and it was made for the same trial, on
-the same kind of device, by the same versions. It can be lost without harm: the trial then starts anew.
+A file holds a sha256, then safetensors with that hash. It is used if the hash is right and the same versions wrote it
+for the same trial on the same kind of device. Losing it costs only time: the trial then starts from the beginning.
 """
 
 import hashlib
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from jobs.store.atomic_files import names, read_file, write_file
-from jobs.store.parts import Store, trial_file
+from jobs.store.atomic_files import list_dir, read_file, write_file
+from jobs.store.layout import Store, trial_path
 from mnist_core.training import EpochRecord, Snapshot
 from mnist_core.trial import Trial
 
@@ -27,7 +27,17 @@ _RECORD = [name for name in EpochRecord.__dataclass_fields__ if name != "trial"]
 
 
 def write_checkpoint(store: Store, trial_id: str, snapshot: Snapshot, made_by: Mapping[str, str]) -> None:
-    """Write where a trial stands, in place of what was written before; raises StoreError."""
+    """Write a trial's checkpoint, replacing the previous one.
+
+    Args:
+        store: where to write it.
+        trial_id: the trial.
+        snapshot: the trial's state after an epoch.
+        made_by: the versions and the device; only a task with the same ones uses the checkpoint.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
     arrays: dict[str, NDArray[Any]] = {"epochs": _record_table(snapshot.epochs)}
     for kind, group in (("weights", snapshot.weights), ("velocities", snapshot.velocities)):
         arrays |= {f"{kind}/{name}": np.ascontiguousarray(value) for name, value in group.items()}
@@ -36,12 +46,16 @@ def write_checkpoint(store: Store, trial_id: str, snapshot: Snapshot, made_by: M
 
 
 def read_checkpoint(store: Store, trial_id: str, trial: Trial, made_by: Mapping[str, str]) -> Snapshot | None:
-    """Read where a trial stood, or None where there is no checkpoint that can be believed."""
+    """Read a trial's checkpoint, or return None where there is none that can be used.
+
+    Raises:
+        StoreError: the file exists and cannot be read.
+    """
     content = read_file(_path(store, trial_id)) or b""
     digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
         return None
-    # Whoever gave a file its right digest may still not be a task of ours.
+    # A file with a right hash may still come from another program.
     try:
         return _snapshot(content, trial, _identity(trial_id, made_by))
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError):
@@ -61,18 +75,18 @@ def _snapshot(content: bytes, trial: Trial, identity: str) -> Snapshot | None:
 
 
 def remove_checkpoint(store: Store, trial_id: str) -> None:
-    """Remove a trial's checkpoint, if there is one; where that cannot be done, the next submit tries again."""
+    """Remove a trial's checkpoint, if there is one; where that fails, a later `clean_up` removes it."""
     with suppress(OSError):
         _path(store, trial_id).unlink(missing_ok=True)
 
 
 def checkpointed(store: Store) -> frozenset[str]:
-    """Return the ids of the trials that have a checkpoint, whether it can be believed or not; raises StoreError."""
-    return frozenset(name.removesuffix(_SUFFIX) for name in names(store.checkpoints) if name.endswith(_SUFFIX))
+    """Return the ids of the trials that have a checkpoint, usable or not; raises StoreError."""
+    return frozenset(name.removesuffix(_SUFFIX) for name in list_dir(store.checkpoints) if name.endswith(_SUFFIX))
 
 
 def _path(store: Store, trial_id: str) -> Path:
-    return trial_file(store.checkpoints, trial_id, _SUFFIX)
+    return trial_path(store.checkpoints, trial_id, _SUFFIX)
 
 
 def _identity(trial_id: str, made_by: Mapping[str, str]) -> str:
@@ -80,7 +94,7 @@ def _identity(trial_id: str, made_by: Mapping[str, str]) -> str:
 
 
 def _metadata(content: bytes) -> dict[str, str]:
-    """Read the metadata of safetensors whose digest was right: a little-endian length, then JSON of that length."""
+    """Read the metadata of safetensors: they start with a little-endian length and JSON of that length."""
     length = int.from_bytes(content[:8], "little")
     metadata: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
     return metadata

@@ -1,7 +1,7 @@
 """Compaction: merge the many small parts that tasks write into few large ones, which are read much faster.
 
-A merged part is a part like any other. What a compaction deletes stands in another part on disk before, so that it may
-end at any moment; a lock on a file lets one compaction work at a time. Tasks and readers need no lock.
+A merged part is an ordinary part. Parts are deleted only after their rows are durable in another part, so a compaction
+may be killed at any moment. A file lock admits one compaction at a time; tasks and readers need no lock.
 """
 
 import fcntl
@@ -16,66 +16,73 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jobs.errors import StoreError
-from jobs.store.atomic_files import delete_files, names
-from jobs.store.parts import ROW_ORDER, Store, first_rows, read_part, scan_parts, write_part
+from jobs.store.atomic_files import delete_files, list_dir
+from jobs.store.cleanup import remove_unused_weights
+from jobs.store.layout import Store, is_part_name
+from jobs.store.parts import ROW_ORDER, first_rows, read_part, scan_parts, write_part
 from jobs.store.schemas import PART, SETTINGS
 
-# How the rows of a merged part stand, so that the statistics of a row group tell readers what it cannot hold.
+# The order of the rows of a merged part: with it, readers can skip row groups by their statistics.
 _SORTED_BY = [*(field.name for field in SETTINGS if field.name != "seed"), "seed", "trial_id"]
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large merged parts become, counted in rows of epochs."""
+    """Sizes of merged parts, counted in epochs."""
 
-    row_group: int = 122_880  # or more; as many as DuckDB's own. A part that has fewer is small
-    file: int = 8 * 122_880  # or somewhat more: one file at a time is held in memory
+    row_group: int = 122_880  # at least, as in DuckDB; a part with fewer is merged
+    file: int = 8 * 122_880  # at least; one file at a time is in memory
 
 
 @dataclass(frozen=True)
 class Compaction:
-    """What a compaction did, by names of parts."""
+    """The result of a compaction, as names of files."""
 
-    merged: tuple[str, ...]  # and deleted
+    merged: tuple[str, ...]  # parts that were merged and deleted
     written: tuple[str, ...]
-    damaged: tuple[str, ...]  # left as they are
+    damaged: tuple[str, ...]  # parts that cannot be used, left in place
+    removed_weights: tuple[str, ...] = ()  # that no part names
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What a compaction has to know of a part."""
+    """A part, as a compaction sees it."""
 
     name: str
-    trial_ids: tuple[str, ...]  # of its rows
-    counts: NDArray[np.bool_]  # of each row, whether it is the one of its trial that counts
-    epochs: int  # rows of epochs, all in all
-    epochs_kept: int  # of the rows that count
-    shares: bool  # there are other rows of one of its trials
+    trial_ids: tuple[str, ...]  # by row
+    counts: NDArray[np.bool_]  # by row, whether it is its trial's row that counts
+    epochs: int  # in all rows
+    epochs_kept: int  # in the rows that count
+    shares: bool  # whether another row of one of its trials exists
 
 
 DEFAULT_SIZES = Sizes()
 
 
 def compact(store: Store, sizes: Sizes = DEFAULT_SIZES) -> Compaction:
-    """Merge small parts into larger ones, and leave each trial one row; waits while another compaction works.
+    """Merge small parts into larger ones with one row per trial; wait while another compaction runs.
 
-    What readers find stays the same to the byte. Damaged parts stay where they are. Raises StoreError where the store
-    cannot be read or written; nothing is lost then, and the next compaction takes up the rest.
+    What `read_parts` returns stays the same. Unusable parts stay in place. Weights that no part names are removed when
+    they are a day old.
+
+    Raises:
+        StoreError: the store cannot be read or written; nothing is lost, and the next compaction continues.
     """
-    if not any(name.endswith(".parquet") for name in names(store.parts)):
+    if not any(map(is_part_name, list_dir(store.parts))):
         return Compaction((), (), ())
     with _lock(store):
         parts, damaged = _survey(store)
         inputs = [part for part in parts if part.epochs < sizes.row_group or part.shares]
         if len(inputs) == 1 and not inputs[0].shares:
-            inputs = []  # a small part that is alone stays as it is
+            inputs = []  # there is nothing to merge it with
         merged, written = _merge_all(store, inputs, sizes)
-    return Compaction(tuple(merged), tuple(written), tuple(sorted(damaged)))
+        removed = remove_unused_weights(store)
+    return Compaction(tuple(merged), tuple(written), tuple(sorted(damaged)), tuple(removed))
 
 
 @contextmanager
 def _lock(store: Store) -> Iterator[None]:
-    """Wait until no other compaction works on the store; the system unlocks it when the process ends, however."""
+    """Lock the store against other compactions; the system releases the lock when the process ends."""
     path = store.root / "compaction.lock"
     with ExitStack() as stack:
         try:
@@ -87,7 +94,7 @@ def _lock(store: Store) -> Iterator[None]:
 
 
 def _survey(store: Store) -> tuple[list[_Part], list[str]]:
-    """List the undamaged parts by name, and the names of damaged ones."""
+    """List the usable parts by name, and the names of the others."""
     scanned = dict(scan_parts(store, ["trial_id", "epochs_run", *ROW_ORDER]))
     found = {name: rows for name in sorted(scanned) if (rows := scanned[name]) is not None}
     index = pa.concat_tables([PART.empty_table().select(["trial_id", "epochs_run", *ROW_ORDER]), *found.values()])
@@ -105,10 +112,10 @@ def _survey(store: Store) -> tuple[list[_Part], list[str]]:
 
 
 def _merge_all(store: Store, inputs: Sequence[_Part], sizes: Sizes) -> tuple[list[str], list[str]]:
-    """Merge parts, a file at a time; return the names of those deleted and of those written.
+    """Merge parts, one file at a time; return the names of the deleted and of the written parts.
 
-    Together the inputs hold every row of each of their trials. One is deleted as soon as all of its trials are on
-    disk in what was written, so whatever ends this, each trial's row that counts is in some part.
+    The inputs hold every row of each of their trials. An input is deleted once all of its trials are durable in the
+    written parts, so each trial's row that counts is in some part at every moment.
     """
     merged, written, stored = [], [], set[str]()
     waiting: list[_Part] = []
@@ -126,10 +133,10 @@ def _merge_all(store: Store, inputs: Sequence[_Part], sizes: Sizes) -> tuple[lis
 
 
 def _merge(store: Store, batch: Sequence[_Part], sizes: Sizes) -> tuple[str, list[str]]:
-    """Write the rows of some parts that count as one part; return its name and its trials, read from it again."""
+    """Write the counting rows of some parts as one part; return its name and its trials, read back from it."""
     rows = _sorted(pa.concat_tables([_counting_rows(store, part) for part in batch]).combine_chunks())
-    runs = _cut(pc.list_value_length(rows["epochs"]).to_pylist(), sizes.row_group, sizes.row_group)
-    name = write_part(store, *(rows.slice(run.start, run.stop - run.start) for run in runs))
+    groups = _cut(pc.list_value_length(rows["epochs"]).to_pylist(), sizes.row_group, sizes.row_group)
+    name = write_part(store, *(rows.slice(run.start, run.stop - run.start) for run in groups))
     again = read_part(store.parts / name, ["trial_id"])
     if again is None or not again["trial_id"].equals(rows["trial_id"]):
         raise StoreError(f"{store.parts / name}: is not what was written; the parts it was merged from are kept")
@@ -140,7 +147,7 @@ def _counting_rows(store: Store, part: _Part) -> pa.Table:
     rows = read_part(store.parts / part.name, PART.names)
     if rows is None:
         raise StoreError(
-            f"{store.parts / part.name}: was damaged or deleted meanwhile; no more is merged, compact again"
+            f"{store.parts / part.name}: was damaged or deleted during the compaction, which has stopped; repeat it"
         )
     return rows.filter(pa.array(part.counts))
 
@@ -152,15 +159,15 @@ def _sorted(rows: pa.Table) -> pa.Table:
     return rows.take(pc.sort_indices(keys, [(name, "ascending") for name in _SORTED_BY]))
 
 
-def _cut(weights: Sequence[int], enough: int, least: int) -> list[slice]:
-    """Cut a sequence into runs, each as short as `enough` allows; a rest under `least` joins the run before it."""
+def _cut(weights: Sequence[int], target: int, minimum: int) -> list[slice]:
+    """Cut a sequence into runs that weigh just `target` or more; a last run under `minimum` joins the one before."""
     ends, weight = [], 0
     for end, each in enumerate(weights, start=1):
         weight += each
-        if weight >= enough:
+        if weight >= target:
             ends.append(end)
             weight = 0
-    if ends and weight < least:
+    if ends and weight < minimum:
         ends.pop()
     if weights:
         ends.append(len(weights))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import InputError, StoreError
-from jobs.store.atomic_files import fsync_folder, make_folder, names, read_file, write_file
-from jobs.store.parts import Store
+from jobs.store.atomic_files import fsync_folder, list_dir, make_folder, read_file, write_file
+from jobs.store.layout import Store
 from jobs.store.processes import is_gone, read_process, this_process
 
 _JOB_ID = re.compile(r"(?P<second>(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)-\d{8}-\d{6})-[0-9a-f]{4}")
@@ -102,7 +102,7 @@ def find_job(store: Store, job: str) -> Job:
 
 def _job_ids(store: Store) -> dict[str, re.Match[str]]:
     """Give the ids of all jobs, each with its parts; a folder without a job.json is no job yet."""
-    matches = map(_JOB_ID.fullmatch, names(store.jobs))
+    matches = map(_JOB_ID.fullmatch, list_dir(store.jobs))
     return {match[0]: match for match in matches if match and (store.jobs / match[0] / "job.json").exists()}
 
 

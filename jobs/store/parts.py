@@ -1,87 +1,66 @@
-"""The store: the folder that holds all results, its parts and its weights.
+"""Parts: the Parquet files that tasks write, one row per finished trial.
 
-A trial is finished when its row stands in a part, and a part is known by the sha256 of its bytes; there is nothing
-else to keep in step.
+A trial is finished when a part holds its row. A part is named by the sha256 of its bytes, so damage is found without
+any other record.
 """
 
 import hashlib
 import os
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+import pyarrow.parquet as pq
 
 from jobs.errors import StoreError
-from jobs.store.atomic_files import names, read_file, write_file, write_files
-from jobs.store.part_bytes import decode_part, part_name
-from jobs.store.part_bytes import parquet_bytes as parquet_bytes
+from jobs.store.atomic_files import list_dir, read_file, write_file
+from jobs.store.layout import Store, is_part_name
 from jobs.store.schemas import PART
 
+PART_FORMAT = "2"  # raise it whenever the columns of PART change, so that other versions recognise such parts
 ROW_ORDER = ("finished_at", "attempt", "host", "seconds")  # of several rows of one trial, the first counts
-_TRIAL_ID = re.compile(r"[0-9a-f]{32}")
-_LISTINGS = 10  # of the parts, before a reader gives up on a folder from which parts keep going
-
-
-@dataclass(frozen=True)
-class Store:
-    """Name the folders of a store; what lies in them is read and written by the functions below."""
-
-    root: Path
-
-    @property
-    def parts(self) -> Path:
-        return self.root / "parts"
-
-    @property
-    def weights(self) -> Path:
-        return self.root / "weights"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.root / "checkpoints"
-
-    @property
-    def quarantine(self) -> Path:
-        return self.root / "quarantine"
-
-    @property
-    def jobs(self) -> Path:
-        return self.root / "jobs"
+FORMAT_KEY, VERSION_KEY = b"mnistjobs.format", b"mnistjobs.version"  # in the metadata of a part
+# The first edition wrote no such metadata; its parts are recognised by these columns.
+_FIRST_EDITION = "0.1"
+_FIRST_EDITION_COLUMNS = ("trial_id", "dataset_fingerprint", "weights_sha256", "mnistjobs_version")
+# What a footer may make its reader allocate. The footer of a part has about 10 KB for each of its up to 9 row groups.
+_MAX_FOOTER_STRING = 1 << 20  # bytes
+_MAX_FOOTER_ITEMS = 10_000
+_MAX_VERSION_LENGTH = 40
+_MAX_LISTINGS = 10  # of a folder whose parts keep disappearing, before reading it is given up
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What was read from parts: their rows (schema PART, one per trial), and the names of damaged files."""
+    """Rows read from parts (schema PART, one per trial), and the names of the parts that cannot be used."""
 
     table: pa.Table
     damaged: tuple[str, ...]
 
 
-def open_store(path: Path) -> Store:
-    """Check that a path can be a store, without writing to it; raises StoreError."""
-    if re.match(r"[a-z][a-z0-9+.-]*:/", str(path)):
-        raise StoreError(f"store '{path}': is a URL; allowed: a folder, which every node of the cluster can reach")
-    store = Store(path.absolute())
-    for folder in (path, store.parts, store.weights, store.jobs):
-        try:
-            is_something_else = folder.exists() and not folder.is_dir()
-        except OSError as error:
-            raise StoreError(f"store '{folder}': cannot be read: {error.strerror}; allowed: a folder") from error
-        if is_something_else:
-            raise StoreError(f"store '{folder}': is not a folder; allowed: a folder, made if it does not exist")
-    return store
+# Writing
 
 
 def write_part(store: Store, *row_groups: pa.Table) -> str:
-    """Commit rows (schema PART) as one new part and return its name."""
-    content = parquet_bytes(*(rows.cast(PART) for rows in row_groups))
+    """Commit rows as one new part.
+
+    Args:
+        store: where to write it.
+        row_groups: rows of the schema PART; each table becomes a row group.
+
+    Returns:
+        The part's name.
+
+    Raises:
+        StoreError: the part cannot be written; it is not in the store then.
+    """
+    content = encode_part(*row_groups)
     path = store.parts / part_name(content)
     was_there = os.path.lexists(path)
     try:
@@ -89,67 +68,59 @@ def write_part(store: Store, *row_groups: pa.Table) -> str:
     except StoreError:
         if not was_there:
             with suppress(OSError):
-                path.unlink()  # it came to its place, and may still not last: nobody shall count on it
+                path.unlink()  # it may have been moved to its name without being durable
         raise
     return path.name
 
 
-def write_weights(store: Store, weights: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, str]:
-    """Write trials' weights, return each file's sha256, both by trial_id; belongs before the part that names them."""
-    from safetensors.numpy import save
-
-    contents = {
-        trial_id: save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
-        for trial_id, arrays in weights.items()
-    }
-    write_files(store.weights, {weights_path(store, trial_id).name: content for trial_id, content in contents.items()})
-    return {trial_id: hashlib.sha256(content).hexdigest() for trial_id, content in contents.items()}
+def parquet_bytes(*row_groups: pa.Table) -> bytes:
+    """Encode tables of one schema as the row groups of a Parquet file, with a checksum on every page."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, row_groups[0].schema, compression="zstd", write_page_checksum=True) as writer:
+        for rows in row_groups:
+            writer.write_table(rows)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
-def read_weights(store: Store, trial_id: str, sha256: str) -> dict[str, NDArray[Any]] | None:
-    """Read a trial's weights, or None where the file is missing or its bytes do not hash to `sha256`."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    content = read_file(weights_path(store, trial_id))
-    if content is None or hashlib.sha256(content).hexdigest() != sha256:
-        return None
-    # Whoever gave a row the right hash may still not be a task of ours.
-    try:
-        arrays: dict[str, NDArray[Any]] = load(content)
-    except (SafetensorError, ValueError, KeyError, TypeError):
-        return None
-    return arrays
+def encode_part(*row_groups: pa.Table) -> bytes:
+    """Encode rows (schema PART) as the row groups of a part."""
+    schema = PART.with_metadata({FORMAT_KEY: PART_FORMAT, VERSION_KEY: version("mnistjobs")})
+    return parquet_bytes(*(rows.cast(schema) for rows in row_groups))
 
 
-def weights_path(store: Store, trial_id: str) -> Path:
-    """Return where a trial's weights lie; raises StoreError where it is no trial's id, which might lead anywhere."""
-    return trial_file(store.weights, trial_id, ".safetensors")
+def part_name(content: bytes) -> str:
+    """Name a part by its bytes."""
+    return f"{hashlib.sha256(content).hexdigest()}.parquet"
 
 
-def trial_file(folder: Path, trial_id: str, suffix: str) -> Path:
-    """Return the path of a file that is named after a trial; raises StoreError where it is no trial's id."""
-    if not _TRIAL_ID.fullmatch(trial_id):
-        raise StoreError(f"{folder}: trial_id {trial_id[:80]!r} names no trial; allowed: 32 hexadecimal digits")
-    return folder / f"{trial_id}{suffix}"
+# Reading
 
 
 def stored_ids(store: Store) -> frozenset[str]:
-    """Return the ids of all trials that stand in an undamaged part."""
-    # One column is a sixth of the work, and the hash has vouched for the others.
+    """Return the ids of all trials that an undamaged part holds."""
     parts = (rows for _, rows in scan_parts(store, ["trial_id"]) if rows is not None)
     return frozenset(trial_id for rows in parts for trial_id in rows["trial_id"].to_pylist())
 
 
 def is_stored(store: Store, part: str, trial_ids: Collection[str]) -> bool:
-    """Tell whether a part is there, or its trials are in another one: a compaction may have merged it already."""
+    """Return whether a part exists or, where a compaction has merged it, other parts hold its trials."""
     return (store.parts / part).exists() or stored_ids(store).issuperset(trial_ids)
 
 
 def read_parts(store: Store, trial_ids: Collection[str], columns: Sequence[str] = tuple(PART.names)) -> Parts:
-    """Read the rows of the given trials, in the order given, and of each row the given columns of PART.
+    """Read the rows of some trials.
 
-    Where parts hold several rows of one trial, the row is taken that `first_rows` says.
+    Args:
+        store: where to read them.
+        trial_ids: the trials, in the order in which to return their rows; those without a row are left out.
+        columns: of PART, which to read.
+
+    Returns:
+        One row per trial (where parts hold several, the one that `first_rows` selects), and the unusable parts.
+
+    Raises:
+        StoreError: the store cannot be read.
     """
     asked = frozenset(trial_ids)
     found, damaged = [PART.empty_table().select([*_needed(columns)])], []
@@ -165,48 +136,126 @@ def read_parts(store: Store, trial_ids: Collection[str], columns: Sequence[str] 
 
 
 def _needed(columns: Sequence[str]) -> list[str]:
-    """Add to the columns asked for those that tell the rows of one trial apart."""
+    """Add the columns by which the rows of one trial are ordered."""
     return list(dict.fromkeys([*columns, "trial_id", *ROW_ORDER]))
 
 
 def first_rows(rows: pa.Table) -> dict[str, int]:
-    """Give the place of each trial's one row that counts: of several, the one that finished first.
+    """Return, by trial, the index of the row that counts: of several, the one that finished first.
 
-    It is told by the row itself (ROW_ORDER), not by the part it stands in, so that it remains the same row where
-    parts are merged. Rows that agree in all of ROW_ORDER are one row, written twice. Needs trial_id and ROW_ORDER.
+    The order (ROW_ORDER) depends on the rows alone, so that merging parts does not change it. Rows that agree in all
+    of ROW_ORDER are copies of one row. `rows` needs the columns trial_id and ROW_ORDER.
     """
     trial_ids = rows["trial_id"].to_pylist()
     if len(set(trial_ids)) == len(trial_ids):
         return dict(zip(trial_ids, range(len(trial_ids)), strict=True))
     order = pc.sort_indices(rows, [(name, "ascending") for name in ROW_ORDER]).to_pylist()
-    return {trial_ids[place]: place for place in reversed(order)}
+    return {trial_ids[index]: index for index in reversed(order)}
 
 
 def scan_parts(store: Store, columns: Sequence[str]) -> Iterator[tuple[str, pa.Table | None]]:
-    """Yield every part by name with these columns of its rows, None where it is damaged: not what a task wrote.
+    """Yield each part's name and these columns of its rows; None instead of rows where the part cannot be used.
 
-    A compaction may delete parts meanwhile, after it has written their rows to another one: the folder is listed
-    again until nothing has gone. A row may then come more than once. Raises StoreError where parts keep going.
+    A compaction may delete parts meanwhile, after writing their rows to another one, so the folder is listed again
+    until nothing has disappeared. A row may then come more than once.
+
+    Raises:
+        StoreError: the folder or a part cannot be read, or parts keep disappearing.
     """
     seen: set[str] = set()
-    for listing in range(_LISTINGS):
-        gone = False
-        for name in [name for name in names(store.parts) if name.endswith(".parquet") and name not in seen]:
+    for listing in range(_MAX_LISTINGS):
+        has_lost_one = False
+        for name in [name for name in list_dir(store.parts) if is_part_name(name) and name not in seen]:
             seen.add(name)
             rows = read_part(store.parts / name, columns)
             if rows is None and not os.path.lexists(store.parts / name):
-                gone = True
+                has_lost_one = True
             else:
                 yield name, rows
-        # One listing alone may miss both a part that goes and the one that comes for it.
-        if listing > 0 and not gone:
+        # A single listing may miss both a deleted part and the one that replaces it.
+        if listing > 0 and not has_lost_one:
             return
-    raise StoreError(f"{store.parts}: parts went while they were read, {_LISTINGS} times in a row; read again")
+    raise StoreError(f"{store.parts}: parts disappeared during each of {_MAX_LISTINGS} readings; read again")
 
 
 def read_part(path: Path, columns: Sequence[str]) -> pa.Table | None:
-    """Read columns of a part, or None where it is damaged or not there; every byte is verified by the name."""
+    """Read columns of a part, or return None where it is missing or cannot be used; its name verifies every byte."""
     content = read_file(path)
     if content is None or part_name(content) != path.name:
         return None
     return decode_part(content, columns)
+
+
+def decode_part(content: bytes, columns: Sequence[str]) -> pa.Table | None:
+    """Read columns of a part whose bytes have been verified, or return None where it is not a part of this format."""
+    try:
+        file = _open(content)
+        if not _is_current(file.schema_arrow):
+            return None
+        rows = file.read(columns=list(columns), use_threads=False)
+        rows.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError):  # ValueError: a name is not UTF-8
+        return None
+    return rows.replace_schema_metadata(None)
+
+
+def foreign_version(content: bytes) -> str | None:
+    """Return which version of mnistjobs wrote a part of another format, or None where no version did.
+
+    Only the footer is read.
+    """
+    try:
+        schema = _open(content).schema_arrow
+    except (pa.ArrowException, OSError, ValueError):
+        return None
+    if _is_current(schema):
+        return None
+    metadata = schema.metadata or {}
+    if FORMAT_KEY in metadata:
+        return str(metadata.get(VERSION_KEY, b"unknown")[:_MAX_VERSION_LENGTH], "utf-8", "backslashreplace")
+    is_first = all(name in schema.names and schema.field(name).type == pa.string() for name in _FIRST_EDITION_COLUMNS)
+    return _FIRST_EDITION if is_first else None
+
+
+def _open(content: bytes) -> pq.ParquetFile:
+    """Open a Parquet file and read its footer; raises ValueError, OSError or an ArrowException."""
+    return pq.ParquetFile(
+        pa.BufferReader(content),
+        page_checksum_verification=True,
+        thrift_string_size_limit=_MAX_FOOTER_STRING,
+        thrift_container_size_limit=_MAX_FOOTER_ITEMS,
+    )
+
+
+def _is_current(schema: pa.Schema) -> bool:
+    """Return whether a file's schema is PART, in the format of this version.
+
+    Metadata is compared by its keys: the wording of a description may change between versions, but a foreign key, such
+    as the name of an extension type, is refused.
+    """
+    metadata = schema.metadata or {}
+    return (
+        metadata.keys() == {FORMAT_KEY, VERSION_KEY}
+        and metadata[FORMAT_KEY] == PART_FORMAT.encode()
+        and _outline(schema) == _expected_outline()
+    )
+
+
+def _outline(fields: Iterable[pa.Field]) -> list[Any]:
+    """Describe fields by name, type, nullability and metadata keys, and the fields nested in them likewise."""
+    return [
+        (field.name, field.type, field.nullable, sorted(field.metadata or {}), _outline(_children(field.type)))
+        for field in fields
+    ]
+
+
+def _children(kind: pa.DataType) -> list[pa.Field]:
+    return [kind.field(index) for index in range(kind.num_fields)]
+
+
+@cache
+def _expected_outline() -> list[Any]:
+    """Describe PART as Parquet returns it: the elements of lists have another name there."""
+    # Not PART.empty_table(): where pandas is installed, that imports it, a quarter of a second.
+    content = parquet_bytes(pa.Table.from_batches([], PART))
+    return _outline(_open(content).schema_arrow)

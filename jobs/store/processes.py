@@ -1,4 +1,4 @@
-"""Which process wrote something: told apart from one that has been given its number since, and from other hosts'."""
+"""Identify a file's writer, so that a recycled or foreign PID is not mistaken for it."""
 
 import os
 import re
@@ -10,54 +10,60 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_PROC = Path("/proc")
-_DEAD = ("Z", "X")  # states: a zombie writes no more
+import psutil
+
+# psutil adds the boot time, in whole seconds, to a process's age; the two readings may round differently.
+_TOLERANCE = 200  # hundredths of a second
+_GONE = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # such a process writes nothing
 
 
 @dataclass(frozen=True)
 class Process:
-    """Name a process for as long as what it wrote may lie somewhere."""
+    """Identify a process, on any host and beyond its end."""
 
     host: str
-    boot: str  # of the host's system, eight hexadecimal digits; "" where it does not tell
-    space: int  # of process numbers, of which every container has its own; 0 where the system does not tell
+    boot: str  # of the host: eight hexadecimal digits; "" where unknown
+    space: int  # PID namespace: every container has its own; 0 where unknown
     pid: int
-    started: int  # in the system's ticks after its boot; 0 where it does not tell
+    started: int  # hundredths of a second after the boot; 0 where unknown
 
     def is_from_here(self) -> bool:
-        """Tell whether this process would know if that one runs."""
+        """Return whether this host and container can tell if the process runs."""
         here = this_process()
         return self.host == here.host and (self.space == here.space or self.boot != here.boot)
 
 
 def this_process() -> Process:
-    """Name the process that asks."""
-    return _name_process(os.getpid())  # its number, as a fork has another
+    """Identify the calling process."""
+    return _identify(os.getpid())  # a fork has another PID
 
 
 @cache
-def _name_process(pid: int) -> Process:
+def _identify(pid: int) -> Process:
     host = re.sub(r"[^A-Za-z0-9-]", "_", socket.gethostname())[:64] or "_"
     boot, space = "", 0
     with suppress(OSError):
-        boot = (_PROC / "sys/kernel/random/boot_id").read_text()[:8]
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
     with suppress(OSError, ValueError):
-        space = int(os.readlink(_PROC / "self/ns/pid").strip("pid:[]"))
+        space = int(os.readlink("/proc/self/ns/pid").strip("pid:[]"))
     return Process(host, boot if re.fullmatch("[0-9a-f]{8}", boot) else "", space, pid, _started(pid) or 0)
 
 
 def is_gone(process: Process) -> bool:
-    """Tell whether a process is known to run no more; of other hosts and other containers nothing is known."""
+    """Return whether a process is known to have ended; nothing is known of other hosts and containers."""
     here = this_process()
     if not process.is_from_here():
         return False
     if process.boot != here.boot:
-        return bool(process.boot and here.boot)  # the host has been started anew
-    return _started(process.pid) not in (process.started, 0)
+        return bool(process.boot and here.boot)  # the host has been rebooted
+    started = _started(process.pid)
+    if started is None:
+        return True
+    return bool(started and process.started) and abs(started - process.started) > _TOLERANCE
 
 
 def read_process(fields: object) -> Process | None:
-    """Take a process from the fields that `vars` gave, or None where they are not such."""
+    """Make a process of the fields that `vars` returned, or return None where they are others."""
     if not isinstance(fields, Mapping) or fields.keys() != Process.__dataclass_fields__.keys():
         return None
     kinds: dict[str, Any] = dict.fromkeys(fields, int) | {"host": str, "boot": str}
@@ -67,20 +73,17 @@ def read_process(fields: object) -> Process | None:
 
 
 def _started(pid: int) -> int | None:
-    """Return when a process was started, 0 where it runs and the system does not tell, None where it does not run."""
-    try:
-        # The name of the program, in parentheses, may itself hold spaces and parentheses.
-        state, *numbers = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
-        return None if state in _DEAD else int(numbers[18])
-    except (OSError, ValueError, IndexError):
-        return 0 if _answers(pid) else None  # not Linux, or others' processes are hidden
+    """Return when a process started, in hundredths of a second after the boot.
 
-
-def _answers(pid: int) -> bool:
+    0 where it runs and its start is hidden, None where it does not run.
+    """
     try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+        process = psutil.Process(pid)
+        if process.status() in _GONE:
+            return None
+        # Counted from the boot: adjusting the clock moves both times.
+        return max(1, round(100 * (process.create_time() - psutil.boot_time())))
+    except psutil.AccessDenied:
+        return 0
+    except (psutil.NoSuchProcess, ValueError, OverflowError):
+        return None

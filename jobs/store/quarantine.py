@@ -1,43 +1,71 @@
-"""Quarantine: where damaged parts are put, so that they are warned of once and whoever wants to can look at them."""
+"""Quarantine: the folder for damaged parts, so that each is reported once and its bytes stay available."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 
-from jobs.errors import DamagedPartWarning, ForeignPartWarning, StoreError
-from jobs.store.atomic_files import fsync_folder, make_folder, names, read_file
-from jobs.store.part_bytes import decode_part, part_name, writer_version
-from jobs.store.parts import Store
+import pyarrow as pa
+
+from jobs.errors import DamagedPartWarning, ForeignPartWarning
+from jobs.store.atomic_files import fsync_folder, list_dir, make_folder, read_file, seconds_since_changed
+from jobs.store.layout import Store
+from jobs.store.parts import decode_part, foreign_version, part_name
 from jobs.store.schemas import PART
 
-_CONSEQUENCE = "trials that no other part holds are missing, and `mnistjobs submit` trains them again"
+GROWING_S = 60.0  # a damaged file that was modified more recently may be a copy that has not ended
+_CONSEQUENCE = "trials that no other part holds count as missing"
 
 
-def set_aside(store: Store, unusable: Iterable[str]) -> list[UserWarning]:
-    """Move the damaged ones of these parts to the quarantine, and say of every part why it is not used.
+def describe_unusable(store: Store, names: Iterable[str]) -> list[UserWarning]:
+    """Explain why parts are not used; nothing is written or moved.
 
-    Parts that another version of mnistjobs wrote stay, and so does what is no file: a link or a folder is not ours to
-    move. A store that cannot be written to is left as it is. Raises StoreError where a part cannot be read.
+    Args:
+        store: the store.
+        names: of parts that were read as unusable.
+
+    Returns:
+        A DamagedPartWarning for each damaged part, and one ForeignPartWarning for all parts of other versions.
+
+    Raises:
+        StoreError: a part exists and cannot be read.
     """
+    return _describe(store, names, may_move=False)
+
+
+def set_aside(store: Store, names: Iterable[str]) -> list[UserWarning]:
+    """Move damaged parts to the quarantine, and explain why parts are not used, as `describe_unusable` does.
+
+    Parts of another version stay in place, and so does what is not a file, and a file that may still be growing. A
+    store that cannot be written is left unchanged.
+
+    Raises:
+        StoreError: a part exists and cannot be read.
+    """
+    return _describe(store, names, may_move=True)
+
+
+def _describe(store: Store, names: Iterable[str], may_move: bool) -> list[UserWarning]:
     found: list[UserWarning] = []
     foreign: dict[str, str] = {}  # versions by name
-    for name in sorted(unusable):
+    for name in sorted(names):
         path = store.parts / name
+        if not os.path.lexists(path):
+            continue  # another process has moved it, or a compaction has merged it
+        content = read_file(path) if _is_file(path) else None
+        named_rightly = content if content is not None and part_name(content) == name else None
         if not _is_file(path):
-            found.extend(_say_what_it_is(path))
-            continue
-        content = read_file(path)
-        is_named_rightly = content is not None and part_name(content) == name
-        if content is not None and is_named_rightly and (version := writer_version(content)):
+            found.append(_other_than_a_file(path))
+        elif named_rightly and decode_part(named_rightly, PART.names) is not None:
+            message = f"part {name} was incomplete when it was read and is whole now; read the store again"
+            found.append(DamagedPartWarning(message))
+        elif named_rightly and (version := foreign_version(named_rightly)):
             foreign[name] = version
-        else:
-            found.extend(_move(store, name))
-    if foreign:
-        found.append(_other_version(store, foreign))
-    return found
+        elif warning := _move(store, name) if may_move else _left_in_place(name):
+            found.append(warning)
+    return [*found, *_other_versions(store, foreign)]
 
 
 def _is_file(path: Path) -> bool:
@@ -47,85 +75,98 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _say_what_it_is(path: Path) -> Iterator[UserWarning]:
-    with suppress(OSError):  # it has gone, to the quarantine or into another part
-        mode = path.lstat().st_mode
-        kind = "link" if S_ISLNK(mode) else "folder" if S_ISDIR(mode) else "device or pipe"
-        yield DamagedPartWarning(
-            f"part {path.name} is damaged: a {kind}, where a file is allowed; {_CONSEQUENCE}. "
-            "It stays where it is: remove it"
-        )
-
-
-def _move(store: Store, name: str) -> Iterator[UserWarning]:
-    """Move a part that was read as damaged; nothing happens where another reader was faster."""
+def _other_than_a_file(path: Path) -> UserWarning:
     try:
-        place = _rename_into(store.quarantine, store.parts / name)
+        mode = path.lstat().st_mode
+    except OSError:
+        mode = 0
+    kind = "link" if S_ISLNK(mode) else "folder" if S_ISDIR(mode) else "device or pipe"
+    return DamagedPartWarning(
+        f"part {path.name} is damaged: a {kind}, where a file is allowed; {_CONSEQUENCE}. It is not moved: remove it"
+    )
+
+
+def _left_in_place(name: str) -> UserWarning:
+    return DamagedPartWarning(f"part {name} is damaged, or still being copied; it is ignored, and {_CONSEQUENCE}")
+
+
+def _move(store: Store, name: str) -> UserWarning | None:
+    """Move a damaged part to the quarantine, unless it may still be growing; None where another process was faster."""
+    path = store.parts / name
+    try:
+        if seconds_since_changed(path, store.parts) < GROWING_S:
+            return _left_in_place(name)
+        moved = _rename_into(store.quarantine, path)
     except FileNotFoundError:
-        return
+        return None
     except OSError as error:
-        yield DamagedPartWarning(
+        return DamagedPartWarning(
             f"part {name} is damaged and ignored; {_CONSEQUENCE}. "
             f"It cannot be moved to {store.quarantine}: {error.strerror or error}"
         )
-        return
-    if _take_back(store, name, place):
-        yield DamagedPartWarning(f"part {name} was read as damaged and then as whole: run the command again")
-    else:
-        yield DamagedPartWarning(f"part {name} is damaged; it is in {place} now, and {_CONSEQUENCE}")
+    return DamagedPartWarning(f"part {name} is damaged; it has been moved to {moved}, and {_CONSEQUENCE}")
 
 
 def _rename_into(folder: Path, path: Path) -> Path:
-    """Move a file to a folder under a name that is free there; raises OSError."""
+    """Move a file to a folder under a name that is not in use there; raises OSError."""
     make_folder(folder)
     if folder.is_symlink() or not folder.is_dir():
-        raise NotADirectoryError(None, "it is no folder of the store")
+        raise NotADirectoryError(None, "it is not a folder of the store")
     for suffix in chain([""], map(".{}".format, count(1))):
-        place = folder / f"{path.name}{suffix}"
+        target = folder / f"{path.name}{suffix}"
         try:
-            os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL))  # a rename would replace what is there
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))  # a rename would replace an existing file
         except FileExistsError:
             continue
         break
     try:
-        path.replace(place)
+        path.replace(target)
     except OSError:
-        place.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
         raise
     for changed in (folder, path.parent):
-        with suppress(OSError):  # should the move be lost, the next reader makes it again
+        with suppress(OSError):  # if a crash undoes the move, the next command repeats it
             fsync_folder(changed)
-    return place
+    return target
 
 
-def _take_back(store: Store, name: str, place: Path) -> bool:
-    """Move a part back that is whole after all: written anew between reading and moving, or misread."""
-    with suppress(OSError, StoreError):
-        content = read_file(place)
-        if content is not None and part_name(content) == name and decode_part(content, PART.names) is not None:
-            place.replace(store.parts / name)
-            fsync_folder(store.parts)
-            return True
-    return False
-
-
-def _other_version(store: Store, versions: dict[str, str]) -> UserWarning:
+def _other_versions(store: Store, versions: dict[str, str]) -> list[UserWarning]:
+    """Make one warning of all parts of other versions."""
+    if not versions:
+        return []
+    first, is_one = min(versions), len(versions) == 1
+    parts = f"part {first} was" if is_one else f"{len(versions)} parts, such as {first}, were"
+    ignored = "it is ignored" if is_one else "they are ignored"
     wrote = ", ".join(sorted(set(versions.values())))
-    return ForeignPartWarning(
-        f"{store.parts}: {len(versions)} parts, such as {min(versions)}, were written by another version of mnistjobs "
-        f"({wrote}) and are ignored; read them with that version"
-    )
+    return [
+        ForeignPartWarning(
+            f"{store.parts}: {parts} written by another version of mnistjobs ({wrote}), and {ignored}; "
+            "read this store with that version, or use another store"
+        )
+    ]
 
 
-def quarantined(store: Store) -> list[str]:
-    """Name what lies in the quarantine, and of each whether it is damaged; raises StoreError."""
-    return [f"{store.quarantine / name} {_state(store, name)}" for name in names(store.quarantine)]
+def describe_quarantine(store: Store) -> list[str]:
+    """Describe each file in the quarantine, one sentence each; raises StoreError."""
+    return [f"{store.quarantine / name} {_state(store, name)}" for name in list_dir(store.quarantine)]
 
 
 def _state(store: Store, name: str) -> str:
-    path = store.quarantine / name
-    stem = name.partition(".parquet")[0]
-    content = read_file(path) if _is_file(path) else None
-    if content is not None and part_name(content) == f"{stem}.parquet" and decode_part(content, PART.names) is not None:
+    if _whole_part(store, name) is not None:
         return f"is a whole part; move it back to {store.parts}"
-    return "is a damaged part that nothing reads; remove it when you need it no more"
+    return "is a damaged part that is not used; it can be removed"
+
+
+def quarantined_hashes(store: Store) -> list[str]:
+    """Return the hashes of the weights that whole parts in the quarantine name; raises StoreError."""
+    parts = (_whole_part(store, name) for name in list_dir(store.quarantine))
+    return [sha256 for rows in parts if rows is not None for sha256 in rows["weights_sha256"].to_pylist()]
+
+
+def _whole_part(store: Store, name: str) -> pa.Table | None:
+    """Read a file in the quarantine, or return None where it is damaged; raises StoreError."""
+    path = store.quarantine / name
+    content = read_file(path) if _is_file(path) else None
+    if content is None or part_name(content) != f"{name.partition('.parquet')[0]}.parquet":
+        return None
+    return decode_part(content, PART.names)

@@ -1,89 +1,156 @@
-"""The columns of every Parquet file: the contract with analysts (names, order and types are fixed)."""
+"""The columns of every Parquet file: the contract with analysts (names, order and types are fixed).
+
+Each field carries Arrow metadata: `unit`, which may be empty, and `description`, one sentence.
+"""
 
 import pyarrow as pa
 
 from mnist_core.trial import SETTINGS as SETTINGS_OF_TRIALS
 from mnist_core.trial import setting_kind
 
-_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+_STRING, _INTEGER, _FLOAT, _BOOLEAN = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+_TYPES = {str: _STRING, int: _INTEGER, float: _FLOAT, bool: _BOOLEAN}
+_SETTING_UNITS = {
+    "subset_size": "images",
+    "epochs": "epochs",
+    "batch_size": "images",
+    "hidden_units": "units",
+    "cpus_per_trial": "threads",
+}
 
 
-def _setting_field(name: str) -> pa.Field:
+def column(name: str, kind: pa.DataType, description: str, *, unit: str = "", nullable: bool = False) -> pa.Field:
+    """Declare a column.
+
+    Args:
+        name: the column's name.
+        kind: its Arrow type.
+        description: one sentence about its meaning.
+        unit: of its values; empty where they have none.
+        nullable: whether values may be null.
+    """
+    return pa.field(name, kind, nullable=nullable, metadata={"unit": unit, "description": description})
+
+
+def _setting_column(name: str) -> pa.Field:
     """Declare the column of a setting: null where the model or the schedule does not use it."""
-    return pa.field(name, _TYPES[setting_kind(name)], nullable=SETTINGS_OF_TRIALS[name].only_where is not None)
+    setting = SETTINGS_OF_TRIALS[name]
+    unit = _SETTING_UNITS.get(name, "")
+    kind = _TYPES[setting_kind(name)]
+    return column(name, kind, setting.description, unit=unit, nullable=setting.only_where is not None)
 
 
-# What a trial was asked to do; these columns are flat in `trials` and a struct in the parts.
-SETTINGS = [_setting_field(name) for name in SETTINGS_OF_TRIALS]
+_TRIAL_ID = column(
+    "trial_id", _STRING, "Hash of everything that determines the trial's numbers: 32 hexadecimal digits."
+)
 
-# One row per trial. Accuracies are fractions; losses are means per image; test columns are null where diverged.
-TRIALS = pa.schema(
+# What a trial was asked to do; these columns are flat in `trials` and `requested`, and a struct in the parts.
+SETTINGS = [_setting_column(name) for name in SETTINGS_OF_TRIALS]
+
+# One row per trial that a job asks for.
+REQUESTED = pa.schema(
     [
-        pa.field("trial_id", pa.string(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),  # finished | diverged
+        _TRIAL_ID,
+        column(
+            "configuration_id", _STRING, "Hash of the dataset and the settings without the seed: 8 hexadecimal digits."
+        ),
         *SETTINGS,
-        pa.field("dataset", pa.string(), nullable=False),
-        pa.field("dataset_fingerprint", pa.string(), nullable=False),
-        pa.field("test_accuracy", pa.float64()),
-        pa.field("test_loss", pa.float64()),
-        pa.field("train_accuracy", pa.float64(), nullable=False),
-        pa.field("train_loss", pa.float64(), nullable=False),
-        pa.field("validation_accuracy", pa.float64(), nullable=False),
-        pa.field("validation_loss", pa.float64(), nullable=False),
-        pa.field("epochs_run", pa.int64(), nullable=False),
-        pa.field("seconds", pa.float64(), nullable=False),
-        pa.field("device", pa.string(), nullable=False),
-        pa.field("host", pa.string(), nullable=False),
-        pa.field("attempt", pa.int64(), nullable=False),
-        pa.field("finished_at", pa.timestamp("us", tz="UTC"), nullable=False),
-        pa.field("mnistjobs_version", pa.string(), nullable=False),
-        pa.field("python_version", pa.string(), nullable=False),
-        pa.field("numpy_version", pa.string(), nullable=False),
-        pa.field("torch_version", pa.string(), nullable=False),
     ]
 )
 
-EPOCH = [
-    pa.field("epoch", pa.int64(), nullable=False),  # from 1
-    pa.field("learning_rate", pa.float64(), nullable=False),  # the one used in this epoch
-    pa.field("train_loss", pa.float64(), nullable=False),
-    pa.field("train_accuracy", pa.float64(), nullable=False),
-    pa.field("validation_loss", pa.float64(), nullable=False),
-    pa.field("validation_accuracy", pa.float64(), nullable=False),
-    pa.field("seconds", pa.float64(), nullable=False),
+_DATASET = [
+    column("dataset", _STRING, "Name or path of the dataset."),
+    column("dataset_fingerprint", _STRING, "Hash of the dataset's images and labels."),
 ]
 
+_RESULTS = [
+    column("test_accuracy", _FLOAT, "Share of test images classified correctly; null where diverged.", nullable=True),
+    column(
+        "test_loss",
+        _FLOAT,
+        "Mean cross-entropy of the test images; null where diverged.",
+        unit="nats per image",
+        nullable=True,
+    ),
+    column("train_accuracy", _FLOAT, "Share of the training subset classified correctly after the last epoch."),
+    column(
+        "train_loss", _FLOAT, "Mean cross-entropy of the training subset after the last epoch.", unit="nats per image"
+    ),
+    column("validation_accuracy", _FLOAT, "Share of validation images classified correctly after the last epoch."),
+    column(
+        "validation_loss",
+        _FLOAT,
+        "Mean cross-entropy of the validation images after the last epoch.",
+        unit="nats per image",
+    ),
+    column("epochs_run", _INTEGER, "Epochs trained; fewer than asked for where the trial diverged.", unit="epochs"),
+]
+
+_RUN = [
+    column("seconds", _FLOAT, "Time that the trial took.", unit="s"),
+    column("device", _STRING, "Kind of device that trained the trial: cpu or cuda."),
+    column("host", _STRING, "Name of the machine that trained the trial."),
+    column("attempt", _INTEGER, "How often the job had started the trial, this time included."),
+    column(
+        "finished_at", pa.timestamp("us", tz="UTC"), "Time at which the trial finished, by the clock of its machine."
+    ),
+    column("mnistjobs_version", _STRING, "Version of mnistjobs that trained the trial."),
+    column("python_version", _STRING, "Version of Python that trained the trial."),
+    column("numpy_version", _STRING, "Version of NumPy that trained the trial."),
+    column("torch_version", _STRING, "Version of PyTorch that trained the trial."),
+]
+
+_STATUS = column("status", _STRING, "How the trial ended: finished or diverged.")
+
+# One row per trial. Accuracies are fractions.
+TRIALS = pa.schema([_TRIAL_ID, _STATUS, *SETTINGS, *_DATASET, *_RESULTS, *_RUN])
+
+EPOCH = [
+    column("epoch", _INTEGER, "Number of the epoch, from 1."),
+    column("learning_rate", _FLOAT, "Learning rate used in this epoch."),
+    column("train_loss", _FLOAT, "Mean cross-entropy of the training subset after the epoch.", unit="nats per image"),
+    column("train_accuracy", _FLOAT, "Share of the training subset classified correctly after the epoch."),
+    column(
+        "validation_loss", _FLOAT, "Mean cross-entropy of the validation images after the epoch.", unit="nats per image"
+    ),
+    column("validation_accuracy", _FLOAT, "Share of validation images classified correctly after the epoch."),
+    column("seconds", _FLOAT, "Time that the epoch took.", unit="s"),
+]
+
+_NAMED_IN_METRICS = ("model", "subset_size", "adaptive_lr", "seed")
+
 # One row per trial and epoch.
-METRICS = pa.schema(
-    [
-        pa.field("trial_id", pa.string(), nullable=False),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("subset_size", pa.int64(), nullable=False),
-        pa.field("adaptive_lr", pa.bool_(), nullable=False),
-        pa.field("seed", pa.int64(), nullable=False),
-        *EPOCH,
-    ]
-)
+METRICS = pa.schema([_TRIAL_ID, *(field for field in SETTINGS if field.name in _NAMED_IN_METRICS), *EPOCH])
 
 # One row per trial, actual and predicted digit.
 CONFUSION = pa.schema(
     [
-        pa.field("trial_id", pa.string(), nullable=False),
-        pa.field("actual", pa.int64(), nullable=False),
-        pa.field("predicted", pa.int64(), nullable=False),
-        pa.field("count", pa.int64(), nullable=False),
+        _TRIAL_ID,
+        column("actual", _INTEGER, "Digit that the image shows, by its label."),
+        column("predicted", _INTEGER, "Digit that the trained model assigned."),
+        column("count", _INTEGER, "Number of test images with this label and this prediction.", unit="images"),
     ]
 )
 
 # A part holds the same facts nested, one row per trial: its settings, epochs and confusion matrix in one record.
-_NOT_SETTINGS = [field for field in TRIALS if field not in SETTINGS]
 PART = pa.schema(
     [
-        *_NOT_SETTINGS[:2],
-        pa.field("settings", pa.struct(SETTINGS), nullable=False),
-        *_NOT_SETTINGS[2:],
-        pa.field("epochs", pa.list_(pa.struct(EPOCH)), nullable=False),
-        pa.field("confusion", pa.list_(pa.int64())),  # 100 counts, row by row; null where diverged
-        pa.field("weights_sha256", pa.string(), nullable=False),  # of weights/<trial_id>.safetensors
+        _TRIAL_ID,
+        _STATUS,
+        column("settings", pa.struct(SETTINGS), "Settings of the trial."),
+        *_DATASET,
+        *_RESULTS,
+        *_RUN,
+        column("epochs", pa.list_(pa.struct(EPOCH)), "Records of the epochs, in order."),
+        column(
+            "confusion",
+            pa.list_(_INTEGER),
+            "Counts of test images, 100 in all: by label, then by prediction; null where diverged.",
+            unit="images",
+            nullable=True,
+        ),
+        column(
+            "weights_sha256", _STRING, "Hash that names the file of the part's weights, weights/<sha256>.safetensors."
+        ),
     ]
 )

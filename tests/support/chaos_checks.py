@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from jobs.errors import MnistjobsError
 from jobs.store.job_record import find_job, job_folder, read_jobs
-from jobs.store.parts import Store, stored_ids
+from jobs.store.layout import Store
+from jobs.store.parts import stored_ids
 
 WALL_CLOCK = {"seconds", "host", "attempt", "finished_at"}
 TABLES = ("trials.parquet", "metrics.parquet", "confusion.parquet", "summary.parquet", "summary.csv", "summary.md")

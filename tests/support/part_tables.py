@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.store.parts import Store, parquet_bytes, read_parts, write_part
+from jobs.store.layout import Store
+from jobs.store.parts import parquet_bytes, read_parts, write_part
 from jobs.store.schemas import EPOCH, PART, SETTINGS
 from support.study_tables import Setting, settings, trial_row
 

@@ -8,7 +8,8 @@ import mnistjobs
 from cluster import Done, InProcessSession
 from jobs.run import Pack, TaskContext, TaskResult, run_pack
 from jobs.store.job_record import Job
-from jobs.store.parts import Store, read_parts
+from jobs.store.layout import Store
+from jobs.store.parts import read_parts
 from mnist_core.data.datasets import Dataset
 from mnist_core.trial import Trial, trial_id
 from support.executors import run_all
