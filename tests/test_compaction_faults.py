@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from support.part_tables import identity, part_names, rows_by_trial, whole, write_parts
+from support.part_tables import identity, make_old, part_names, rows_by_trial, whole, write_parts
 
 import mnistjobs
 from jobs.errors import DamagedPartWarning, StoreError
@@ -62,6 +62,7 @@ def test_damaged_parts_are_moved_out_of_the_way_and_named(store: Store) -> None:
     names = write_parts(store, [0], [1], [2], [3])
     broken = (store.parts / names[1]).read_bytes()[:-1]
     (store.parts / names[1]).write_bytes(broken)
+    make_old(store.parts / names[1])
     with pytest.warns(DamagedPartWarning, match=f"part {names[1]} is damaged"):
         done = mnistjobs.compact_store(store.root)
     assert done.damaged == (names[1],)
