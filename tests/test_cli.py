@@ -199,12 +199,9 @@ def test_damaged_parts_are_warned_of(command: str, finished: Path) -> None:
     part = next(Path("results/parts").iterdir())
     part.write_bytes(part.read_bytes()[:-1])
     outcome = run(command, "tiny")
-    message = "it is ignored, and trials that no other part holds count as missing"
-    assert outcome.code == 0
-    assert (
-        outcome.err
-        == f"warning: part {part.name} is damaged, or still being copied; {message}; `mnistjobs submit` trains them again\n"
-    )
+    what = f"part {part.name} is damaged, or still being copied; it is ignored"
+    hint = "trials that no other part holds count as missing; `mnistjobs submit` trains them again"
+    assert (outcome.code, outcome.err) == (0, f"warning: {what}, and {hint}\n")
     assert " 3 missing" in outcome.out  # they are one pack
     assert part.is_file()
 

@@ -20,10 +20,10 @@ def put_part(folder: Path, content: bytes) -> str:
     return name
 
 
-METADATA = {FORMAT_KEY: PART_FORMAT, VERSION_KEY: "9.9"}
+METADATA = {FORMAT_KEY.decode(): PART_FORMAT, VERSION_KEY.decode(): "9.9"}
 
 
-def encode(rows: pa.Table, metadata: Mapping[bytes | str, str] | None = None) -> bytes:
+def encode(rows: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes:
     """Write rows with the metadata of a part and more."""
     return parquet_bytes(rows.replace_schema_metadata({**METADATA, **(metadata or {})}))
 
