@@ -104,12 +104,13 @@ def test_a_store_that_cannot_be_locked_is_one_error(store: Store) -> None:
 # At any moment
 
 
-def test_killed_before_any_of_its_steps_every_trial_is_there_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stride", [6, pytest.param(1, marks=pytest.mark.chaos)])
+def test_killed_before_any_of_its_steps_every_trial_is_there_once(stride: int, tmp_path: Path) -> None:
     original = Store(tmp_path / "original")
     write_parts(original, *([seed, seed + 1, seed + 2] for seed in range(0, 18, 3)))
     write_parts(original, [2, 3], [16])
     before = whole(original, range(18))
-    for step in range(1, 100):
+    for step in range(1, 100, stride):
         store = Store(shutil.copytree(original.root, tmp_path / f"step-{step}"))
         code = start(store, kill_before=step).wait()
         assert whole(store, range(18)) == before
