@@ -4,22 +4,19 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support import hostile_parts
-from support.command_line import GRID, run, write_grid
+from support.hostile_parts import first_edition_part, foreign_part
 from support.part_tables import make_old, part_table, write_parts
 from test_parts import put_part
 
-import mnistjobs
 from jobs.errors import DamagedPartWarning, ForeignPartWarning
 from jobs.store.layout import Store
-from jobs.store.parts import FORMAT_KEY, VERSION_KEY, encode_part, parquet_bytes, scan_parts, stored_ids
+from jobs.store.parts import encode_part, parquet_bytes, stored_ids
 from jobs.store.quarantine import describe_quarantine, describe_unusable, set_aside
 
 
@@ -34,16 +31,6 @@ def damage(store: Store, name: str) -> bytes:
     path.write_bytes(path.read_bytes()[:-1])
     make_old(path)
     return path.read_bytes()
-
-
-def other_version(rows: int = 1) -> bytes:
-    """Make a part as version 9.9, which has one column more, would write it."""
-    table = part_table(range(rows))
-    return parquet_bytes(
-        table.append_column("more", pa.array(["x"] * rows)).replace_schema_metadata(
-            {FORMAT_KEY: "99", VERSION_KEY: "9.9"}
-        )
-    )
 
 
 def test_a_damaged_part_is_moved_and_said_to_be_where_it_is(store: Store) -> None:
@@ -96,37 +83,6 @@ def test_describing_parts_changes_nothing(store: Store) -> None:
     assert sorted(path.name for path in store.root.rglob("*")) == sorted(["parts", name, other])
 
 
-SLOW_COPY = """
-import sys, time
-from pathlib import Path
-content = Path(sys.argv[1]).read_bytes()
-with open(sys.argv[2], "wb", buffering=0) as file:
-    for number in range(60):
-        file.write(content[len(content) * number // 60 : len(content) * (number + 1) // 60])
-        time.sleep(0.1)
-"""
-
-
-@pytest.mark.filterwarnings("default::jobs.errors.DamagedPartWarning")
-def test_a_slow_copy_that_is_read_meanwhile_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    grid = write_grid(tmp_path, GRID.replace("[0, 1, 2]", "[0]"))
-    mnistjobs.submit_grid(grid, "elsewhere", in_process=True)
-    (part,) = Path("elsewhere/parts").iterdir()
-    store = Store(tmp_path / "results")
-    store.parts.mkdir(parents=True)
-    command = [sys.executable, "-c", SLOW_COPY, str(part), str(store.parts / part.name)]
-    with subprocess.Popen(command) as copy:
-        time.sleep(1)
-        outcomes = [run("plan", grid.name), run("submit", grid.name, "--in-process", "-q"), run("compact")]
-        assert copy.poll() is None
-    assert [outcome.code for outcome in outcomes] == [0, 0, 0]
-    assert all(f"part {part.name} is damaged, or still being copied" in outcome.err for outcome in outcomes)
-    assert (store.parts / part.name).read_bytes() == part.read_bytes()
-    assert not store.quarantine.exists()
-    assert {rows is None for _, rows in scan_parts(store, ["trial_id"])} == {False}
-
-
 def test_damage_in_a_column_that_is_not_read_is_found_before_a_part_is_kept(store: Store) -> None:
     content = encode_part(part_table([0]))
     chunks = pq.read_metadata(pa.BufferReader(content)).row_group(0)
@@ -141,7 +97,7 @@ def test_damage_in_a_column_that_is_not_read_is_found_before_a_part_is_kept(stor
 
 
 def test_a_part_of_another_version_stays_and_all_of_them_are_one_warning(store: Store) -> None:
-    names = [put_part(store, other_version(rows)).name for rows in (1, 2)]
+    names = [put_part(store, foreign_part(rows)).name for rows in (1, 2)]
     (warning,) = set_aside(store, names)
     assert isinstance(warning, ForeignPartWarning)
     assert str(warning) == (
@@ -153,7 +109,7 @@ def test_a_part_of_another_version_stays_and_all_of_them_are_one_warning(store: 
 
 
 def test_a_part_of_the_first_edition_is_refused_with_one_sentence(store: Store) -> None:
-    name = put_part(store, hostile_parts.first_edition(part_table([0]))).name
+    name = put_part(store, first_edition_part(part_table([0]))).name
     make_old(store.parts / name)
     assert stored_ids(store) == frozenset()
     for explain in (describe_unusable, set_aside):
@@ -274,60 +230,3 @@ def test_verify_tells_damaged_parts_in_the_quarantine_from_whole_ones(store: Sto
     notes = describe_quarantine(store)
     assert f"{store.quarantine / whole} is a whole part; move it back to {store.parts}" in notes
     assert f"{store.quarantine / name} is a damaged part that is not used; it can be removed" in notes
-
-
-# Commands
-
-
-@pytest.fixture(scope="module")
-def submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("submitted")
-    grid = write_grid(folder, GRID.replace("[0, 1, 2]", "[0]"))
-    mnistjobs.submit_grid(grid, folder / "results", in_process=True)
-    return folder
-
-
-@pytest.fixture
-def damaged(submitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a grid and its store, whose only part is damaged; returns the part."""
-    shutil.copytree(submitted, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    (part,) = Path("results/parts").iterdir()
-    part.write_bytes(b"damaged")
-    make_old(part)
-    return part
-
-
-WORDS = {"plan": ["grid.yaml"], "submit": ["grid.yaml", "--in-process", "--quiet"], "compact": [], "list": []}
-
-
-@pytest.mark.filterwarnings("default::jobs.errors.DamagedPartWarning")
-@pytest.mark.parametrize("command", ["submit", "verify", "compact"])
-def test_commands_that_write_move_damaged_parts_and_warn_once(command: str, damaged: Path) -> None:
-    words = WORDS.get(command, ["tiny"])
-    first, second = run(command, *words), run(command, *words)
-    assert first.err.count(f"part {damaged.name} is damaged; it has been moved to ") == 1
-    assert (Path("results/quarantine") / damaged.name).read_bytes() == b"damaged"
-    assert "is damaged; it has been moved" not in second.err
-    assert first.code == second.code == (1 if command == "verify" else 0)
-
-
-@pytest.mark.filterwarnings("always::jobs.errors.DamagedPartWarning")
-@pytest.mark.parametrize("command", ["plan", "summary", "report", "list"])
-def test_commands_that_read_warn_of_damaged_parts_and_move_nothing(command: str, damaged: Path) -> None:
-    for _ in range(2):
-        outcome = run(command, *WORDS.get(command, ["tiny"]))
-        expected = 0 if command == "list" else 1
-        assert (outcome.code, outcome.err.count(f"part {damaged.name} is damaged, or still")) == (0, expected)
-    assert damaged.read_bytes() == b"damaged"
-    assert not Path("results/quarantine").exists()
-
-
-@pytest.mark.filterwarnings("default::jobs.errors.ForeignPartWarning")
-def test_a_command_tells_of_parts_of_another_version_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    grid = write_grid(tmp_path, GRID.replace("[0, 1, 2]", "[0]")).name
-    put_part(Store(tmp_path / "results"), other_version())
-    outcome = run("submit", grid, "--in-process", "--quiet")
-    assert (outcome.code, outcome.err.count("was written by another version of mnistjobs (9.9)")) == (0, 1)
-    assert run("verify", "tiny").code == 0

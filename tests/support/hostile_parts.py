@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from jobs.store.parts import FORMAT_KEY, PART_FORMAT, VERSION_KEY, parquet_bytes
 from jobs.store.schemas import PART
+from support.part_tables import part_table
 
 
 def put_part(folder: Path, content: bytes) -> str:
@@ -128,7 +129,17 @@ HOSTILE: dict[str, Callable[[pa.Table], bytes]] = {
 }
 
 
-def first_edition(rows: pa.Table) -> bytes:
+def first_edition_part(rows: pa.Table) -> bytes:
     """Write rows as mnistjobs 0.1 did: without a format in the metadata, with the columns of a part."""
     plain = pa.schema([field.remove_metadata() for field in rows.schema])
     return parquet_bytes(rows.cast(plain).replace_schema_metadata(None))
+
+
+def foreign_part(rows: int = 1) -> bytes:
+    """Make a part as version 9.9, which has one column more, would write it."""
+    table = part_table(range(rows))
+    return parquet_bytes(
+        table.append_column("more", pa.array(["x"] * rows)).replace_schema_metadata(
+            {FORMAT_KEY: "99", VERSION_KEY: "9.9"}
+        )
+    )
