@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from support.part_tables import identity, part_names, rows_by_trial, whole, write_parts
+from support.part_tables import identity, make_old, part_names, rows_by_trial, whole, write_parts
 
 import mnistjobs
 from jobs.errors import DamagedPartWarning, StoreError
@@ -62,6 +62,7 @@ def test_damaged_parts_are_moved_out_of_the_way_and_named(store: Store) -> None:
     names = write_parts(store, [0], [1], [2], [3])
     broken = (store.parts / names[1]).read_bytes()[:-1]
     (store.parts / names[1]).write_bytes(broken)
+    make_old(store.parts / names[1])
     with pytest.warns(DamagedPartWarning, match=f"part {names[1]} is damaged"):
         done = mnistjobs.compact_store(store.root)
     assert done.damaged == (names[1],)
@@ -103,12 +104,13 @@ def test_a_store_that_cannot_be_locked_is_one_error(store: Store) -> None:
 # At any moment
 
 
-def test_killed_before_any_of_its_steps_every_trial_is_there_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stride", [6, pytest.param(1, marks=pytest.mark.chaos)])
+def test_killed_before_any_of_its_steps_every_trial_is_there_once(stride: int, tmp_path: Path) -> None:
     original = Store(tmp_path / "original")
     write_parts(original, *([seed, seed + 1, seed + 2] for seed in range(0, 18, 3)))
     write_parts(original, [2, 3], [16])
     before = whole(original, range(18))
-    for step in range(1, 100):
+    for step in range(1, 100, stride):
         store = Store(shutil.copytree(original.root, tmp_path / f"step-{step}"))
         code = start(store, kill_before=step).wait()
         assert whole(store, range(18)) == before
@@ -122,30 +124,32 @@ def test_killed_before_any_of_its_steps_every_trial_is_there_once(tmp_path: Path
     assert step > 1 + 2 * 3 + 8  # the lock; a temporary file, its move and its absence, twice; each part's end
 
 
-def test_killed_at_random_moments_every_trial_is_there_once(store: Store) -> None:
-    write_parts(store, *([seed, seed + 1] for seed in range(0, 400, 2)))
-    before = whole(store, range(400))
+@pytest.mark.parametrize(("count", "kills"), [(120, 3), pytest.param(400, 20, marks=pytest.mark.chaos)])
+def test_killed_at_random_moments_every_trial_is_there_once(count: int, kills: int, store: Store) -> None:
+    write_parts(store, *([seed, seed + 1] for seed in range(0, count, 2)))
+    before = whole(store, range(count))
     rng = random.Random(0)
-    for _ in range(8):
+    for _ in range(kills):
         process = start(store)
         try:
-            process.wait(timeout=rng.uniform(0.05, 0.4))
+            process.wait(timeout=rng.uniform(0.02, 0.001 * count))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        assert whole(store, range(400)) == before
+        assert whole(store, range(count)) == before
     compact(store, SMALL)
-    assert rows_by_trial(store) == {identity(seed): 1 for seed in range(400)}
-    assert whole(store, range(400)) == before
+    assert rows_by_trial(store) == {identity(seed): 1 for seed in range(count)}
+    assert whole(store, range(count)) == before
 
 
-def test_compactions_readers_and_tasks_do_not_disturb_each_other(store: Store) -> None:
-    write_parts(store, *([seed, seed + 1] for seed in range(0, 400, 2)))
-    before = whole(store, range(400))
+@pytest.mark.parametrize("count", [120, pytest.param(400, marks=pytest.mark.chaos)])
+def test_compactions_readers_and_tasks_do_not_disturb_each_other(count: int, store: Store) -> None:
+    write_parts(store, *([seed, seed + 1] for seed in range(0, count, 2)))
+    before = whole(store, range(count))
     processes = [start(store) for _ in range(3)]
-    late, reads = 400, 0
+    late, reads = count, 0
     while any(process.poll() is None for process in processes):
-        assert whole(store, range(400)) == before
+        assert whole(store, range(count)) == before
         (name,) = write_parts(store, [late])
         assert is_stored(store, name, [identity(late)])
         late, reads = late + 1, reads + 1

@@ -12,7 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.failing_tasks import FEWER, GRID, PackTask, submit_with, write_grid
+from support import command_line
+from support.failing_tasks import FEWER, GRID, PackTask, submit_with, unwritable_weights, write_grid
 
 import mnistjobs
 from cluster import InProcessSession, Session
@@ -244,14 +245,11 @@ def test_a_worker_whose_numerics_differ_is_refused(dataset: Dataset, grid: Path,
 
 def test_an_exit_code_of_one_and_the_message_tell_of_failed_trials(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    for identity in mnistjobs.plan_grid(grid, store).missing[:3]:
-        (store / "weights" / f"{identity}.safetensors").mkdir(parents=True)  # in the way of the file
-    done = subprocess.run(
-        command("submit", grid, "--store", store, "--in-process"), capture_output=True, text=True, timeout=PATIENCE_S
-    )
-    assert done.returncode == 1
-    assert "3 of 16 trials failed, the first with StoreError" in done.stderr
-    assert "Traceback" not in done.stderr
+    with unwritable_weights(*mnistjobs.plan_grid(grid, store).missing[:3]):
+        outcome = command_line.run("submit", grid, "--store", store, "--in-process")
+    assert outcome.code == 1
+    assert "3 of 16 trials failed, the first with StoreError" in outcome.err
+    assert "Traceback" not in outcome.err
     assert mnistjobs.read_trials(store, "tiny").num_rows == 13
 
 

@@ -8,16 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from support import hostile_parts
-from support.command_line import GRID, run, write_grid
-from support.part_tables import part_table, write_parts
+from support.hostile_parts import first_edition_part, foreign_part
+from support.part_tables import make_old, part_table, write_parts
 from test_parts import put_part
 
 from jobs.errors import DamagedPartWarning, ForeignPartWarning
 from jobs.store.layout import Store
-from jobs.store.parts import parquet_bytes, stored_ids, write_part
-from jobs.store.quarantine import quarantined, set_aside
+from jobs.store.parts import encode_part, parquet_bytes, stored_ids
+from jobs.store.quarantine import describe_quarantine, describe_unusable, set_aside
 
 
 @pytest.fixture
@@ -26,18 +26,11 @@ def store(tmp_path: Path) -> Store:
 
 
 def damage(store: Store, name: str) -> bytes:
-    """Break a part, and return its bytes."""
+    """Break a part, an hour ago, and return its bytes."""
     path = store.parts / name
     path.write_bytes(path.read_bytes()[:-1])
+    make_old(path)
     return path.read_bytes()
-
-
-def other_version() -> pa.Table:
-    """Make rows as a version with one setting more would write them."""
-    rows = part_table([5])
-    return rows.append_column("more", pa.array(["x"])).set_column(
-        rows.schema.get_field_index("mnistjobs_version"), "mnistjobs_version", pa.array(["9.9"])
-    )
 
 
 def test_a_damaged_part_is_moved_and_said_to_be_where_it_is(store: Store) -> None:
@@ -45,7 +38,7 @@ def test_a_damaged_part_is_moved_and_said_to_be_where_it_is(store: Store) -> Non
     content = damage(store, name)
     (warning,) = set_aside(store, [name])
     assert isinstance(warning, DamagedPartWarning)
-    assert f"part {name} is damaged; it is in {store.quarantine / name} now" in str(warning)
+    assert f"part {name} is damaged; it has been moved to {store.quarantine / name}" in str(warning)
     assert [path.name for path in store.parts.iterdir()] == [whole]
     assert (store.quarantine / name).read_bytes() == content
 
@@ -58,37 +51,82 @@ def test_what_is_in_the_quarantine_is_never_replaced(store: Store) -> None:
         set_aside(store, [name])
         shutil.copy(store.quarantine / name, store.parts / name)
         (store.parts / name).write_bytes(contents[-1] + b"more")
+        make_old(store.parts / name)
     assert [(store.quarantine / f"{name}{end}").read_bytes() for end in ("", ".1", ".2")] == contents
 
 
-def test_a_part_that_is_whole_after_all_goes_back(store: Store) -> None:
+def test_a_part_that_is_whole_after_all_stays(store: Store) -> None:
     (name,) = write_parts(store, [0])
+    make_old(store.parts / name)
     (warning,) = set_aside(store, [name])
-    assert "was read as damaged and then as whole: run the command again" in str(warning)
+    assert str(warning) == f"part {name} was incomplete when it was read and is whole now; read the store again"
     assert len(stored_ids(store)) == 1
-    assert list(store.quarantine.iterdir()) == []
+    assert not store.quarantine.exists()
 
 
-def test_a_part_whose_damage_is_in_a_column_that_its_ids_do_not_need_stays_in_the_quarantine(store: Store) -> None:
-    name = hostile_parts.put_part(store.parts, hostile_parts.HOSTILE["a large string in many rows"](part_table([0])))
+def test_a_damaged_part_that_has_just_been_modified_stays(store: Store) -> None:
+    (name,) = write_parts(store, [0])
+    damage(store, name)
+    os.utime(store.parts / name)
+    (warning,) = set_aside(store, [name])
+    assert str(warning).startswith(f"part {name} is damaged, or still being copied; it is ignored, and trials that")
+    assert list(store.parts.iterdir()) == [store.parts / name]
+
+
+def test_describing_parts_changes_nothing(store: Store) -> None:
+    name, other = write_parts(store, [0], [1])
+    damage(store, name)
+    (store.parts / other).chmod(0o444)
+    store.parts.chmod(0o555)
+    (warning,) = describe_unusable(store, [name])
+    assert f"part {name} is damaged, or still being copied" in str(warning)
+    assert sorted(path.name for path in store.root.rglob("*")) == sorted(["parts", name, other])
+
+
+def test_damage_in_a_column_that_is_not_read_is_found_before_a_part_is_kept(store: Store) -> None:
+    content = encode_part(part_table([0]))
+    chunks = pq.read_metadata(pa.BufferReader(content)).row_group(0)
+    seconds = next(chunks.column(n) for n in range(chunks.num_columns) if chunks.column(n).path_in_schema == "seconds")
+    end = (seconds.dictionary_page_offset or seconds.data_page_offset) + seconds.total_compressed_size
+    name = put_part(store, content[: end - 1] + bytes([content[end - 1] ^ 1]) + content[end:]).name
+    make_old(store.parts / name)
     assert len(stored_ids(store)) == 1
     (warning,) = set_aside(store, [name])
-    assert f"part {name} is damaged; it is in {store.quarantine / name} now" in str(warning)
-    assert stored_ids(store) == frozenset()
-    assert quarantined(store)[0].endswith("is a damaged part that nothing reads; remove it when you need it no more")
+    assert f"part {name} is damaged; it has been moved to {store.quarantine / name}" in str(warning)
+    assert describe_quarantine(store)[0].endswith("is a damaged part that is not used; it can be removed")
 
 
 def test_a_part_of_another_version_stays_and_all_of_them_are_one_warning(store: Store) -> None:
-    names = [put_part(store, parquet_bytes(*[other_version()] * count)).name for count in (1, 2)]
+    names = [put_part(store, foreign_part(rows)).name for rows in (1, 2)]
     (warning,) = set_aside(store, names)
     assert isinstance(warning, ForeignPartWarning)
-    assert f"2 parts, such as {min(names)}, were written by another version of mnistjobs (9.9)" in str(warning)
+    assert str(warning) == (
+        f"{store.parts}: 2 parts, such as {min(names)}, were written by another version of mnistjobs (9.9), and they "
+        "are ignored; read this store with that version, or use another store"
+    )
     assert sorted(path.name for path in store.parts.iterdir()) == sorted(names)
     assert not store.quarantine.exists()
 
 
+def test_a_part_of_the_first_edition_is_refused_with_one_sentence(store: Store) -> None:
+    name = put_part(store, first_edition_part(part_table([0]))).name
+    make_old(store.parts / name)
+    assert stored_ids(store) == frozenset()
+    for explain in (describe_unusable, set_aside):
+        (warning,) = explain(store, [name])
+        assert isinstance(warning, ForeignPartWarning)
+        assert str(warning) == (
+            f"{store.parts}: part {name} was written by another version of mnistjobs (0.1), and it is ignored; "
+            "read this store with that version, or use another store"
+        )
+    assert (store.parts / name).exists()
+
+
 def test_a_file_with_the_right_hash_that_no_version_wrote_is_damaged(store: Store) -> None:
-    names = [put_part(store, content).name for content in (b"", b"PAR1", parquet_bytes(pa.table({"trial_id": ["a"]})))]
+    contents = (b"", b"PAR1", parquet_bytes(pa.table({"trial_id": ["a"]})))
+    names = [put_part(store, content).name for content in contents]
+    for name in names:
+        make_old(store.parts / name)
     assert {type(warning) for warning in set_aside(store, names)} == {DamagedPartWarning}
     assert sorted(path.name for path in store.quarantine.iterdir()) == sorted(names)
 
@@ -96,10 +134,10 @@ def test_a_file_with_the_right_hash_that_no_version_wrote_is_damaged(store: Stor
 def test_links_folders_and_pipes_are_named_and_left_alone(store: Store, tmp_path: Path) -> None:
     store.parts.mkdir(parents=True)
     (tmp_path / "outside").write_bytes(b"not ours")
-    (store.parts / "link.parquet").symlink_to(tmp_path / "outside")
-    (store.parts / "folder.parquet").mkdir()
-    os.mkfifo(store.parts / "pipe.parquet")
-    names = ["folder.parquet", "link.parquet", "pipe.parquet"]
+    folder, link, pipe = names = [f"{digit * 64}.parquet" for digit in "012"]
+    (store.parts / link).symlink_to(tmp_path / "outside")
+    (store.parts / folder).mkdir()
+    os.mkfifo(store.parts / pipe)
     said = "\n".join(map(str, set_aside(store, names)))
     for kind in ("a link", "a folder", "a device or pipe"):
         assert f"is damaged: {kind}, where a file is allowed" in said
@@ -113,7 +151,7 @@ def test_a_quarantine_that_leads_out_of_the_store_is_not_used(store: Store, tmp_
     (tmp_path / "outside").mkdir()
     store.quarantine.symlink_to(tmp_path / "outside")
     (warning,) = set_aside(store, [name])
-    assert f"It cannot be moved to {store.quarantine}: it is no folder of the store" in str(warning)
+    assert f"It cannot be moved to {store.quarantine}: it is not a folder of the store" in str(warning)
     assert list((tmp_path / "outside").iterdir()) == []
     assert (store.parts / name).exists()
 
@@ -122,7 +160,7 @@ def test_a_part_that_has_gone_meanwhile_is_not_spoken_of(store: Store) -> None:
     assert set_aside(store, [f"{'0' * 64}.parquet"]) == []
 
 
-def test_of_many_readers_one_moves_a_part_and_none_fails(store: Store) -> None:
+def test_of_many_processes_one_moves_a_part_and_none_fails(store: Store) -> None:
     names = write_parts(store, *([seed] for seed in range(30)))
     contents = {name: damage(store, name) for name in names}
     with ThreadPoolExecutor(8) as pool:
@@ -189,47 +227,6 @@ def test_verify_tells_damaged_parts_in_the_quarantine_from_whole_ones(store: Sto
     damage(store, name)
     set_aside(store, [name])
     (store.parts / whole).rename(store.quarantine / whole)
-    notes = quarantined(store)
+    notes = describe_quarantine(store)
     assert f"{store.quarantine / whole} is a whole part; move it back to {store.parts}" in notes
-    assert (
-        f"{store.quarantine / name} is a damaged part that nothing reads; remove it when you need it no more" in notes
-    )
-
-
-# Commands
-
-
-@pytest.mark.filterwarnings("default::jobs.errors.DamagedPartWarning")
-@pytest.mark.parametrize("command", ["plan", "submit", "summary", "report", "verify", "compact"])
-def test_every_command_that_reads_parts_warns_once_and_moves_them(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    grid = write_grid(tmp_path, GRID.replace("[0, 1, 2]", "[0]")).name
-    assert run("submit", grid, "--in-process", "--quiet").code == 0
-    (part,) = Path("results/parts").iterdir()
-    part.write_bytes(b"damaged")
-    words = {"plan": [grid], "submit": [grid, "--in-process", "--quiet"], "compact": []}.get(command, ["tiny"])
-    first, second = run(command, *words), run(command, *words)
-    assert first.err.count(f"part {part.name} is damaged; it is in ") == 1
-    assert (Path("results/quarantine") / part.name).read_bytes() == b"damaged"
-    assert "is damaged; it is in" not in second.err
-    assert first.code == second.code == (1 if command == "verify" else 0)
-
-
-@pytest.mark.filterwarnings("default::jobs.errors.ForeignPartWarning")
-def test_a_command_tells_of_parts_of_another_version_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    grid = write_grid(tmp_path, GRID.replace("[0, 1, 2]", "[0]")).name
-    put_part(Store(tmp_path / "results"), parquet_bytes(other_version()))
-    outcome = run("submit", grid, "--in-process", "--quiet")
-    assert (outcome.code, outcome.err.count("were written by another version of mnistjobs (9.9)")) == (0, 1)
-    assert run("verify", "tiny").code == 0
-
-
-def test_a_part_under_a_bad_name_is_moved_like_any_other(store: Store) -> None:
-    name = write_part(store, part_table([0]))
-    (store.parts / name).rename(store.parts / "renamed.parquet")
-    (warning,) = set_aside(store, ["renamed.parquet"])
-    assert isinstance(warning, DamagedPartWarning)
-    assert (store.quarantine / "renamed.parquet").exists()
+    assert f"{store.quarantine / name} is a damaged part that is not used; it can be removed" in notes

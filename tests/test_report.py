@@ -130,11 +130,11 @@ def test_w1_is_that_of_the_first_seed_whose_weights_are_whole(study: tuple[Store
     rows = read_parts(store, job["trial_ids"]).table
     for part in store.parts.iterdir():
         part.unlink()
-    (first, *_), (sha256, *others) = job["trial_ids"], rows["weights_sha256"].to_pylist()
-    other = write_weights(store, {first: {"W1": np.zeros((4, 784), np.float32)}})
+    hashes = rows["weights_sha256"].to_pylist()
+    other = write_weights(store, {job["trial_ids"][0]: {"W1": np.zeros((4, 784), np.float32)}})
     (store.weights / f"{other}.safetensors").unlink()
     index = rows.schema.get_field_index("weights_sha256")
-    write_part(store, rows.set_column(index, rows.schema.field(index), pa.array([other, *others])))
+    write_part(store, rows.set_column(index, rows.schema.field(index), pa.array([other, *hashes[1:]])))
     assert _w1_seed(store, job) == "1"
     shutil.rmtree(store.weights)
     assert _w1_seed(store, job) is None

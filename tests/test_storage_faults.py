@@ -1,21 +1,23 @@
 """A disk that is full, broken, read-only or gone: one clear message, nothing damaged, and a later submit finishes.
 
-The faults are the system's own: limits, mounts, permissions, and system calls that fail.
+The faults are real limits, mounts and permissions, and system calls that fail.
 """
 
 import errno
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
-from support.command_line import GRID, Outcome, finish, start, write_grid
+from support.command_line import GRID, Outcome, finish, run, start, write_grid
 
 import mnistjobs
 from jobs.cli.app import BAD_INPUT, SOME_FAILED
@@ -24,29 +26,7 @@ from jobs.store.layout import Store
 WALL_CLOCK = ["seconds", "host", "attempt", "finished_at"]
 ALL = f"{GRID}retries: 0\n"  # what lasts is not over after a wait
 FIRST = ALL.replace("[0, 1, 2]", "[0]")
-# Runs the command line with a limit on the size of files, or with a system call that fails.
-LIMITED = """
-import resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-import jobs.cli.app
-limit = int(sys.argv.pop(1))
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-jobs.cli.app.main()
-"""
-FAILING = """
-import os, sys
-import jobs.cli.app
-name, number, where = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1)
-real = getattr(os, name)
-def fails(*arguments, **options):
-    first = arguments[0]
-    path = os.readlink(f"/proc/self/fd/{first}") if isinstance(first, int) else os.fspath(arguments[name == "replace"])
-    if where in str(path):
-        raise OSError(number, os.strerror(number), str(path))
-    return real(*arguments, **options)
-setattr(os, name, fails)
-jobs.cli.app.main()
-"""
+SUBMIT = ("submit", "grid.yaml", "--in-process", "--quiet")
 AS_NOBODY = """
 import os, sys
 import jobs.cli.app, jobs.cli.plan, jobs.report.report, jobs.api, rich.console
@@ -64,13 +44,19 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]
     return tables(folder / "results")
 
 
+@pytest.fixture(scope="module")
+def first_stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("first")
+    mnistjobs.submit_grid(write_grid(folder, FIRST), folder / "results", in_process=True)
+    (folder / "grid.yaml").write_text(ALL)
+    return folder
+
+
 @pytest.fixture
-def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A grid of three trials, the first of which is stored."""
+def grid(first_stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A grid of three trials, the first of which is stored, in the working directory."""
+    shutil.copytree(first_stored, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    path = write_grid(tmp_path, FIRST)
-    mnistjobs.submit_grid(path, "results", in_process=True)
-    path.write_text(ALL)
     return Path("grid.yaml")
 
 
@@ -80,15 +66,32 @@ def tables(store: Path) -> dict[str, pa.Table]:
     return {name: table.drop_columns([*{*WALL_CLOCK} & {*table.column_names}]) for name, table in found.items()}
 
 
-def command(code: str, *words: object) -> Outcome:
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False, timeout=120
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+@contextmanager
+def limited_files(size: int) -> Iterator[None]:
+    """Let every file end after so many bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def submit_under(code: str, *words: object) -> Outcome:
-    return command(code, *words, "submit", "grid.yaml", "--in-process", "--quiet")
+@contextmanager
+def failing_call(name: str, number: int, where: str) -> Iterator[None]:
+    """Let a system call fail wherever a path contains `where`."""
+    real = getattr(os, name)
+
+    def fail(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        first = arguments[0]
+        path = os.readlink(f"/proc/self/fd/{first}") if isinstance(first, int) else arguments[name == "replace"]
+        if where in str(path):
+            raise OSError(number, os.strerror(number), str(path))
+        return real(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, name, fail)
+        yield
 
 
 def check_recovery(outcome: Outcome, undisturbed: dict[str, pa.Table]) -> None:
@@ -114,9 +117,10 @@ def assert_same(ours: dict[str, pa.Table], theirs: dict[str, pa.Table]) -> None:
 
 
 @pytest.mark.usefixtures("grid")
-@pytest.mark.parametrize("limit", [0, 100, 6_000, 9_000, 20_000])
+@pytest.mark.parametrize("limit", [0, 100, 6_000, 9_000, 20_000, 30_000])
 def test_a_limit_on_the_size_of_files_is_a_message(limit: int, undisturbed: dict[str, pa.Table]) -> None:
-    outcome = submit_under(LIMITED, limit)
+    with limited_files(limit):
+        outcome = run(*SUBMIT)
     assert "File too large" in outcome.err
     assert str(Path("results").absolute()) in outcome.err
     check_recovery(outcome, undisturbed)
@@ -143,7 +147,8 @@ FAULTS = [
 def test_a_system_call_that_fails_is_a_message(
     name: str, number: int, where: str, undisturbed: dict[str, pa.Table]
 ) -> None:
-    outcome = submit_under(FAILING, name, number, where)
+    with failing_call(name, number, where):
+        outcome = run(*SUBMIT)
     assert os.strerror(number) in outcome.err
     check_recovery(outcome, undisturbed)
 
@@ -227,7 +232,8 @@ def test_a_store_of_another_user_is_a_message_before_anything_is_trained(grid: P
         pytest.skip("only the superuser can become another user")
     for folder in [tmp_path, *tmp_path.parents][:-2]:
         folder.chmod(folder.stat().st_mode | 0o011)
-    outcome = submit_under(AS_NOBODY)
+    done = subprocess.run([sys.executable, "-c", AS_NOBODY, *SUBMIT], capture_output=True, text=True, timeout=120)
+    outcome = Outcome(done.returncode, done.stdout, done.stderr)
     assert outcome.code == BAD_INPUT
     assert outcome.err == f"store '{tmp_path / 'results'}': cannot be written: Permission denied\n"
     assert len(mnistjobs.plan_grid(grid, "results").stored) == 1

@@ -52,12 +52,13 @@ def _describe(store: Store, names: Iterable[str], may_move: bool) -> list[UserWa
     foreign: dict[str, str] = {}  # versions by name
     for name in sorted(names):
         path = store.parts / name
-        if not os.path.lexists(path):
+        mode = _mode(path)
+        if mode is None:
             continue  # another process has moved it, or a compaction has merged it
-        content = read_file(path) if _is_file(path) else None
+        content = read_file(path) if S_ISREG(mode) else None
         named_rightly = content if content is not None and part_name(content) == name else None
-        if not _is_file(path):
-            found.append(_other_than_a_file(path))
+        if not S_ISREG(mode):
+            found.append(_other_than_a_file(name, mode))
         elif named_rightly and decode_part(named_rightly, PART.names) is not None:
             message = f"part {name} was incomplete when it was read and is whole now; read the store again"
             found.append(DamagedPartWarning(message))
@@ -68,21 +69,18 @@ def _describe(store: Store, names: Iterable[str], may_move: bool) -> list[UserWa
     return [*found, *_other_versions(store, foreign)]
 
 
-def _is_file(path: Path) -> bool:
+def _mode(path: Path) -> int | None:
+    """Return what a path is, without following links, or None where it does not exist."""
     try:
-        return S_ISREG(path.lstat().st_mode)
+        return path.lstat().st_mode
     except OSError:
-        return False
+        return None
 
 
-def _other_than_a_file(path: Path) -> UserWarning:
-    try:
-        mode = path.lstat().st_mode
-    except OSError:
-        mode = 0
+def _other_than_a_file(name: str, mode: int) -> UserWarning:
     kind = "link" if S_ISLNK(mode) else "folder" if S_ISDIR(mode) else "device or pipe"
     return DamagedPartWarning(
-        f"part {path.name} is damaged: a {kind}, where a file is allowed; {_CONSEQUENCE}. It is not moved: remove it"
+        f"part {name} is damaged: a {kind}, where a file is allowed; {_CONSEQUENCE}. It is not moved: remove it"
     )
 
 
@@ -166,7 +164,7 @@ def quarantined_hashes(store: Store) -> list[str]:
 def _whole_part(store: Store, name: str) -> pa.Table | None:
     """Read a file in the quarantine, or return None where it is damaged; raises StoreError."""
     path = store.quarantine / name
-    content = read_file(path) if _is_file(path) else None
+    content = read_file(path) if S_ISREG(_mode(path) or 0) else None
     if content is None or part_name(content) != f"{name.partition('.parquet')[0]}.parquet":
         return None
     return decode_part(content, PART.names)

@@ -1,9 +1,14 @@
 """Submit a grid whose tasks can be made to fail, on any session."""
 
-from collections.abc import Callable
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from cluster import Device, NodeJoined, Session, Task
 from jobs.grid.grid import load_grid
@@ -61,3 +66,20 @@ def submit_with(
     plan = make_plan(load_grid(grid), open_store(store))
     dataset = load_dataset(grid.parent / "images")
     return run_job(open_job(plan), plan, dataset, WrappingSession(session, wrap), observe)
+
+
+@contextmanager
+def unwritable_weights(*trial_ids: str) -> Iterator[None]:
+    """Let no file be written that holds the weights of these trials, in this process."""
+    replace = os.replace
+
+    def replace_or_fail(source: Path, target: Path) -> None:
+        if Path(target).parent.name == "weights" and any(
+            each.encode() in Path(source).read_bytes() for each in trial_ids
+        ):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        replace(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", replace_or_fail)
+        yield
