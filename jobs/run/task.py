@@ -131,7 +131,7 @@ def _capped_threads(trial: Trial) -> Iterator[None]:
     """Hold BLAS and torch to the trial's threads, whatever OMP_NUM_THREADS says; sums then agree wherever it runs."""
     torch_cap: AbstractContextManager[None] = nullcontext()
     if trial.model == "cnn":
-        from mnist_core.models.cnn import torch_threads
+        from mnist_core.devices import torch_threads
 
         torch_cap = torch_threads(trial.cpus_per_trial)
     with _thread_pools(trial.model).limit(limits=trial.cpus_per_trial), torch_cap:
