@@ -23,8 +23,8 @@ from jobs.run.task import Pack, Shared, run_pack, versions
 from jobs.store.parts import Store, read_parts, read_weights, stored_ids
 from mnist_core.backends.interface import Device
 from mnist_core.data.datasets import Dataset
-from mnist_core.errors import OutOfDeviceMemory
 from mnist_core.devices import torch_threads
+from mnist_core.errors import OutOfDeviceMemory
 from mnist_core.training import EpochRecord, Snapshot, TrialResult, train
 from mnist_core.trial import NUMERICS_VERSION, Trial, trial_id
 
