@@ -63,10 +63,15 @@ def of_every_kind(model: str, **settings: object) -> list[Trial]:
     ]
 
 
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_a_stacked_trial_equals_the_same_trial_on_the_cpu(model: str, digits: Dataset) -> None:
-    trials = of_every_kind(model)
-    for trial, result in stacked(trials, digits).items():
+@pytest.fixture(scope="module", params=["mlp", "cnn"])
+def together(request: pytest.FixtureRequest, digits: Dataset) -> dict[Trial, TrialResult]:
+    """Train a pack of every kind of trial, once for each model."""
+    torch.set_num_threads(1)
+    return stacked(of_every_kind(request.param), digits)
+
+
+def test_a_stacked_trial_equals_the_same_trial_on_the_cpu(together: dict[Trial, TrialResult], digits: Dataset) -> None:
+    for trial, result in together.items():
         alone = on_cpu(trial, digits)
         assert losses(result) == pytest.approx(losses(alone), rel=OTHER_ORDER)
         assert [epoch.learning_rate for epoch in result.epochs] == [epoch.learning_rate for epoch in alone.epochs]
@@ -76,13 +81,10 @@ def test_a_stacked_trial_equals_the_same_trial_on_the_cpu(model: str, digits: Da
             assert_allclose(result.weights[name], weight, atol=OTHER_ORDER)
 
 
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_a_trial_does_not_depend_on_its_pack(model: str, digits: Dataset) -> None:
-    trials = of_every_kind(model)
-    together = stacked(trials, digits)
-    for trial in trials:
+def test_a_trial_does_not_depend_on_its_pack(together: dict[Trial, TrialResult], digits: Dataset) -> None:
+    for trial, result in together.items():
         (alone,) = stacked([trial], digits).values()
-        assert losses(together[trial]) == pytest.approx(losses(alone), rel=OTHER_ORDER)
+        assert losses(result) == pytest.approx(losses(alone), rel=OTHER_ORDER)
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
