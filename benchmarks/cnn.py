@@ -1,8 +1,9 @@
-"""Time our CNN beside plain eager PyTorch, and both beside the same arithmetic as one SGEMM, on one core.
+"""Time the CPU backend of the CNN and plain eager PyTorch on one core; the limit is the same arithmetic as SGEMM.
 
-Plain is the report's network under autograd and torch.optim.SGD, evaluated under no_grad in batches of 256. A trial is
-timed by its epochs: with 2,000 images a whole one, with 50,000 a fifth of one (10,000 images, 1,000 to validate). First
-it is checked that both end with the same figures. Run as `python benchmarks/cnn.py`; without MNIST, on random images.
+Plain PyTorch is the seed report's network under autograd and torch.optim.SGD, evaluated under no_grad in batches of
+256. The unit is an epoch of 2,000 images, or a fifth of an epoch of 50,000 (10,000 images, and 1,000 for validation).
+Both variants are first checked to find the same losses. Run as `python benchmarks/cnn.py`; without MNIST it uses random
+images.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from cnn_fixed_rate import ReportNetwork
+from cnn_fixed_rate import SeedReportNetwork
 from measure import Times, interleaved, one_thread, print_machine, print_times
 from torch.nn import functional as F
 
@@ -27,15 +28,15 @@ SGEMM = torch.rand(1024, 1024)
 
 
 class Plain:
-    """Train and evaluate the report's network as the report writes it."""
+    """Train and evaluate the seed report's network under autograd."""
 
     def __init__(self, pack: CNNPack) -> None:
-        self._network = ReportNetwork()
+        self._network = SeedReportNetwork()
         self._network.load_state_dict({name: torch.from_numpy(value) for name, value in pack.weights(0).items()})
         self._optimizer = torch.optim.SGD(self._network.parameters(), lr=LEARNING_RATE)
 
     def train(self, data: Images, order: np.ndarray) -> None:
-        """Go once through the images in this order."""
+        """Train one epoch on the images in this order."""
         images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
         for batch in batches(order, BATCH):
             index = torch.from_numpy(batch)
@@ -46,7 +47,7 @@ class Plain:
 
     @torch.no_grad()
     def evaluate(self, data: Images) -> tuple[float, float]:
-        """Return loss and accuracy."""
+        """Return the mean loss and the accuracy."""
         loss, right = 0.0, 0
         for images, labels in zip(*(torch.from_numpy(x).split(BATCH) for x in (data.images, data.labels)), strict=True):  # type: ignore[no-untyped-call]
             logits = self._network(images)
@@ -70,48 +71,48 @@ def main() -> None:
 
 
 def _time_epoch(title: str, trial: Trial, dataset: Dataset, rounds: int) -> None:
-    """Time training and the two evaluations, as a trial does them after every epoch."""
+    """Time training and the two evaluations of an epoch."""
     pack, plain, order = _pair(trial, dataset)
     train, validation = pack.data.subsets[trial.seed], pack.data.validation
 
-    def of_ours() -> list[float]:
+    def backend_losses() -> list[float]:
         pack.train_epoch({trial.seed: order}, [LEARNING_RATE])
         return [found.loss for split in ("train", "validation") for found in pack.evaluate(split)]
 
-    def of_plain() -> list[float]:
+    def plain_losses() -> list[float]:
         plain.train(train, order)
         return [plain.evaluate(data)[0] for data in (train, validation)]
 
-    np.testing.assert_allclose(of_ours(), of_plain(), rtol=SAME_LOSS)
-    _print(title, {"plain": of_plain, "ours": of_ours}, flops(trial, len(validation)), rounds)
+    np.testing.assert_allclose(backend_losses(), plain_losses(), rtol=SAME_LOSS)
+    _print(title, {"plain": plain_losses, "backend": backend_losses}, flops(trial, len(validation)), rounds)
 
 
 def _time_parts(trial: Trial, dataset: Dataset, rounds: int) -> None:
-    """Time a step on one batch, and a batch's evaluation."""
+    """Time a step on one batch, and the evaluation of one batch."""
     pack, plain, order = _pair(trial, dataset)
     data, both = pack.data.subsets[trial.seed], flops(trial, 0)
     forward = flops(trial, BATCH) - both
     steps: dict[str, Callable[[], object]] = {
         "plain": lambda: plain.train(data, order),
-        "ours": lambda: pack.train_epoch({trial.seed: order}, [LEARNING_RATE]),
+        "backend": lambda: pack.train_epoch({trial.seed: order}, [LEARNING_RATE]),
     }
     _print("step of 256", steps, both - forward, rounds)
     passes: dict[str, Callable[[], object]] = {
         "plain": lambda: plain.evaluate(data),
-        "ours": lambda: pack.evaluate("train"),
+        "backend": lambda: pack.evaluate("train"),
     }
     _print("evaluation of 256", passes, forward, rounds)
 
 
-def _print(title: str, ways: dict[str, Callable[[], object]], work: float, rounds: int) -> None:
-    """Print what the ways take, beside an SGEMM of as many operations."""
-    times: dict[str, Times] = interleaved({**ways, "SGEMM": lambda: _sgemm(work)}, rounds)
+def _print(title: str, variants: dict[str, Callable[[], object]], work: float, rounds: int) -> None:
+    """Print the times of the variants and of an SGEMM with the same number of operations."""
+    times: dict[str, Times] = interleaved({**variants, "SGEMM": lambda: _sgemm(work)}, rounds)
     print(f"\n{work / times['SGEMM'].median / 1e9:.0f} GFLOP/s of SGEMM")
     print_times(title, times, limit="SGEMM", baselines=["plain"])
 
 
 def _sgemm(work: float) -> None:
-    """Do as many operations in products of 1024 x 1024, the last one of fewer rows."""
+    """Do `work` operations in products of 1024 x 1024 matrices, the last with fewer rows."""
     size = len(SGEMM)
     rows = round(work / (2 * size * size))
     for start in range(0, rows, size):
@@ -119,7 +120,7 @@ def _sgemm(work: float) -> None:
 
 
 def _pair(trial: Trial, dataset: Dataset) -> tuple[CNNPack, Plain, np.ndarray]:
-    """Make a pack of one trial, the plain network with the same weights, and an order of the images."""
+    """Create a pack of one trial, the plain network with the same weights, and an order of the images."""
     pack = CNNPack([trial], PackData(dataset, {trial.seed: np.arange(trial.subset_size)}))
     return pack, Plain(pack), np.random.default_rng(0).permutation(trial.subset_size)
 
@@ -130,11 +131,11 @@ def _shortened(dataset: Dataset, validation_size: int) -> Dataset:
 
 
 def _dataset() -> Dataset:
-    """Load MNIST, or draw images of which a fifth of the pixels are not black."""
+    """Load MNIST, or draw images with a fifth of the pixels nonzero if it cannot be loaded."""
     try:
         return load_dataset("mnist")
     except DataError as error:
-        print(f"random images, for {error}")
+        print(f"using random images: {error}")
     rng = np.random.default_rng(0)
     images = (rng.integers(0, 256, (15_000, 784)) * (rng.random((15_000, 784)) < 0.2)).astype(np.uint8)
     labels = rng.integers(0, 10, 15_000).astype(np.uint8)

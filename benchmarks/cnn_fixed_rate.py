@@ -1,8 +1,8 @@
-"""Show why seed 1 of the CNN on 50,000 images ends at 11.8 % with the fixed rate: the method breaks down, not the code.
+"""Show why seed 1 of the CNN on 50,000 images ends at 11.8 % with the fixed rate: the method is unstable, not the code.
 
-Trains our CNN for 42 epochs (minutes on one core), then goes on batch by batch beside a plain PyTorch network in
-float64 that starts from the same weights and sees the same batches. Prints the loss of each batch, summed over its
-images, of both. Needs MNIST; run as `python benchmarks/cnn_fixed_rate.py`.
+Trains the model CNN for 42 epochs (minutes on one core). Then it continues batch by batch, beside a plain PyTorch
+network in float64 that starts from the same weights and sees the same batches, and prints both losses of each batch,
+summed over its images. Needs MNIST; run as `python benchmarks/cnn_fixed_rate.py`.
 """
 
 from itertools import islice
@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from mnist_core.backends.interface import PackData, batches
 from mnist_core.data import load_dataset
-from mnist_core.models.cnn import CNN, torch_threads
+from mnist_core.devices import torch_threads
+from mnist_core.models.cnn import CNN
 from mnist_core.seeds import generator, subset_index
 from mnist_core.trial import Trial
 
@@ -21,8 +22,8 @@ EPOCHS_BEFORE = 42
 BATCHES = 24
 
 
-class ReportNetwork(nn.Module):
-    """The network as the report tells it, rectified before it is pooled."""
+class SeedReportNetwork(nn.Module):
+    """The network of the seed report (Peralta, *Neural Network Image Classifier*), section 3."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,24 +43,24 @@ def main() -> None:
     dataset = load_dataset("mnist")
     index = subset_index(len(dataset.train.labels), trial.subset_size, trial.seed)
     subset = PackData(dataset, {trial.seed: index}).subsets[trial.seed]
-    ours, shuffle = CNN.from_trial(trial, generator(trial.seed, "weights")), generator(trial.seed, "shuffle")
+    cnn, shuffle = CNN.from_trial(trial, generator(trial.seed, "weights")), generator(trial.seed, "shuffle")
     for _ in range(EPOCHS_BEFORE):
         for batch in batches(shuffle.permutation(len(subset)), trial.batch_size):
-            ours.step(subset.images[batch], subset.labels[batch], trial.learning_rate)
-    reference = ReportNetwork().double()
-    reference.load_state_dict({name: torch.tensor(value).double() for name, value in ours.weights().items()})
+            cnn.step(subset.images[batch], subset.labels[batch], trial.learning_rate)
+    reference = SeedReportNetwork().double()
+    reference.load_state_dict({name: torch.tensor(value).double() for name, value in cnn.weights().items()})
     optimizer = torch.optim.SGD(reference.parameters(), lr=trial.learning_rate)
     order = batches(shuffle.permutation(len(subset)), trial.batch_size)
-    print(f"epoch {EPOCHS_BEFORE + 1}\nbatch  float32, ours  float64, plain PyTorch")
+    print(f"epoch {EPOCHS_BEFORE + 1}\nbatch  float32, model  float64, plain PyTorch")
     for number, batch in enumerate(islice(order, BATCHES)):
         images, labels = subset.images[batch], torch.from_numpy(subset.labels[batch])
-        of_ours = F.cross_entropy(torch.tensor(ours.logits(images)), labels, reduction="sum")
+        model_loss = F.cross_entropy(torch.tensor(cnn.logits(images)), labels, reduction="sum")
         optimizer.zero_grad()
-        of_plain = F.cross_entropy(reference(torch.from_numpy(images).double()), labels, reduction="sum")
-        of_plain.backward()  # type: ignore[no-untyped-call]
+        plain_loss = F.cross_entropy(reference(torch.from_numpy(images).double()), labels, reduction="sum")
+        plain_loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        ours.step(images, subset.labels[batch], trial.learning_rate)
-        print(f"{number:5}  {of_ours.item():13.6g}  {of_plain.item():22.6g}")
+        cnn.step(images, subset.labels[batch], trial.learning_rate)
+        print(f"{number:5}  {model_loss.item():14.6g}  {plain_loss.item():22.6g}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Measure how long after pressing return the first trial trains: `mnistjobs submit` in a process of its own.
+"""Measure the time from `mnistjobs submit` to the start of the first trial.
 
-Each run submits a small grid of both models into a new store on a Ray that it starts itself. A part's trials began to
-train at the moment of its finish less the seconds of all its trials, as the part tells; the earliest of them counts,
-and the earliest of the CNN, which has to import torch first. Run as `python benchmarks/first_trial.py`.
+Each run submits a small grid of both models to a new store, in a new process that starts its own Ray. The trials of a
+part began to train when its first trial finished, less the seconds of all its trials. The earliest of these times
+counts, and the earliest of the CNN, which must import torch first. Run as `python benchmarks/first_trial.py`.
 """
 
 import argparse
@@ -26,13 +26,13 @@ train: {{epochs: 3, batch_size: 32, learning_rate: 0.002}}
 
 
 def first_starts(dataset: str) -> dict[str, float]:
-    """Submit the grid; return the seconds until the first trial trained, any and the CNN's."""
+    """Submit the grid; return the seconds until the first trial of any model and the first CNN began to train."""
     with tempfile.TemporaryDirectory() as folder:
         grid = Path(folder, "grid.yaml")
         grid.write_text(GRID.format(dataset=dataset))
         store = Path(folder, "results")
         started = time.time()
-        command = [sys.executable, "-m", "jobs.cli", "submit", str(grid), "--store", str(store), "--quiet"]
+        command = [sys.executable, "-m", "mnistjobs", "submit", str(grid), "--store", str(store), "--quiet"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         parts = [pq.read_table(path).to_pylist() for path in (store / "parts").iterdir()]
     starts: dict[str, list[float]] = {"mlp": [], "cnn": []}
@@ -43,7 +43,7 @@ def first_starts(dataset: str) -> dict[str, float]:
 
 
 def main() -> int:
-    """Measure and print; return 1 where the limit is missed."""
+    """Measure and print; return 1 if the limit is missed."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--runs", type=int, default=5)
     options.add_argument("--dataset", choices=["digits", "mnist"], default="digits")

@@ -1,9 +1,9 @@
-"""Measure packs on a GPU with mnist_core alone: a pack of ten against packs of one, and the 40-trial study.
+"""Measure packs on a GPU, with mnist_core alone: a pack of ten against packs of one, and the 40-trial study.
 
-Run as `python benchmarks/gpu.py`; `--device cpu --epochs 1 --images 600` shows that it works where no GPU is. Both
-sides of the comparison run in turns. The limit is the counted arithmetic at the speed of a large product of float32
-matrices, measured in the same run. Images are random, as fast as MNIST's: no figure here depends on what they show.
-Needs numpy and torch only.
+Run as `python benchmarks/gpu.py`; `--device cpu --epochs 1 --images 600` checks the script without a GPU. Both sides
+of the comparison alternate. The limit is the counted arithmetic at the speed of a large product of float32 matrices,
+measured in the same run. The images are random: no time measured here depends on their content. Needs only numpy and
+torch.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
     """Print the comparison of packs, then the study."""
     options = _options()
     device = torch.device(options.device)
-    # The plain loop's convolutions, left alone, would be TF32.
+    # By default, the convolutions of the plain loop would use TF32.
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{name}; torch {torch.__version__}, numpy {np.__version__}; {options.epochs} epochs")
@@ -65,7 +65,7 @@ def _random_dataset(size: int) -> Dataset:
 
 
 def _product_speed(device: torch.device) -> float:
-    """Measure floating-point operations per second of a large matrix product."""
+    """Measure the floating-point operations per second of a large matrix product."""
     side = 8_192 if device.type == "cuda" else 1_024
     left, right = torch.rand(side, side, device=device), torch.rand(side, side, device=device)
 
@@ -77,7 +77,7 @@ def _product_speed(device: torch.device) -> float:
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Time a function, the device's queue included."""
+    """Time a function, including the work that it queues on the device."""
     _finish(device)
     started = time.perf_counter()
     work()
@@ -107,7 +107,7 @@ def _train(trials: Sequence[Trial], dataset: Dataset, device: torch.device) -> N
 
 
 def _train_plainly(trial: Trial, dataset: Dataset, device: torch.device) -> None:
-    """Train a trial in a plain eager loop on the device, accuracies after every epoch included."""
+    """Train a trial in a plain eager loop on the device, with evaluations after every epoch."""
     mlp = nn.Sequential(nn.Linear(784, 64), nn.Sigmoid(), nn.Linear(64, 10))
     network = (mlp if trial.model == "mlp" else build_network()).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=trial.learning_rate)
@@ -122,9 +122,9 @@ def _train_plainly(trial: Trial, dataset: Dataset, device: torch.device) -> None
     shuffle = generator(trial.seed, "shuffle")
     for _ in range(trial.epochs):
         for batch in batches(shuffle.permutation(trial.subset_size), trial.batch_size):
-            places = torch.tensor(batch, device=device)
+            rows = torch.tensor(batch, device=device)
             optimizer.zero_grad()
-            F.cross_entropy(network(sets[0][0][places]), sets[0][1][places], reduction="sum").backward()  # type: ignore[no-untyped-call]
+            F.cross_entropy(network(sets[0][0][rows]), sets[0][1][rows], reduction="sum").backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         with torch.no_grad():
             for images, labels in sets:
@@ -134,7 +134,7 @@ def _train_plainly(trial: Trial, dataset: Dataset, device: torch.device) -> None
 
 
 def _plain_epoch_s(trial: Trial, dataset: Dataset, device: torch.device) -> float:
-    """Time an epoch of the plain loop, without what a trial takes to begin."""
+    """Time an epoch of the plain loop, without the start of a trial."""
     few = max(1, trial.epochs // 20)
 
     def seconds(epochs: int) -> float:
@@ -145,7 +145,7 @@ def _plain_epoch_s(trial: Trial, dataset: Dataset, device: torch.device) -> floa
 
 
 def _compare_packs(dataset: Dataset, device: torch.device, epochs: int, rounds: int) -> None:
-    """Print the throughput of a pack of ten of the largest CNNs over that of packs of one."""
+    """Print the throughput of a pack of ten of the largest CNNs, relative to packs of one."""
     ten = _study("cnn", len(dataset.train.labels), max(1, epochs // 10))
     _train([replace(ten[0], epochs=1)], dataset, device)  # libraries load, algorithms are chosen
     ratios = []
@@ -158,7 +158,7 @@ def _compare_packs(dataset: Dataset, device: torch.device, epochs: int, rounds: 
 
 
 def _time_study(dataset: Dataset, device: torch.device, epochs: int, speed: float) -> None:
-    """Print the seconds of the study of 40 trials beside the limit and beside a plain loop."""
+    """Print the seconds of the 40-trial study, of the limit, and of a plain loop."""
     size = len(dataset.train.labels)
     packs = [_study(model, images, epochs) for model in ("cnn", "mlp") for images in (size, max(1, size // 25))]
     limit = sum(flops(trial, VALIDATION) for pack in packs for trial in pack) / speed

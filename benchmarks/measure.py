@@ -1,7 +1,7 @@
-"""Time ways of doing the same work in turns, and print them beside each other and beside the limit.
+"""Time several variants of the same work alternately, and print them with their ratios to a limit and to baselines.
 
-Machines share their cores and change their clock: what is compared runs in the same round, a ratio is taken within a
-round, and what is printed is the median over the rounds.
+Shared machines vary in speed. So all variants run once in every round, ratios are taken within a round, and the
+medians over the rounds are printed.
 """
 
 import os
@@ -20,37 +20,37 @@ from threadpoolctl import threadpool_limits
 
 @dataclass(frozen=True)
 class Times:
-    """Hold the seconds that one way took, one figure a round."""
+    """Hold the seconds of one variant, one value for each round."""
 
     seconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """Take the median over the rounds."""
+        """The median over the rounds."""
         return median(self.seconds)
 
     def ratio(self, other: "Times") -> float:
-        """Tell how many times as long as this way another took: the median of the rounds' ratios."""
-        return median(theirs / ours for ours, theirs in zip(self.seconds, other.seconds, strict=True))
+        """Return the other variant's time divided by this one's: the median of the ratios of the rounds."""
+        return median(others / own for own, others in zip(self.seconds, other.seconds, strict=True))
 
 
-def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int, *, warm_up: int = 1) -> dict[str, Times]:
-    """Time each way once a round; every second round goes backwards, so that no way is always first."""
+def interleaved(variants: Mapping[str, Callable[[], object]], rounds: int, *, warm_up: int = 1) -> dict[str, Times]:
+    """Time each variant once in every round; every second round runs in reverse order, so that none is always first."""
     for _ in range(warm_up):
-        for way in ways.values():
-            way()
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for variant in variants.values():
+            variant()
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(rounds):
-        for name in list(ways)[:: -1 if number % 2 else 1]:
+        for name in list(variants)[:: -1 if number % 2 else 1]:
             started = time.perf_counter()
-            ways[name]()
+            variants[name]()
             seconds[name].append(time.perf_counter() - started)
     return {name: Times(tuple(taken)) for name, taken in seconds.items()}
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep the arithmetic of NumPy, and of torch where it is imported already, on one core."""
+    """Limit the arithmetic of NumPy, and of torch if it is imported, to one thread."""
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch else 1
     with threadpool_limits(limits=1):
@@ -62,22 +62,22 @@ def one_thread() -> Iterator[None]:
 
 
 def print_machine(packages: Sequence[str] = ("numpy", "torch")) -> None:
-    """Print what the figures were measured on."""
+    """Print the processor and the versions of Python and of these packages."""
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     print(f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, {versions}")
 
 
 def print_times(title: str, times: Mapping[str, Times], *, limit: str, baselines: Sequence[str] = ()) -> None:
-    """Print a row for each way: n, milliseconds, its speed as a part of the limit's, and as multiples of baselines'."""
+    """Print a row for each variant: n, milliseconds, and its speed relative to the limit and to the baselines."""
     heads = ["n", "median ms", "min", "max", "of limit", *(f"x {name}" for name in baselines)]
     rows = [
         [
-            str(len(way.seconds)),
-            *(f"{1000 * figure:.1f}" for figure in (way.median, min(way.seconds), max(way.seconds))),
-            f"{way.ratio(times[limit]):.0%}",
-            *(f"{way.ratio(times[name]):.2f}" for name in baselines),
+            str(len(each.seconds)),
+            *(f"{1000 * figure:.1f}" for figure in (each.median, min(each.seconds), max(each.seconds))),
+            f"{each.ratio(times[limit]):.0%}",
+            *(f"{each.ratio(times[name]):.2f}" for name in baselines),
         ]
-        for way in times.values()
+        for each in times.values()
     ]
     names = [title, *(f"{name} (limit)" if name == limit else name for name in times)]
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
@@ -87,7 +87,7 @@ def print_times(title: str, times: Mapping[str, Times], *, limit: str, baselines
 
 
 def _processor() -> str:
-    """Name the processor, as Linux does where it can be asked."""
+    """Return the name of the processor, from /proc/cpuinfo on Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

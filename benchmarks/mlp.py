@@ -1,8 +1,8 @@
-"""Time an epoch of the MLP on one core, ours beside its matrix products alone, textbook NumPy and plain PyTorch.
+"""Time an epoch of the MLP on one core: the NumPy backend, its matrix products alone, the model, and plain PyTorch.
 
-An epoch is one pass of training and the accuracy on the training subset and the validation set. The limit is the
-speed of SGEMM itself on the very shapes of these passes, all 784 columns of every image multiplied. Prints a table for
-50,000 images and one for 2,000; takes about a minute. Run as `python benchmarks/mlp.py`.
+An epoch is one pass of training, and the evaluation of the training subset and the validation set. The limit is SGEMM
+on the shapes of these passes, with all 784 columns of every image. Prints a table for 50,000 images and one for 2,000;
+takes about a minute. Run as `python benchmarks/mlp.py`.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,15 +23,16 @@ from mnist_core.seeds import generator, subset_index
 from mnist_core.trial import Trial
 
 ROUNDS = {50_000: 15, 2_000: 100}
-TILE = 512  # of the other ways' evaluations: the fastest of 128 to 5,000 for SGEMM
+TILE = 512  # images, in the evaluations of the other variants: the fastest of 128 to 5,000 for SGEMM
 SAME_WEIGHTS = 1e-5  # after one epoch
+PAIR = "backend, two trials of a seed"
 
 Order = NDArray[np.int64]
 Weights = dict[str, NDArray[np.float32]]
 
 
 class Sgemm:
-    """Nothing but the products of an epoch, in the layouts that are fastest here."""
+    """Compute only the products of an epoch, in the fastest memory layouts."""
 
     def __init__(self, trial: Trial, train: Images, validation: Images) -> None:
         assert trial.hidden_units is not None
@@ -44,7 +45,7 @@ class Sgemm:
         self.grad1, self.grad2 = np.empty_like(self.weight1), np.empty_like(self.weight2)
 
     def epoch(self) -> None:
-        """Multiply for training and for both evaluations."""
+        """Compute the products of training and of both evaluations."""
         for images in _tiles(self.train, self.size):
             f1, grad_f1, logits = self._forward(images)
             np.matmul(f1.T, logits, out=self.grad2)
@@ -63,7 +64,7 @@ class Sgemm:
 
 
 class Textbook:
-    """The reference `MLP`, as a textbook has it."""
+    """Train the model `MLP`, textbook NumPy."""
 
     def __init__(self, trial: Trial, train: Images, validation: Images, order: Order) -> None:
         self.trial, self.train, self.validation, self.order = trial, train, validation, order
@@ -75,7 +76,7 @@ class Textbook:
             self.mlp.step(self.train.images[batch], self.train.labels[batch], self.trial.learning_rate)
         for data in (self.train, self.validation):
             logits = np.concatenate([self.mlp.logits(images) for images in _tiles(data.images, TILE)])
-            Evaluation.of(data.labels, cross_entropy(logits, data.labels), logits.argmax(axis=1))
+            Evaluation.from_predictions(data.labels, cross_entropy(logits, data.labels), logits.argmax(axis=1))
 
     def weights(self) -> Weights:
         """Return the parameters by name."""
@@ -83,7 +84,7 @@ class Textbook:
 
 
 class PlainTorch:
-    """What a newcomer to PyTorch would write, the data in tensors from the start."""
+    """Train a plain PyTorch network, with the data in tensors from the start."""
 
     def __init__(self, trial: Trial, train: Images, validation: Images, order: Order) -> None:
         assert trial.hidden_units is not None
@@ -118,8 +119,8 @@ class PlainTorch:
         return dict(zip(("W1", "b1", "W2", "b2"), (p.detach().numpy() for p in self.network.parameters()), strict=True))
 
 
-class Ours:
-    """The pack that `train` uses."""
+class Backend:
+    """Train a pack of the NumPy backend, as `mnist_core.training.train` does."""
 
     def __init__(self, trials: list[Trial], dataset: Dataset, index: Order, order: Order) -> None:
         self.trials, self.orders = trials, {trials[0].seed: order}
@@ -157,22 +158,21 @@ def _measure(dataset: Dataset, size: int) -> dict[str, Times]:
     train, validation = Images.from_split(dataset.train, index), Images.from_split(dataset.validation)
     textbook = Textbook(trial, train, validation, order)
     plain_torch = PlainTorch(trial, train, validation, order)
-    ours = Ours([trial], dataset, index, order)
-    pair = Ours([trial, replace(trial, adaptive_lr=True)], dataset, index, order)
-    for way in (textbook, plain_torch, ours, pair):
-        way.epoch()
-        for name, weight in way.weights().items():
+    backend = Backend([trial], dataset, index, order)
+    pair = Backend([trial, replace(trial, adaptive_lr=True)], dataset, index, order)
+    for variant in (textbook, plain_torch, backend, pair):
+        variant.epoch()
+        for name, weight in variant.weights().items():
             np.testing.assert_allclose(weight, textbook.weights()[name], rtol=0, atol=SAME_WEIGHTS)
-    ways: dict[str, Callable[[], None]] = {
+    variants: dict[str, Callable[[], None]] = {
         "SGEMM, 784 columns": Sgemm(trial, train, validation).epoch,
         "textbook NumPy": textbook.epoch,
         "plain PyTorch": plain_torch.epoch,
-        "ours": ours.epoch,
-        "ours, two trials of a seed": pair.epoch,
+        "backend": backend.epoch,
+        PAIR: pair.epoch,
     }
-    times = interleaved(ways, ROUNDS[size])
-    of_pair = times["ours, two trials of a seed"]
-    return times | {"ours, two trials of a seed": Times(tuple(seconds / 2 for seconds in of_pair.seconds))}
+    times = interleaved(variants, ROUNDS[size])
+    return times | {PAIR: Times(tuple(seconds / 2 for seconds in times[PAIR].seconds))}
 
 
 def _tiles(images: NDArray[np.float32], size: int) -> Iterator[NDArray[np.float32]]:
@@ -182,14 +182,14 @@ def _tiles(images: NDArray[np.float32], size: int) -> Iterator[NDArray[np.float3
 def _dataset() -> Dataset:
     if find_mnist():
         return load_dataset("mnist")
-    print("MNIST is not found: these are the digits, repeated to as many images; more of their pixels are zero")
+    print("MNIST not found: using the digits, repeated to the same number of images; more of their pixels are zero")
     digits = load_dataset("digits")
     return replace(digits, train=_repeated(digits.train, 50_000), validation=_repeated(digits.validation, 5_000))
 
 
 def _repeated(split: Split, size: int) -> Split:
-    places = np.arange(size) % len(split.labels)
-    return Split(split.images[places], split.labels[places])
+    index = np.arange(size) % len(split.labels)
+    return Split(split.images[index], split.labels[index])
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Measure what a trial costs beyond its arithmetic, from plan to results on disk, beside Ray Tune on the same trials.
+"""Measure the overhead of a trial, from plan to results on disk, and that of Ray Tune on the same trials.
 
-Trains 400 trials of next to no work on the digits, on one local Ray with a worker per core: with mnistjobs, with Tune
-as it is, and with Tune's `reuse_actors=True`; Tune as it is gets fewer trials, for it takes a second for each. Tune's
-trials call the same train() and report its result. All have to find the numbers that train() finds in this process.
-A trial's arithmetic is the seconds that it reports itself, divided among the workers. Starting Ray is not counted;
-mnistjobs runs twice a round, first on workers that have yet to start and to import what they need, for Tune leaves
-none behind. Run as `python benchmarks/overhead.py` with the extra `bench`; takes some minutes.
+Trains 400 tiny trials on the digits, on one local Ray with a worker per core: with mnistjobs, with Tune, and with Tune
+and `reuse_actors=True`. Tune without it takes about a second for each trial, so it gets fewer trials. Tune's trials
+call the same train() and report its result. All variants must find the numbers that train() finds in this process.
+The overhead is the wall time less the seconds that the trials report, divided among the workers. Starting Ray is not
+counted. mnistjobs runs twice in every round, first on workers that must start and import their modules, because Tune
+leaves no workers running. Run as `python benchmarks/overhead.py` with the extra `bench`; takes some minutes.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from mnist_core.data import Dataset, load_dataset
 from mnist_core.training import TrialResult, train
 from mnist_core.trial import Trial
 
-os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's tables
+os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # no tables from Tune
 TRIALS = 400
 TRIALS_OF_PLAIN_TUNE = 24
 LIMIT_MS, LIMIT_PLAIN, LIMIT_REUSED = 10.0, 100.0, 10.0
@@ -45,19 +45,19 @@ Found = dict[Trial, tuple[float | None, float | None]]  # test loss and accuracy
 
 @dataclass(frozen=True)
 class Run:
-    """What one way took and found."""
+    """Hold the time of one variant, and the results of its trials."""
 
     seconds: float
     arithmetic: float  # seconds that the trials report, in all
     found: Found
 
     def overhead_ms(self, workers: int) -> float:
-        """Take what a trial cost beyond its arithmetic."""
+        """Return the milliseconds for each trial beyond its arithmetic."""
         return 1000 * (self.seconds - self.arithmetic / workers) / len(self.found)
 
 
 class Study:
-    """The trials, and the ways to train them."""
+    """Hold the trials, and train them in each variant."""
 
     def __init__(self, folder: Path, session: Session, dataset: Dataset) -> None:
         self._folder, self._session, self._dataset = folder, session, dataset
@@ -66,8 +66,8 @@ class Study:
         self._grid.write_text(GRID.format(seeds=TRIALS // 2))
         self.trials: Sequence[Trial] = load_grid(self._grid).trials()
 
-    def ours(self) -> Run:
-        """Submit all trials into a new store."""
+    def mnistjobs(self) -> Run:
+        """Submit all trials to a new store."""
         started = time.perf_counter()
         plan = mnistjobs.plan_grid(self._grid, self._new_folder())
         job = run_job(open_job(plan), plan, self._dataset, self._session, lambda event: None)
@@ -79,7 +79,7 @@ class Study:
         return Run(seconds, sum(row["seconds"] for row in rows), found)
 
     def tune(self, trials: Sequence[Trial], *, reuse_actors: bool) -> Run:
-        """Train trials with Ray Tune, each reporting its result."""
+        """Train trials with Ray Tune."""
         from ray import tune
 
         def train_one(config: dict[str, Trial], dataset: Dataset) -> None:
@@ -102,7 +102,7 @@ class Study:
         return Run(seconds, sum(each["seconds"] for each in metrics), found)
 
     def here(self) -> Found:
-        """Train all trials in this process and keep nothing."""
+        """Train all trials in this process, and store nothing."""
         with one_thread():
             results = [list(train([trial], self._dataset))[-1] for trial in self.trials]
         return {each.trial: (each.test_loss, each.test_accuracy) for each in results if isinstance(each, TrialResult)}
@@ -112,7 +112,7 @@ class Study:
 
 
 def main() -> int:
-    """Measure, check the results and print; return 1 where a limit is missed."""
+    """Measure, check the results and print; return 1 if a limit is missed."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--without-tune", action="store_true", help="measure mnistjobs alone")
@@ -121,15 +121,18 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, ray_session() as session:
         study = Study(Path(folder), session, dataset)
         few = study.trials[:TRIALS_OF_PLAIN_TUNE]
-        ways: dict[str, Callable[[], Run]] = {"mnistjobs, new workers": study.ours, "mnistjobs": study.ours}
+        variants: dict[str, Callable[[], Run]] = {
+            "mnistjobs, new workers": study.mnistjobs,
+            "mnistjobs": study.mnistjobs,
+        }
         if not chosen.without_tune:
-            ways["Tune, reuse_actors"] = lambda: study.tune(study.trials, reuse_actors=True)
-            ways["Tune"] = lambda: study.tune(few, reuse_actors=False)
+            variants["Tune, reuse_actors"] = lambda: study.tune(study.trials, reuse_actors=True)
+            variants["Tune"] = lambda: study.tune(few, reuse_actors=False)
         expected = study.here()
-        runs: dict[str, list[Run]] = {name: [] for name in ways}
+        runs: dict[str, list[Run]] = {name: [] for name in variants}
         for _ in range(chosen.rounds):
-            for name, way in ways.items():
-                run = way()
+            for name, variant in variants.items():
+                run = variant()
                 assert run.found == {trial: expected[trial] for trial in run.found}, name
                 runs[name].append(run)
     print_machine(("ray", "numpy"))
@@ -137,12 +140,10 @@ def main() -> int:
 
 
 def print_costs(runs: Mapping[str, Sequence[Run]], workers: int) -> int:
-    """Print milliseconds a trial beyond the arithmetic, and how many times as many Tune takes."""
+    """Print the overhead of a trial in milliseconds, and Tune's as a multiple of it."""
     arithmetic = median(run.arithmetic / len(run.found) for run in runs["mnistjobs"])
     print(f"arithmetic: {1000 * arithmetic:.2f} ms a trial; {workers} workers")
-    print(
-        f"{'ms a trial beyond it':<26}{'n':>3}{'trials':>8}{'median':>9}{'min':>9}{'max':>9}{'x ours':>9}{'limit':>9}"
-    )
+    print(f"{'overhead, ms a trial':<26}{'n':>3}{'trials':>8}{'median':>9}{'min':>9}{'max':>9}{'ratio':>9}{'limit':>9}")
     costs = {name: Times(tuple(run.overhead_ms(workers) for run in each)) for name, each in runs.items()}
     limits = {"Tune, reuse_actors": LIMIT_REUSED, "Tune": LIMIT_PLAIN}
     missed = 0

@@ -1,9 +1,10 @@
-"""Measure what a study of up to 100,000 trials costs: plan, summary and compact, as commands, time and memory.
+"""Measure the time and memory of the commands plan, summary and compact on studies of up to 100,000 trials.
 
-For 10, 100, ... trials of 100 epochs it makes a store with the writer that tasks use, in parts of 100 trials with
-plausible random figures, in the order in which `submit` starts trials. Then it runs each command in a process of its
-own, repeatedly. Nothing is trained, so no weights are there. Run as `python benchmarks/scale.py` (some minutes and
-1 GB of disk), or `python benchmarks/scale.py 10 1000` for these sizes (tens).
+For 10, 100, ... trials of 100 epochs it fills a store through the function with which tasks write their parts: 100
+trials a part, with plausible random numbers, in the order in which `submit` starts trials. Then it runs each command
+several times, each time in a new process. Nothing is trained, and no weights are written. Run as
+`python benchmarks/scale.py` (some minutes and 1 GB of disk), or `python benchmarks/scale.py 10 1000` for these sizes,
+which must be multiples of ten.
 """
 
 import argparse
@@ -36,9 +37,9 @@ from mnist_core.trial import Trial
 EPOCHS = 100
 SEEDS = 10
 IMAGES = 5000  # of the validation set, as of the test set
-LIMITS = {"plan": (5.0, 500), "summary": (10.0, 2000)}  # seconds and MB, at LARGEST
-LARGEST = 100_000
-# A small process between: a child counts the memory of the process that it was forked from as its own.
+LIMITS = {"plan": (5.0, 500), "summary": (10.0, 2000)}  # seconds and MB, at MAX_TRIALS
+MAX_TRIALS = 100_000
+# A small process in between, because a child's memory includes that of the process it was forked from.
 LAUNCHER = """
 import json, resource, subprocess, sys, time
 started = time.perf_counter()
@@ -50,15 +51,15 @@ print(json.dumps([code, time.perf_counter() - started, usage.ru_utime + usage.ru
 
 @dataclass(frozen=True)
 class Cost:
-    """What one command took."""
+    """Hold the time and memory of one command."""
 
     seconds: float
-    cpu_seconds: float  # which other processes of the machine disturb less
-    megabytes: float  # the most memory that was resident
+    cpu_seconds: float  # less disturbed by other processes than `seconds`
+    megabytes: float  # peak resident memory
 
 
 def write_grid(folder: Path, n: int) -> Path:
-    """Write a grid of n trials, n / 10 configurations of ten seeds."""
+    """Write a grid of n trials: n / 10 configurations with ten seeds each."""
     configurations = n // SEEDS
     rates = [round(0.0001 * (rate + 1), 4) for rate in range(min(configurations, 100))]
     widths = [16 + width for width in range(configurations // len(rates))]
@@ -69,7 +70,7 @@ def write_grid(folder: Path, n: int) -> Path:
 
 
 def fill_store(plan: Plan, trials_per_part: int) -> None:
-    """Commit a row for every trial of the plan, and its job."""
+    """Write a row for every trial of the plan, and its job."""
     rng, store, job = np.random.default_rng(0), plan.store, open_job(plan)
     for start in range(0, len(plan.missing), trials_per_part):
         ids = plan.missing[start : start + trials_per_part]
@@ -78,7 +79,7 @@ def fill_store(plan: Plan, trials_per_part: int) -> None:
 
 
 def part_table(ids: Sequence[str], trials: Sequence[Trial], rng: np.random.Generator) -> pa.Table:
-    """Make the rows (schema PART) of trials that learn as trials do."""
+    """Make rows of schema PART, with plausible learning curves."""
     n = len(ids)
     curves = _curves(trials, rng)
     last = {name: values[:, -1] for name, values in curves.items()}
@@ -116,7 +117,7 @@ def part_table(ids: Sequence[str], trials: Sequence[Trial], rng: np.random.Gener
 
 
 def _curves(trials: Sequence[Trial], rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """Make the columns of EPOCH, each (trials, epochs)."""
+    """Make the columns of schema EPOCH, each of shape (trials, epochs)."""
     shape = (len(trials), EPOCHS)
     rates = np.array([trial.learning_rate for trial in trials])
     loss = 2.3 * np.exp(-np.arange(EPOCHS) / 30) + rng.gamma(2, 0.01, shape)
@@ -133,14 +134,14 @@ def _curves(trials: Sequence[Trial], rng: np.random.Generator) -> dict[str, NDAr
 
 
 def _confusion() -> NDArray[np.float64]:
-    """Give the chance of each answer for each digit, (10, 10)."""
+    """Return the probability of each prediction for each digit, (10, 10)."""
     chances: NDArray[np.float64] = np.full((10, 10), 0.005) + np.eye(10) * 0.95
     return chances
 
 
 def run_command(*words: object) -> Cost:
-    """Run a command of mnistjobs in a process of its own."""
-    command = [sys.executable, "-I", "-c", LAUNCHER, sys.executable, "-m", "jobs.cli", *map(str, words)]
+    """Run a command of mnistjobs in a new process."""
+    command = [sys.executable, "-I", "-c", LAUNCHER, sys.executable, "-m", "mnistjobs", *map(str, words)]
     code, seconds, of_cpu, kilobytes = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     if code:
         sys.exit(f"mnistjobs {' '.join(map(str, words))}: exit code {code}")
@@ -148,7 +149,7 @@ def run_command(*words: object) -> Cost:
 
 
 def measure(n: int, folder: Path, repeats: int, trials_per_part: int) -> None:
-    """Make a store of n trials, run every command on it, and print what each took."""
+    """Make a store of n trials, run every command on it, and print the costs."""
     grid, store, name = write_grid(folder, n), folder / "store", f"scale-{n}"
     subprocess.run([sys.executable, __file__, "--fill", grid, store, str(trials_per_part)], check=True)
     print(f"\n{n} trials: {_shape(store)}")
@@ -174,15 +175,16 @@ def _repeat(n: int, title: str, limit: str, repeats: int, *words: object) -> Non
 
 def _print_cost(n: int, title: str, limit: str, costs: Sequence[Cost]) -> None:
     seconds = [cost.seconds for cost in costs]
-    most = f"  (limit {LIMITS[limit][0]:.0f} s, {LIMITS[limit][1]} MB)" if limit in LIMITS and n == LARGEST else ""
+    is_limited = limit in LIMITS and n == MAX_TRIALS
+    allowed = f"  (limit {LIMITS[limit][0]:.0f} s, {LIMITS[limit][1]} MB)" if is_limited else ""
     spread = f"{median(seconds):7.2f} s [{min(seconds):.2f}, {max(seconds):.2f}]"
     of_cpu = median(cost.cpu_seconds for cost in costs)
     used = f"CPU {of_cpu:6.2f} s {1000 * of_cpu / n:8.3f} ms a trial {max(cost.megabytes for cost in costs):5.0f} MB"
-    print(f"  {title:<22} {spread:<25} {used}{most}", flush=True)
+    print(f"  {title:<22} {spread:<25} {used}{allowed}", flush=True)
 
 
 def _shape(store: Path) -> str:
-    """Describe the parts of a store."""
+    """Return a description of the parts of a store."""
     files = [pq.read_metadata(path) for path in (store / "parts").iterdir()]
     groups = [file.row_group(number) for file in files for number in range(file.num_row_groups)]
     columns = [group.column(number) for group in groups for number in range(group.num_columns)]
@@ -193,19 +195,21 @@ def _shape(store: Path) -> str:
 
 
 def main() -> None:
-    """Make the stores, run the commands and print their cost."""
+    """Make the stores, run the commands and print the costs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trials", type=int, nargs="*", default=[10, 100, 1000, 10_000, LARGEST])
+    parser.add_argument("trials", type=int, nargs="*", default=[10, 100, 1000, 10_000, MAX_TRIALS])
     parser.add_argument("--repeats", type=int, default=3, help="of every command")
     parser.add_argument("--trials-per-part", type=int, default=100)
-    parser.add_argument("--fill", nargs=3, help=argparse.SUPPRESS)  # in a process of its own: it takes memory
+    parser.add_argument(
+        "--fill", nargs=3, help=argparse.SUPPRESS
+    )  # runs in a new process, because filling takes memory
     given = parser.parse_args()
     if given.fill:
         grid, store, trials_per_part = given.fill
         fill_store(make_plan(load_grid(Path(grid)), open_store(Path(store))), int(trials_per_part))
         return
     print_machine(("numpy", "pyarrow"))
-    print(f"{given.repeats} repeats: median [least, most] of the time, median of the CPU's, the most memory of any")
+    print(f"{given.repeats} repeats: median [min, max] of the time, median CPU time, peak memory over all repeats")
     for n in given.trials:
         with tempfile.TemporaryDirectory() as folder:
             measure(n, Path(folder), given.repeats, given.trials_per_part)

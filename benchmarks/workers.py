@@ -1,9 +1,10 @@
-"""Measure what workers are worth: two beside one, with OMP_NUM_THREADS preset, how busy they are, the driver's memory.
+"""Measure the speed-up of a second worker, the effect of OMP_NUM_THREADS, idle time, and the driver's memory.
 
-Every figure is taken in a process with a Ray of its own. `speed_up` compares the times of eight equal CNN trials, by
-turns on workers that have trained before, and so does `equal` between processes. `busy` is the share of the workers'
-time, from the first pack of a mixed grid until the last one has started, in which they train. `memory` is how much the
-driver grows from the 2,000th of many items that do nothing to the last. Run as `python benchmarks/workers.py`.
+Every value is measured in a new process with its own Ray. `speed_up` is the ratio of the times of eight equal CNN
+trials on one worker and on two, alternating, on workers that have trained before. `equal` is the time of these trials
+on two workers, to be compared between processes. `busy` is the fraction of the workers' time spent in training, from
+the first pack of a mixed grid to the start of its last. `memory` is the growth of the driver from the 2,000th of many
+empty items to the last. Run as `python benchmarks/workers.py`.
 """
 
 import argparse
@@ -46,7 +47,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def train(grid: str, session: Session, workers: int = WORKERS) -> tuple[float, list[tuple[float, float]]]:
-    """Train a grid into a new store; return the seconds and from when to when each pack trained, from its start."""
+    """Train a grid to a new store; return the seconds, and the start and end of each pack in seconds, sorted."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "grid.yaml")
         path.write_text(grid)
@@ -63,7 +64,7 @@ def train(grid: str, session: Session, workers: int = WORKERS) -> tuple[float, l
 
 
 def speed_up() -> list[float]:
-    """Take how many times as long one worker takes for eight equal trials as two, by turns on the same workers."""
+    """Return, for each round, the time of eight equal trials on one worker divided by that on two."""
     with ray_session(workers=WORKERS) as session:
         train(WARM_UP, session)
         times = interleaved({"one": lambda: train(EQUAL, session, 1), "two": lambda: train(EQUAL, session)}, ROUNDS)
@@ -71,14 +72,14 @@ def speed_up() -> list[float]:
 
 
 def equal() -> list[float]:
-    """Time eight equal trials on two workers."""
+    """Return the seconds of eight equal trials on two workers, three times."""
     with ray_session(workers=WORKERS) as session:
         train(WARM_UP, session)
         return [train(EQUAL, session)[0] for _ in range(3)]
 
 
 def busy() -> list[float]:
-    """Take the share of training in the workers' time from the first pack to the start of the last."""
+    """Return the fraction of the workers' time spent in training, from the first pack to the start of the last."""
     with ray_session(workers=WORKERS) as session:
         train(WARM_UP, session)
         _, spans = train(MIXED, session)
@@ -87,7 +88,7 @@ def busy() -> list[float]:
 
 
 def memory() -> list[float]:
-    """Take the MB that the driver grows by between two moments of a long queue."""
+    """Return the MB by which the driver grows over a long queue."""
 
     def nothing(item: int, shared: None) -> Generator[None, None, int]:
         return item
@@ -114,7 +115,7 @@ MEASURES: dict[str, Callable[[], list[float]]] = {"speed_up": speed_up, "equal":
 
 
 def measured(what: str, **environment: str) -> list[float]:
-    """Measure in a process of its own."""
+    """Run one measurement in a new process."""
     command = [sys.executable, __file__, "--only", what]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env={**os.environ, **environment})
     figures: list[float] = json.loads(done.stdout)
@@ -122,9 +123,9 @@ def measured(what: str, **environment: str) -> list[float]:
 
 
 def main() -> int:
-    """Measure and print; return 1 where a limit is missed."""
+    """Measure and print; return 1 if a limit is missed."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--only", choices=MEASURES, help="one figure of this process")
+    options.add_argument("--only", choices=MEASURES, help="run one measurement in this process")
     chosen = options.parse_args()
     if chosen.only:
         print(json.dumps(MEASURES[chosen.only]()))

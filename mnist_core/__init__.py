@@ -1,4 +1,4 @@
-"""What is trained: datasets, the two models and the training loop.
+"""What is trained: the datasets, the two models, their fast backends and the training loop.
 
-Needs numpy, torch and the standard library; scikit-learn only where the digits are asked for.
+Depends on numpy, torch and the standard library. The digits dataset is read from the files of scikit-learn.
 """

@@ -1,22 +1,27 @@
-"""What a trial costs in arithmetic, counted from its shapes."""
+"""The arithmetic of a trial, counted from the shapes of its layers."""
 
 from mnist_core.data import DIGITS, PIXELS
 from mnist_core.trial import Model, Trial
 
-# Multiplications of the CNN for one image, forward: positions x inputs x outputs of each layer.
+# Multiplications of the CNN's forward pass for one image: positions x inputs x outputs, layer by layer.
 _CNN_FIRST_LAYER = 24 * 24 * 25 * 6
 _CNN_FORWARD = _CNN_FIRST_LAYER + 8 * 8 * (6 * 25) * 16 + 256 * 120 + 120 * 84 + 84 * DIGITS
 
-# What one core of a laptop does: to begin with, until trials have been timed where they run.
+# One core of a laptop, roughly: used until trials have been timed on the machines that run them.
 _FLOPS_PER_SECOND = 2e10
-_SECONDS_PER_STEP: dict[Model, float] = {"mlp": 0.0002, "cnn": 0.0007}  # of a batch, however small
+_SECONDS_PER_STEP: dict[Model, float] = {"mlp": 0.0002, "cnn": 0.0007}  # overhead of a step, whatever its batch size
 
 
 def flops(trial: Trial, validation_size: int) -> float:
     """Count the floating-point operations of a whole trial.
 
-    Training an image costs the forward pass, as much for the weights' gradients, and as much again for the inputs'
-    gradients in every layer but the first. Each epoch trains the subset once and evaluates it and the validation set.
+    Training on an image costs a forward pass, the same again for the gradients of the weights, and the same again
+    for the gradients of the inputs in every layer but the first. Each epoch trains on the subset once, then passes
+    the subset and the validation set forward.
+
+    Args:
+        trial: The trial to count.
+        validation_size: Number of images in the validation set.
     """
     if trial.model == "mlp":
         assert trial.hidden_units is not None
@@ -30,6 +35,11 @@ def flops(trial: Trial, validation_size: int) -> float:
 
 
 def guess_seconds(trial: Trial, validation_size: int) -> float:
-    """Guess how long a trial takes on a CPU of which nothing is known: its arithmetic, and something for every step."""
+    """Estimate the seconds of a trial on one CPU core of unknown speed.
+
+    Args:
+        trial: The trial to estimate.
+        validation_size: Number of images in the validation set.
+    """
     steps = trial.epochs * -(-trial.subset_size // trial.batch_size)
     return flops(trial, validation_size) / _FLOPS_PER_SECOND + steps * _SECONDS_PER_STEP[trial.model]

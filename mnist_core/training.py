@@ -1,6 +1,6 @@
-"""The training loop, one for both models and every device.
+"""The training loop of both models and all devices.
 
-Letters: K 10 digits.
+Shapes: K 10 digits.
 """
 
 import math
@@ -21,11 +21,11 @@ from mnist_core.trial import Trial, pack_shape
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one trial did in one epoch. Losses are means per image, accuracies fractions, both after the epoch."""
+    """Hold the results of one trial after one epoch. Losses are means per image, accuracies are fractions."""
 
     trial: Trial
     epoch: int  # from 1
-    learning_rate: float  # the one used in this epoch
+    learning_rate: float  # used in this epoch
     train_loss: float
     train_accuracy: float
     validation_loss: float
@@ -35,7 +35,7 @@ class EpochRecord:
 
 @dataclass(frozen=True, eq=False)
 class TrialResult:
-    """What one trial came to. The test set's figures are None where the trial diverged."""
+    """Hold the final results of one trial. The results on the test set are None if the trial diverged."""
 
     trial: Trial
     status: Literal["finished", "diverged"]
@@ -49,9 +49,9 @@ class TrialResult:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """Where a trial stood after an epoch: all that it takes to go on from there.
+    """Hold the state of a trial after an epoch, from which training can resume.
 
-    The learning rate and the state of the shuffle follow from the epochs done.
+    The learning rate and the state of the shuffle follow from the number of epochs.
     """
 
     trial: Trial
@@ -60,19 +60,30 @@ class Snapshot:
     velocities: dict[str, NDArray[Any]]  # empty without momentum
 
     def has_diverged(self) -> bool:
-        """Tell whether the last epoch left a loss that is NaN or infinite."""
+        """Return whether a loss of the last epoch is NaN or infinite."""
         return _has_diverged(self.epochs)
 
 
 def train(
     trials: Sequence[Trial], dataset: Dataset, device: Device = "cpu", snapshots: Sequence[Snapshot] = ()
 ) -> "Training":
-    """Train trials of one shape in lock-step: yield a record per trial and epoch, and each trial's result as it ends.
+    """Train a pack of trials in lock-step.
 
-    With snapshots, one for each trial of this very pack, it goes on from there; what they hold is not yielded again.
-    A trial's numbers do not depend on the trials beside it: on the CPU to the bit, on CUDA but for rounding.
-    Raises ValueError where the trials differ in shape or the dataset has too few images, OutOfDeviceMemory where the
-    pack does not fit on its device.
+    The results of a trial do not depend on the other trials of its pack: on the CPU they are equal to the bit, on CUDA
+    equal up to rounding.
+
+    Args:
+        trials: Trials of one shape (`mnist_core.trial.pack_shape`).
+        dataset: The dataset to train and evaluate on.
+        device: Where to train.
+        snapshots: The states to resume from, one for each trial and in the same order; or none, to start anew.
+
+    Returns:
+        An iterator over an EpochRecord for each trial and new epoch, and a TrialResult for each trial as it ends.
+
+    Raises:
+        ValueError: The trials differ in shape, or a subset is larger than the training set.
+        OutOfDeviceMemory: The pack does not fit into the memory of the device; raised by the iterator.
     """
     _check_pack(trials, dataset)
     size = len(dataset.train.labels)
@@ -81,7 +92,13 @@ def train(
 
 
 class Training:
-    """The course of a pack through the epochs, an iterator over what `train` yields."""
+    """Iterate over the records and results of a pack; its state can be saved between two epochs.
+
+    Args:
+        trials: Trials of one shape.
+        make: Creates the networks of the pack; called once, by the first `next`.
+        snapshots: The states to resume from, one for each trial and in the same order; or none.
+    """
 
     def __init__(
         self, trials: Sequence[Trial], make: Callable[[], Networks], snapshots: Sequence[Snapshot] = ()
@@ -99,30 +116,30 @@ class Training:
         return next(self._records)
 
     def snapshots(self) -> list[Snapshot]:
-        """Return where every trial stands after the last epoch of which a record has been yielded."""
-        running = [self._snapshot(place) for place in range(len(self._runs))]
+        """Return the state of every trial after the last epoch whose records have been yielded."""
+        running = [self._snapshot(index) for index in range(len(self._runs))]
         return sorted([*self._ended, *running], key=lambda snapshot: self._trials.index(snapshot.trial))
 
     def _train(self, snapshots: Sequence[Snapshot]) -> Iterator[EpochRecord | TrialResult]:
         started = time.perf_counter()
         self._networks = self._make()
-        for place, snapshot in enumerate(snapshots):
-            self._runs[place].records.extend(snapshot.epochs)
-            self._networks.restore(place, snapshot.weights, snapshot.velocities)
+        for index, snapshot in enumerate(snapshots):
+            self._runs[index].records.extend(snapshot.epochs)
+            self._networks.restore(index, snapshot.weights, snapshot.velocities)
         yield from self._end_diverged()
         epochs = islice(_orders(self._trials), len(self._runs[0].records) if self._runs else 0, None)
         orders = next(epochs, {})
         while self._runs and len(self._runs[0].records) < self._trials[0].epochs:
-            # Too high a rate overflows; that is a result (`diverged`), found in the loss, not a warning.
+            # Too high a learning rate overflows. The loss shows it, and the trial ends as diverged: no warning.
             with np.errstate(over="ignore", invalid="ignore"):
                 self._networks.train_epoch(orders, [run.learning_rate for run in self._runs])
-                orders = next(epochs, {})  # drawn while a device is busy with the epoch before
+                orders = next(epochs, {})  # drawn while the device computes the epoch
                 train, validation = self._networks.evaluate("train"), self._networks.evaluate("validation")
             seconds = (time.perf_counter() - started) / len(self._runs)
-            # All of them before the first is handed out: whenever a snapshot is asked for, it is of one epoch.
+            # All records are made before the first is yielded, so that a snapshot is always of one epoch.
             yield from [
-                run.record(of_train, of_validation, seconds)
-                for run, of_train, of_validation in zip(self._runs, train, validation, strict=True)
+                run.record(train_result, validation_result, seconds)
+                for run, train_result, validation_result in zip(self._runs, train, validation, strict=True)
             ]
             started = time.perf_counter()
             yield from self._end_diverged()
@@ -132,31 +149,31 @@ class Training:
     def _finish(self, started: float) -> Iterator[TrialResult]:
         evaluations = self._networks.evaluate("test")
         seconds = (time.perf_counter() - started) / len(self._runs)
-        for place, (run, evaluation) in enumerate(zip(self._runs, evaluations, strict=True)):
-            yield run.result("finished", self._networks.weights(place), evaluation, seconds)
+        for index, (run, evaluation) in enumerate(zip(self._runs, evaluations, strict=True)):
+            yield run.result("finished", self._networks.weights(index), evaluation, seconds)
 
     def _end_diverged(self) -> Iterator[TrialResult]:
-        """Yield the results of the trials that have diverged, and take them out of the pack."""
-        diverged = {place for place, run in enumerate(self._runs) if _has_diverged(run.records)}
+        """Yield the results of the trials that have diverged, and remove them from the pack."""
+        diverged = [index for index, run in enumerate(self._runs) if _has_diverged(run.records)]
         if not diverged:
             return
-        ended = [self._snapshot(place) for place in sorted(diverged)]
-        results = [self._runs[place].result("diverged", self._networks.weights(place)) for place in sorted(diverged)]
-        going_on = [place for place in range(len(self._runs)) if place not in diverged]
+        ended = [self._snapshot(index) for index in diverged]
+        results = [self._runs[index].result("diverged", self._networks.weights(index)) for index in diverged]
+        kept = [index for index in range(len(self._runs)) if index not in diverged]
         self._ended += ended
-        self._runs = [self._runs[place] for place in going_on]
-        if going_on:
-            self._networks.keep(going_on)
+        self._runs = [self._runs[index] for index in kept]
+        if kept:
+            self._networks.keep(kept)
         yield from results
 
-    def _snapshot(self, place: int) -> Snapshot:
-        run = self._runs[place]
-        weights, velocities = self._networks.weights(place), self._networks.velocities(place)
+    def _snapshot(self, index: int) -> Snapshot:
+        run = self._runs[index]
+        weights, velocities = self._networks.weights(index), self._networks.velocities(index)
         return Snapshot(run.trial, tuple(run.records), weights, velocities)
 
 
 def _orders(trials: Sequence[Trial]) -> Iterator[Orders]:
-    """Draw every epoch's order for each seed."""
+    """Draw the order of each seed's subset, epoch by epoch."""
     shuffles = {seed: generator(seed, "shuffle") for seed in distinct_seeds(trials)}
     for _ in range(trials[0].epochs):
         yield {seed: shuffle.permutation(trials[0].subset_size) for seed, shuffle in shuffles.items()}
@@ -165,14 +182,14 @@ def _orders(trials: Sequence[Trial]) -> Iterator[Orders]:
 def _check_pack(trials: Sequence[Trial], dataset: Dataset) -> None:
     shapes = {pack_shape(trial) for trial in trials}
     if len(shapes) != 1:
-        raise ValueError(f"a pack holds trials of {len(shapes)} shapes; allowed: exactly one")
+        raise ValueError(f"a pack of {len(shapes)} shapes; its trials must have one shape")
     subset_size, available = trials[0].subset_size, len(dataset.train.labels)
     if not 1 <= subset_size <= available:
         raise ValueError(f"subset_size {subset_size}: allowed 1 to {available}, the training images of {dataset.name}")
 
 
 class _Run:
-    """The course of one trial through the epochs."""
+    """The records of one trial so far, and its learning rate."""
 
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
@@ -180,13 +197,13 @@ class _Run:
 
     @property
     def learning_rate(self) -> float:
-        """The next epoch's learning rate."""
+        """The learning rate of the next epoch."""
         if not self.records:
             return self.trial.learning_rate
         return self.records[-1].learning_rate * (self.trial.lr_decay or 1.0)
 
     def record(self, train: Evaluation, validation: Evaluation, seconds: float) -> EpochRecord:
-        """Close an epoch and keep its record."""
+        """Create and keep the record of an epoch."""
         record = EpochRecord(
             trial=self.trial,
             epoch=len(self.records) + 1,
@@ -207,7 +224,7 @@ class _Run:
         test: Evaluation | None = None,
         seconds: float = 0.0,
     ) -> TrialResult:
-        """Close the trial, with its figures on the test set where it has them and the seconds they took."""
+        """Create the result of the trial, with its evaluation on the test set and the seconds of that, if any."""
         return TrialResult(
             trial=self.trial,
             status=status,
@@ -221,5 +238,5 @@ class _Run:
 
 
 def _has_diverged(epochs: Sequence[EpochRecord]) -> bool:
-    """Tell whether the last epoch left a loss that is NaN or infinite."""
+    """Return whether a loss of the last epoch is NaN or infinite."""
     return not all(math.isfinite(loss) for last in epochs[-1:] for loss in (last.train_loss, last.validation_loss))

@@ -1,6 +1,6 @@
-"""A trial: one point of the grid. Every setting is declared here and nowhere else.
+"""A trial: one point of the grid, and the only declaration of its settings.
 
-The grid's keys with their bounds, the columns of the tables and the shape of a pack are derived from `SETTINGS`.
+The keys and bounds of a grid, the columns of the tables and the shape of a pack are derived from `SETTINGS`.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 Model = Literal["mlp", "cnn"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 
-# Raise it whenever the same trial on the same dataset would give other numbers: every stored trial is then stale.
+# Increment this when the same trial on the same dataset would give different numbers: all stored trials become stale.
 NUMERICS_VERSION = 2
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -20,23 +20,26 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=Fal
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """Describe one setting: what it means, which values it may have, and who uses it."""
+    """Describe one setting: its meaning, its bounds, and the trials that use it."""
 
     description: str  # one sentence
-    role: Literal["identity", "training", "resource"] = "training"  # identity: says which trial it is, has no default
+    role: Literal["identity", "training", "resource"] = "training"  # identity: names the trial and has no default
     ge: float | None = None  # bounds, as annotated-types names them
     gt: float | None = None
     le: float | None = None
     lt: float | None = None
-    only_where: tuple[str, str | bool] | None = None  # (setting, value): elsewhere it is not used, and is None
-    same_in_pack: bool = True  # trials that differ in it have other arrays or loops, and cannot train in lock-step
+    only_where: tuple[str, str | bool] | None = (
+        None  # (setting, value): used only where that setting has that value; None elsewhere
+    )
+    same_in_pack: bool = True  # True: it shapes the arrays or the loops, so all trials of a pack must share it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """Hold every setting that determines a trial's numbers, apart from its dataset.
+    """Hold every setting that determines a trial's numbers, except the dataset.
 
-    A setting that the model or the schedule does not use is None, so that two trials with equal numbers are equal.
+    Settings that the model or the learning-rate schedule does not use are set to None, so that two trials with the
+    same numbers compare equal.
     """
 
     model: Annotated[
@@ -49,7 +52,7 @@ class Trial:
     subset_size: Annotated[
         int,
         Setting(
-            description="Training images used; at most as many as the dataset has.",
+            description="Number of training images; at most the size of the dataset's training set.",
             role="identity",
             ge=1,
         ),
@@ -76,12 +79,14 @@ class Trial:
     batch_size: Annotated[int, Setting(description="Images per step.", ge=1, le=1_000_000)] = 256
     learning_rate: Annotated[
         float,
-        Setting(description="Step size for the gradient summed over the batch.", gt=0, le=1e38, same_in_pack=False),
+        Setting(
+            description="Step size; multiplies the gradient summed over the batch.", gt=0, le=1e38, same_in_pack=False
+        ),
     ] = 0.001
     lr_decay: Annotated[
         float | None,
         Setting(
-            description="Factor of the learning rate per epoch; only with adaptive_lr.",
+            description="Factor that multiplies the learning rate after every epoch; only with adaptive_lr.",
             gt=0,
             le=1,
             only_where=("adaptive_lr", True),
@@ -89,7 +94,10 @@ class Trial:
         ),
     ] = 0.97
     momentum: Annotated[
-        float, Setting(description="Share of the previous step added to each step.", ge=0, lt=1, same_in_pack=False)
+        float,
+        Setting(
+            description="Fraction of the previous step that is added to each step.", ge=0, lt=1, same_in_pack=False
+        ),
     ] = 0.0
     hidden_units: Annotated[
         int | None,
@@ -105,7 +113,7 @@ class Trial:
             same_in_pack=False,
         ),
     ] = 0.1
-    # The threads determine the order of the sums, and so their last bits.
+    # The number of threads determines the order of the sums, and so their last bits.
     cpus_per_trial: Annotated[int, Setting(description="Threads per task.", role="resource", ge=1, le=1024)] = 1
     precision: Annotated[
         Precision, Setting(description="float32; tf32 and bfloat16 are faster and less exact, on CUDA only.")
@@ -131,7 +139,7 @@ SETTINGS, SETTING_TYPES = _read_settings()
 
 
 def setting_kind(name: str) -> type:
-    """Return the type of a setting's values where it is used: str, int, float or bool."""
+    """Return the type of a setting's values, None aside: str, int, float or bool."""
     options = [kind for kind in get_args(SETTING_TYPES[name]) if kind is not type(None)]
     if get_origin(SETTING_TYPES[name]) is Literal:
         return str
@@ -140,24 +148,40 @@ def setting_kind(name: str) -> type:
 
 
 def unused_settings(model: str, adaptive_lr: bool) -> tuple[str, ...]:
-    """Name the settings that do not influence a trial of this model and schedule."""
+    """Return the names of the settings that a trial of this model and schedule does not use."""
     chosen = {"model": model, "adaptive_lr": adaptive_lr}
     conditions = {name: setting.only_where for name, setting in SETTINGS.items() if setting.only_where}
     return tuple(name for name, (other, value) in conditions.items() if chosen[other] != value)
 
 
 def pack_shape(trial: Trial) -> tuple[object, ...]:
-    """Return what all trials of one pack have in common: the settings that shape their arrays and loops."""
+    """Return the settings that all trials of one pack must share, because they shape its arrays and loops."""
     return tuple(getattr(trial, name) for name, setting in SETTINGS.items() if setting.same_in_pack)
 
 
 def trial_id(trial: Trial, dataset_fingerprint: str) -> str:
-    """Hash everything that determines a trial's numbers into 32 hexadecimal digits."""
+    """Hash everything that determines a trial's numbers.
+
+    Args:
+        trial: The trial.
+        dataset_fingerprint: sha256 of the dataset's splits, in hexadecimal.
+
+    Returns:
+        32 hexadecimal digits.
+    """
     return _digest({"numerics": NUMERICS_VERSION, "dataset": dataset_fingerprint, **vars(trial)})[:32]
 
 
 def configuration_id(trial: Trial, dataset_fingerprint: str) -> str:
-    """Hash a trial's settings without its seed, and its dataset, into 8 hexadecimal digits."""
+    """Hash the settings that a trial shares with its replicates: all but the seed, and the dataset.
+
+    Args:
+        trial: The trial.
+        dataset_fingerprint: sha256 of the dataset's splits, in hexadecimal.
+
+    Returns:
+        8 hexadecimal digits.
+    """
     settings = {name: value for name, value in vars(trial).items() if name != "seed"}
     return _digest({"dataset": dataset_fingerprint, **settings})[:8]
 

@@ -230,7 +230,7 @@ def test_a_mirror_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     if find_mnist():
         pytest.skip("MNIST is on this machine already: nothing would be fetched")
-    assert refusal("data", "fetch", "mnist", "--mirror", "ftp://x").startswith("mirror 'ftp://x': is no web address")
+    assert refusal("data", "fetch", "mnist", "--mirror", "ftp://x").startswith("mirror 'ftp://x': is not a web address")
     outcome = run("data", "fetch", "mnist", "--mirror", NOWHERE)
     assert outcome.code == BAD_INPUT
     assert f"{NOWHERE}{IMAGES}: " in outcome.err

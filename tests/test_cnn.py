@@ -1,15 +1,16 @@
-"""The CNN: the report's shapes, and the report's order of operations written out once more."""
+"""The model CNN: its shapes, its initial weights, and its training against the seed report's network."""
 
 import numpy as np
 import pytest
 import torch
-from support.report_network import ReportNetwork
+from support.seed_report_network import SeedReportNetwork
 from torch.nn import functional as F
 
-from mnist_core.models.cnn import CNN, build_network, torch_threads
+from mnist_core.devices import torch_threads
+from mnist_core.models.cnn import CNN, build_network
 from mnist_core.trial import Trial
 
-LAYOUT_TOLERANCE = 1e-5  # float32, other order of sums
+LAYOUT_TOLERANCE = 1e-5  # float32, with another order of sums
 
 
 def small_trial(**settings: object) -> Trial:
@@ -21,7 +22,7 @@ def batch(size: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.random((size, 784), dtype=np.float32), rng.integers(0, 10, size)
 
 
-def test_the_layers_have_the_reports_shapes() -> None:
+def test_layers_have_the_seed_reports_shapes() -> None:
     shapes = {name: tuple(value.shape) for name, value in build_network().named_parameters()}
     assert shapes == {
         "conv1.weight": (6, 1, 5, 5),
@@ -39,9 +40,9 @@ def test_the_layers_have_the_reports_shapes() -> None:
 
 @pytest.mark.parametrize("size", [1, 64])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_training_equals_the_report_s_network_under_torch_sgd(size: int, momentum: float) -> None:
+def test_training_equals_the_seed_reports_network(size: int, momentum: float) -> None:
     cnn = CNN.from_trial(small_trial(momentum=momentum), np.random.default_rng(0))
-    reference = ReportNetwork()
+    reference = SeedReportNetwork()
     reference.load_state_dict({name: torch.tensor(value) for name, value in cnn.weights().items()})
     optimizer = torch.optim.SGD(reference.parameters(), lr=0.001, momentum=momentum)
     images, labels = batch(size)
@@ -57,7 +58,7 @@ def test_training_equals_the_report_s_network_under_torch_sgd(size: int, momentu
     )
 
 
-def test_the_initial_weights_are_torch_s_defaults_and_come_from_the_generator_alone() -> None:
+def test_initial_weights_come_from_the_generator_alone() -> None:
     torch.manual_seed(99)
     before = torch.random.get_rng_state()
     first = CNN.from_trial(small_trial(), np.random.default_rng(5)).weights()
@@ -69,7 +70,7 @@ def test_the_initial_weights_are_torch_s_defaults_and_come_from_the_generator_al
     assert 0.99 * bound < np.abs(first["fc1.weight"]).max() <= bound
 
 
-def test_weights_are_copies_in_plain_order() -> None:
+def test_weights_are_contiguous_copies() -> None:
     cnn = CNN.from_trial(small_trial(), np.random.default_rng(5))
     weights = cnn.weights()
     assert all(value.flags.c_contiguous for value in weights.values())
@@ -77,7 +78,7 @@ def test_weights_are_copies_in_plain_order() -> None:
     assert not np.array_equal(weights["conv1.weight"], cnn.weights()["conv1.weight"])
 
 
-def test_the_cap_on_torch_s_threads_is_taken_back() -> None:
+def test_torch_threads_restores_the_limit() -> None:
     before = torch.get_num_threads()
     with torch_threads(before + 1):
         assert torch.get_num_threads() == before + 1

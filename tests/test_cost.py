@@ -1,4 +1,4 @@
-"""The count of arithmetic, against figures worked out by hand from the layers' shapes."""
+"""The arithmetic of a trial against numbers computed by hand from the shapes of the layers."""
 
 from typing import Literal
 
@@ -12,8 +12,8 @@ def one_epoch(model: Literal["mlp", "cnn"], images: int, epochs: int = 1) -> Tri
     return Trial(model=model, subset_size=images, adaptive_lr=False, seed=0, epochs=epochs)
 
 
-# Two operations per multiplication. MLP: 784 x 64 + 64 x 10 multiplications forward; training, three times as many but
-# for the gradient at the pixels. CNN: 24^2 x 25 x 6 + 8^2 x 150 x 16 + 256 x 120 + 120 x 84 + 84 x 10, likewise.
+# Two operations per multiplication. MLP: 784 x 64 + 64 x 10 multiplications forward; three times as many in training,
+# less the gradient of the pixels. CNN: 24^2 x 25 x 6 + 8^2 x 150 x 16 + 256 x 120 + 120 x 84 + 84 x 10, likewise.
 @pytest.mark.parametrize(("model", "forward", "training"), [("mlp", 101_632, 204_544), ("cnn", 563_280, 1_517_040)])
 def test_the_cost_of_an_image(model: Literal["mlp", "cnn"], forward: int, training: int) -> None:
     one_image = one_epoch(model, images=1)
@@ -21,7 +21,7 @@ def test_the_cost_of_an_image(model: Literal["mlp", "cnn"], forward: int, traini
     assert flops(one_image, validation_size=0) - forward == training
 
 
-def test_a_trial_trains_its_subset_and_evaluates_it_and_the_validation_set_in_every_epoch() -> None:
+def test_every_epoch_trains_once_and_evaluates_two_sets() -> None:
     trial = one_epoch("mlp", images=2_000, epochs=3)
     assert flops(trial, validation_size=5_000) == 3 * (2_000 * 204_544 + 7_000 * 101_632)
 

@@ -17,7 +17,7 @@ import pytest
 from support.idx_files import idx_contents
 
 from mnist_core.data.download import download
-from mnist_core.errors import DownloadError
+from mnist_core.errors import DownloadError, NoMirrorDelivered
 
 CONTENTS = idx_contents(train_count=200)
 FILES = {f"{name}.gz": hashlib.sha256(content).hexdigest() for name, content in CONTENTS.items()}
@@ -29,12 +29,12 @@ BODY = ZIPPED[NAME]
 
 @dataclass
 class Mirror:
-    """Hold what a server sends and how it misbehaves, and what it was asked for."""
+    """Hold what a server sends, how it misbehaves, and the requests that it received."""
 
     url: str = ""
     bodies: dict[str, bytes] = field(default_factory=lambda: dict(ZIPPED))
     honours_range: bool = True
-    tells_length: bool = True
+    sends_length: bool = True
     dies_after: int | None = None  # bytes of a body
     requests: list[tuple[str, str | None]] = field(default_factory=list)  # file name, Range
 
@@ -57,13 +57,13 @@ def serving(mirror: Mirror) -> Iterator[Mirror]:
                 self.send_error(404 if body is None else 416)
                 return
             self.send_response(206 if start else 200)
-            if mirror.tells_length:
+            if mirror.sends_length:
                 self.send_header("Content-Length", str(len(body) - start))
             self.end_headers()
             self.wfile.write(body[start : mirror.dies_after])
 
         def log_message(self, *_: object) -> None:
-            """Keep the requests out of the test's output."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -98,13 +98,13 @@ def test_all_files_arrive_and_nothing_else_is_left(tmp_path: Path, good: Mirror)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == ZIPPED
 
 
-def test_files_that_are_there_are_not_asked_for(tmp_path: Path, good: Mirror) -> None:
+def test_existing_files_are_not_requested(tmp_path: Path, good: Mirror) -> None:
     (tmp_path / NAME).touch()
     download(FILES, tmp_path, mirrors=[good.url])
     assert [name for name, _ in good.requests] == [name for name in FILES if name != NAME]
 
 
-def test_progress_tells_the_name_and_ends_at_all_bytes(tmp_path: Path, good: Mirror) -> None:
+def test_progress_ends_at_the_total(tmp_path: Path, good: Mirror) -> None:
     calls: list[tuple[str, int, int | None]] = []
     download(ONE, tmp_path, mirrors=[good.url], progress=lambda *call: calls.append(call))
     done = [done for _, done, _ in calls]
@@ -113,9 +113,11 @@ def test_progress_tells_the_name_and_ends_at_all_bytes(tmp_path: Path, good: Mir
     assert calls[-1] == (NAME, len(BODY), len(BODY))
 
 
-def test_an_interrupted_file_is_kept_and_continued_by_the_next_run(tmp_path: Path, good: Mirror) -> None:
+def test_the_next_run_resumes_a_partial_file(tmp_path: Path, good: Mirror) -> None:
     good.dies_after = 1000
-    with pytest.raises(DownloadError, match=f"ended after 1,000 of {len(BODY):,} bytes; run again"):
+    with pytest.raises(
+        DownloadError, match=f"ended after 1,000 of {len(BODY):,} bytes; the next download resumes there"
+    ):
         download(ONE, tmp_path, mirrors=[good.url])
     assert (tmp_path / f"{NAME}.partial").read_bytes() == BODY[:1000]
     good.dies_after = None
@@ -126,16 +128,14 @@ def test_an_interrupted_file_is_kept_and_continued_by_the_next_run(tmp_path: Pat
     assert left_in(tmp_path) == [NAME]
 
 
-def test_a_server_that_dies_midway_is_followed_by_the_next_from_there(
-    tmp_path: Path, good: Mirror, bad: Mirror
-) -> None:
+def test_the_next_mirror_resumes_a_partial_file(tmp_path: Path, good: Mirror, bad: Mirror) -> None:
     bad.dies_after = 500
     download(ONE, tmp_path, mirrors=[bad.url, good.url])
     assert good.requests == [(NAME, "bytes=500-")]
     assert (tmp_path / NAME).read_bytes() == BODY
 
 
-def test_a_server_that_ignores_the_range_sends_all_anew(tmp_path: Path, good: Mirror) -> None:
+def test_a_server_may_ignore_the_range(tmp_path: Path, good: Mirror) -> None:
     good.honours_range = False
     (tmp_path / f"{NAME}.partial").write_bytes(BODY[:700])
     download(ONE, tmp_path, mirrors=[good.url])
@@ -143,21 +143,21 @@ def test_a_server_that_ignores_the_range_sends_all_anew(tmp_path: Path, good: Mi
     assert (tmp_path / NAME).read_bytes() == BODY
 
 
-def test_a_partial_file_of_something_else_is_thrown_away(tmp_path: Path, good: Mirror) -> None:
+def test_a_partial_file_of_another_file_is_deleted(tmp_path: Path, good: Mirror) -> None:
     (tmp_path / f"{NAME}.partial").write_bytes(b"x" * 700)
     download(ONE, tmp_path, mirrors=[good.url])
     assert good.requests == [(NAME, "bytes=700-"), (NAME, None)]
     assert (tmp_path / NAME).read_bytes() == BODY
 
 
-def test_a_partial_file_that_is_complete_is_moved_into_place(tmp_path: Path, good: Mirror) -> None:
+def test_a_complete_partial_file_is_renamed(tmp_path: Path, good: Mirror) -> None:
     (tmp_path / f"{NAME}.partial").write_bytes(BODY)
     download(ONE, tmp_path, mirrors=[good.url])
     assert good.requests == [(NAME, f"bytes={len(BODY)}-")]
     assert left_in(tmp_path) == [NAME]
 
 
-def test_a_partial_file_longer_than_the_whole_is_thrown_away(tmp_path: Path, good: Mirror) -> None:
+def test_a_partial_file_that_is_too_long_is_deleted(tmp_path: Path, good: Mirror) -> None:
     (tmp_path / f"{NAME}.partial").write_bytes(BODY + b"more")
     download(ONE, tmp_path, mirrors=[good.url])
     assert (tmp_path / NAME).read_bytes() == BODY
@@ -176,7 +176,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize(("body", "reason"), DAMAGED.values(), ids=DAMAGED.keys())
-def test_a_damaged_download_is_deleted_and_the_next_mirror_tried(
+def test_a_damaged_download_moves_to_the_next_mirror(
     tmp_path: Path, good: Mirror, bad: Mirror, body: bytes, reason: str
 ) -> None:
     bad.bodies[NAME] = body
@@ -188,48 +188,48 @@ def test_a_damaged_download_is_deleted_and_the_next_mirror_tried(
     assert good.requests == [(NAME, None)]
 
 
-def test_each_mirror_is_listed_with_its_reason_and_what_to_do(tmp_path: Path, bad: Mirror) -> None:
+def test_the_error_lists_a_reason_for_each_mirror(tmp_path: Path, bad: Mirror) -> None:
     del bad.bodies[NAME]
     with socket.create_server(("127.0.0.1", 0)) as unused:
         closed = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    with pytest.raises(DownloadError) as caught:
+    with pytest.raises(NoMirrorDelivered) as caught:
         download(ONE, tmp_path, mirrors=[closed, bad.url])
     first, *reasons = str(caught.value).splitlines()
     assert first.startswith(f"{NAME}: no mirror delivered it; set $MNISTJOBS_DATA_DIR to a folder")
-    assert first.endswith("with --mirror URL")
+    assert first.endswith("or use another mirror")
     assert reasons[0].startswith(f"  {closed}/{NAME}: [Errno ")
     assert reasons[0].endswith("Connection refused")
     assert reasons[1:] == [f"  {bad.url}/{NAME}: HTTP 404 Not Found"]
 
 
-@pytest.mark.parametrize("tells_length", [True, False])
-def test_a_file_larger_than_allowed_is_not_stored(tmp_path: Path, bad: Mirror, tells_length: bool) -> None:
-    bad.tells_length = tells_length
+@pytest.mark.parametrize("sends_length", [True, False])
+def test_a_file_larger_than_allowed_is_not_stored(tmp_path: Path, bad: Mirror, sends_length: bool) -> None:
+    bad.sends_length = sends_length
     with pytest.raises(DownloadError, match="is larger than the 1,000 bytes allowed"):
         download(ONE, tmp_path, mirrors=[bad.url], max_file_bytes=1000)
     assert left_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("mirror", ["", "file:///etc/", "ftp://127.0.0.1/", "mnist.example"])
-def test_a_mirror_that_is_no_web_address_is_refused(tmp_path: Path, mirror: str) -> None:
-    with pytest.raises(DownloadError, match="is no web address; it begins with http:// or https://"):
+def test_a_mirror_must_be_a_web_address(tmp_path: Path, mirror: str) -> None:
+    with pytest.raises(DownloadError, match="is not a web address; it must begin with http:// or https://"):
         download(ONE, tmp_path / "new", mirrors=[mirror])
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("mirror", ["http://[::1", "http://a b/", "http://127.0.0.1:port/", "http://"])
-def test_a_malformed_address_is_a_reason_like_any_other(tmp_path: Path, mirror: str) -> None:
+def test_a_malformed_address_is_reported_as_a_reason(tmp_path: Path, mirror: str) -> None:
     with pytest.raises(DownloadError, match="no mirror delivered it"):
         download(ONE, tmp_path, mirrors=[mirror])
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, good: Mirror) -> None:
+def test_an_unwritable_folder_is_named(tmp_path: Path, good: Mirror) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DownloadError, match=r"file/below: cannot be written: .*; set \$MNISTJOBS_DATA_DIR"):
         download(ONE, tmp_path / "file" / "below", mirrors=[good.url])
 
 
-def test_processes_that_download_at_once_fetch_each_file_once(tmp_path: Path, good: Mirror) -> None:
+def test_concurrent_processes_fetch_each_file_once(tmp_path: Path, good: Mirror) -> None:
     code = (
         "import json, pathlib, sys\n"
         "from mnist_core.data.download import download\n"

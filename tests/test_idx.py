@@ -1,4 +1,4 @@
-"""IDX files: what is read, and how each kind of damage is named."""
+"""IDX files: their content, and the message for each kind of damage."""
 
 import gzip
 import os
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.idx_files import idx_bytes
 
-from mnist_core.data.idx import read_idx, read_idx_and_digest
+from mnist_core.data.idx import read_idx
 from mnist_core.errors import DataError
 
 IMAGES = np.arange(2 * 784, dtype=np.uint32).astype(np.uint8).reshape(2, 28, 28)
@@ -24,24 +24,24 @@ def written(folder: Path, content: bytes) -> Path:
 
 
 def test_images_are_read_as_read_only_rows_of_784(tmp_path: Path) -> None:
-    images = read_idx(written(tmp_path, idx_bytes(IMAGES)))
+    images, _ = read_idx(written(tmp_path, idx_bytes(IMAGES)))
     np.testing.assert_array_equal(images, IMAGES.reshape(2, 784), strict=True)
     assert not images.flags.writeable
 
 
-def test_gzip_is_told_by_content_and_not_by_suffix(tmp_path: Path) -> None:
+def test_gzip_is_detected_by_content_not_suffix(tmp_path: Path) -> None:
     zipped = written(tmp_path, gzip.compress(idx_bytes(LABELS)))
     plain = tmp_path / "file.gz"
     plain.write_bytes(idx_bytes(LABELS))
-    assert read_idx(zipped).tolist() == read_idx(plain).tolist() == [7, 0, 9]
+    assert read_idx(zipped)[0].tolist() == read_idx(plain)[0].tolist() == [7, 0, 9]
 
 
 def test_the_digest_is_that_of_the_decompressed_bytes(tmp_path: Path) -> None:
     # printf '\0\0\10\1\0\0\0\3\7\0\11' | sha256sum
     digest = "f56856a625e570f4360ac2c5fa7df922347bd0f5294464e12ccb68d82c63b1f5"
     content = idx_bytes(LABELS)
-    assert read_idx_and_digest(written(tmp_path, content))[1] == digest
-    assert read_idx_and_digest(written(tmp_path, gzip.compress(content)))[1] == digest
+    assert read_idx(written(tmp_path, content))[1] == digest
+    assert read_idx(written(tmp_path, gzip.compress(content)))[1] == digest
 
 
 def header(*sizes: int, element_type: int = 8) -> bytes:
@@ -76,14 +76,14 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize(("content", "message"), DAMAGED.values(), ids=DAMAGED.keys())
-def test_a_damaged_file_is_named_with_what_is_wrong(tmp_path: Path, content: bytes, message: str) -> None:
+def test_damage_is_described(tmp_path: Path, content: bytes, message: str) -> None:
     path = written(tmp_path, content)
     with pytest.raises(DataError) as caught:
         read_idx(path)
     assert str(caught.value).startswith(f"{path}: {message}")
 
 
-def test_a_gzip_bomb_is_not_unpacked_beyond_what_its_header_announces(tmp_path: Path) -> None:
+def test_a_gzip_bomb_is_not_decompressed(tmp_path: Path) -> None:
     bomb = gzip.compress(idx_bytes(LABELS) + bytes(200_000_000), compresslevel=1)
     tracemalloc.start()
     with pytest.raises(DataError, match="goes on after the 3 bytes"):
@@ -93,14 +93,14 @@ def test_a_gzip_bomb_is_not_unpacked_beyond_what_its_header_announces(tmp_path: 
     assert peak_bytes < 2_000_000
 
 
-def test_a_file_that_cannot_be_opened_is_an_error_with_its_name(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="absent: cannot be read: No such file or directory"):
         read_idx(tmp_path / "absent")
     with pytest.raises(DataError, match="below: cannot be read: Not a directory"):
         read_idx(written(tmp_path, b"") / "below")
 
 
-def test_what_is_no_regular_file_is_refused_without_opening_it(tmp_path: Path) -> None:
+def test_folders_and_fifos_are_refused_unopened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path, tmp_path / "fifo"):
         with pytest.raises(DataError, match="is not a regular file"):

@@ -1,4 +1,4 @@
-"""The MLP's backpropagation against central differences in float64, and against torch autograd on the same weights."""
+"""The model MLP: its gradients against central differences and torch autograd, and its steps against torch SGD."""
 
 import warnings
 
@@ -40,15 +40,15 @@ def test_gradients_equal_central_differences(size: int, pixels: int, hidden: int
     rng = np.random.default_rng(3)
     for name, gradient in gradients.items():
         flat, largest = mlp.parameters[name].reshape(-1), np.abs(gradient).max()
-        for place in rng.choice(flat.size, size=min(flat.size, 40), replace=False):
-            before, step = flat[place], 1e-5
+        for index in rng.choice(flat.size, size=min(flat.size, 40), replace=False):
+            before, step = flat[index], 1e-5
             losses = []
             for value in (before + step, before - step):
-                flat[place] = value
+                flat[index] = value
                 losses.append(cross_entropy(mlp.logits(images), labels).sum())
-            flat[place] = before
+            flat[index] = before
             numeric = (losses[0] - losses[1]) / (2 * step)
-            assert abs(numeric - gradient.reshape(-1)[place]) <= CENTRAL_DIFFERENCE_TOLERANCE * max(1, largest), name
+            assert abs(numeric - gradient.reshape(-1)[index]) <= CENTRAL_DIFFERENCE_TOLERANCE * max(1, largest), name
 
 
 @pytest.mark.parametrize(("size", "pixels", "hidden"), SHAPES)
@@ -60,7 +60,7 @@ def test_gradients_equal_torch_autograd(size: int, pixels: int, hidden: int, sca
         np.testing.assert_allclose(gradient, expected[name], rtol=1e-9, atol=AUTOGRAD_TOLERANCE * 255)
 
 
-def test_gradients_of_raw_pixels_equal_torch_autograd_without_a_warning() -> None:
+def test_gradients_of_raw_pixels_equal_autograd() -> None:
     mlp, (images, labels) = random_mlp(784, 64), random_batch(32, 784)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -69,7 +69,7 @@ def test_gradients_of_raw_pixels_equal_torch_autograd_without_a_warning() -> Non
         np.testing.assert_allclose(gradients[name], expected, rtol=1e-9, atol=1e-9)
 
 
-def test_a_rate_of_ten_on_raw_pixels_in_float32_gives_no_warning_and_finite_weights() -> None:
+def test_a_rate_of_ten_on_raw_pixels_stays_finite() -> None:
     trial = Trial(model="mlp", subset_size=64, adaptive_lr=False, seed=0, learning_rate=10)
     mlp = MLP.from_trial(trial, np.random.default_rng(0))
     images, labels = random_batch(64, 784)
@@ -80,7 +80,7 @@ def test_a_rate_of_ten_on_raw_pixels_in_float32_gives_no_warning_and_finite_weig
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_steps_equal_those_of_torch_sgd(momentum: float) -> None:
+def test_steps_equal_torch_sgd(momentum: float) -> None:
     start, (images, labels) = random_mlp(20, 8), random_batch(16, 20)
     mlp = MLP(start.parameters, momentum=momentum)
     p = {name: torch.tensor(value, requires_grad=True) for name, value in start.parameters.items()}
@@ -95,7 +95,7 @@ def test_steps_equal_those_of_torch_sgd(momentum: float) -> None:
         np.testing.assert_allclose(value, p[name].detach().numpy(), rtol=1e-9, atol=1e-12)
 
 
-def test_the_initial_weights_have_the_spread_asked_for_and_the_biases_are_zero() -> None:
+def test_initial_weights_are_gaussian_and_biases_zero() -> None:
     trial = Trial(model="mlp", subset_size=64, adaptive_lr=False, seed=0, hidden_units=100, weight_init_std=0.2)
     weights = MLP.from_trial(trial, np.random.default_rng(0)).weights()
     assert weights["W1"].shape == (100, 784)
@@ -105,7 +105,7 @@ def test_the_initial_weights_have_the_spread_asked_for_and_the_biases_are_zero()
     assert not weights["b2"].any()
 
 
-def test_sigmoid_softmax_and_log_sum_exp_are_exact_and_silent_at_the_ends_of_float32() -> None:
+def test_activations_are_exact_at_extreme_inputs() -> None:
     x = np.array([-1e30, -100, 0, 100, 1e30], np.float32)
     assert sigmoid(x).tolist() == [0, 0, 0.5, 1, 1]
     logits = np.array([[1e30, 0], [-1e30, -1e30], [1000, 1000]], np.float32)
@@ -113,6 +113,6 @@ def test_sigmoid_softmax_and_log_sum_exp_are_exact_and_silent_at_the_ends_of_flo
     assert log_sum_exp(logits[2:]).tolist() == [np.float32(1000 + np.log(2))]
 
 
-def test_cross_entropy_of_equal_logits_is_the_logarithm_of_their_number() -> None:
+def test_cross_entropy_of_equal_logits_is_log_ten() -> None:
     loss = cross_entropy(np.zeros((3, 10)), np.array([0, 5, 9]))
     np.testing.assert_allclose(loss, np.log(10), rtol=1e-15)

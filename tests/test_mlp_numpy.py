@@ -1,4 +1,4 @@
-"""The fast way to train MLPs against the plain one of `mnist_core.models.mlp`, and that a trial's bits are its own."""
+"""The NumPy backend against the plain MLP of `mnist_core.models.mlp`, and the reproducibility of its bits."""
 
 import hashlib
 import subprocess
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from mnist_core.backends.interface import Evaluation, Images, PackData, batches, distinct_seeds
 from mnist_core.backends.mlp_numpy import MLPPack
-from mnist_core.backends.nonzero_prefix import BLOCK, Batches, ReachedImages, pixel_order
+from mnist_core.backends.nonzero_prefix import BLOCK, Batches, SortedImages, pixel_order
 from mnist_core.data.datasets import Dataset, Split
 from mnist_core.models.mlp import MLP, cross_entropy
 from mnist_core.seeds import generator, subset_index
 from mnist_core.trial import Trial
 
-# Of weights up to about 1, after four epochs: both ways round in float32. The cases below differ by 7e-8 at most.
+# For weights up to about 1, after four epochs in float32. The cases below differ by at most 7e-8.
 PLAIN_TOLERANCE = 1e-6
 TRIAL = Trial(model="mlp", subset_size=300, adaptive_lr=False, seed=3, batch_size=32, learning_rate=0.005)
 TRAIN_AND_HASH = """
@@ -40,7 +40,7 @@ def pack_of(trials: Sequence[Trial], dataset: Dataset) -> MLPPack:
 
 
 def train_epochs(pack: MLPPack, epochs: int, start: int = 0) -> None:
-    """Train a pack as the training loop does, from an epoch on."""
+    """Train a pack as the training loop does, starting with epoch `start`."""
     shuffles = {seed: generator(seed, "shuffle") for seed in distinct_seeds(pack.trials)}
     for epoch in range(start + epochs):
         orders = {seed: shuffle.permutation(pack.trials[0].subset_size) for seed, shuffle in shuffles.items()}
@@ -50,7 +50,7 @@ def train_epochs(pack: MLPPack, epochs: int, start: int = 0) -> None:
 
 
 def plain_mlp(trial: Trial, dataset: Dataset, epochs: int) -> MLP:
-    """Train one trial by `MLP.step`, on the same batches."""
+    """Train one trial with `MLP.step`, on the same batches."""
     mlp, shuffle = MLP.from_trial(trial, generator(trial.seed, "weights")), generator(trial.seed, "shuffle")
     index = subset_index(len(dataset.train.labels), trial.subset_size, trial.seed)
     subset = Images.from_split(dataset.train, index)
@@ -64,7 +64,7 @@ def plain_mlp(trial: Trial, dataset: Dataset, epochs: int) -> MLP:
 def plain_evaluation(mlp: MLP, split: Split) -> Evaluation:
     data = Images.from_split(split)
     logits = mlp.logits(data.images)
-    return Evaluation.of(data.labels, cross_entropy(logits, data.labels), logits.argmax(axis=1))
+    return Evaluation.from_predictions(data.labels, cross_entropy(logits, data.labels), logits.argmax(axis=1))
 
 
 def bits(weights: dict[str, NDArray[np.float32]]) -> dict[str, bytes]:
@@ -93,7 +93,7 @@ def digest_of_a_trial(dataset: Dataset) -> str:
     ],
     ids=str,
 )
-def test_several_epochs_give_the_weights_of_the_plain_way(settings: dict[str, float], digits: Dataset) -> None:
+def test_epochs_give_the_weights_of_the_plain_mlp(settings: dict[str, float], digits: Dataset) -> None:
     trial = replace(TRIAL, **settings)  # type: ignore[arg-type]
     pack = pack_of([trial], digits)
     train_epochs(pack, 4)
@@ -103,7 +103,7 @@ def test_several_epochs_give_the_weights_of_the_plain_way(settings: dict[str, fl
         assert_allclose(weight, plain.parameters[name], rtol=0, atol=PLAIN_TOLERANCE, err_msg=name)
 
 
-def test_images_that_use_every_pixel_give_the_weights_of_the_plain_way(tiny: Dataset) -> None:
+def test_images_without_zeros_give_the_plain_weights(tiny: Dataset) -> None:
     trial = replace(TRIAL, subset_size=60, batch_size=40)
     pack = pack_of([trial], tiny)
     train_epochs(pack, 4)
@@ -111,7 +111,7 @@ def test_images_that_use_every_pixel_give_the_weights_of_the_plain_way(tiny: Dat
         assert_allclose(pack.weights(0)[name], weight, rtol=0, atol=PLAIN_TOLERANCE, err_msg=name)
 
 
-def test_all_three_sets_are_evaluated_as_the_plain_way_does(digits: Dataset) -> None:
+def test_evaluations_equal_those_of_the_plain_mlp(digits: Dataset) -> None:
     trial = replace(TRIAL, subset_size=1_297)
     pack = pack_of([trial], digits)
     train_epochs(pack, 2)
@@ -123,7 +123,7 @@ def test_all_three_sets_are_evaluated_as_the_plain_way_does(digits: Dataset) -> 
         assert_array_equal(found.confusion, plain.confusion)
 
 
-def test_a_subset_without_a_single_live_pixel_trains_the_biases_alone(tiny: Dataset) -> None:
+def test_a_black_subset_trains_the_biases_only(tiny: Dataset) -> None:
     black = replace(tiny, train=Split(np.zeros((1, 784), np.uint8), np.array([7], np.uint8)))
     trial = replace(TRIAL, subset_size=1)
     pack = pack_of([trial], black)
@@ -132,12 +132,12 @@ def test_a_subset_without_a_single_live_pixel_trains_the_biases_alone(tiny: Data
     for name, weight in pack.weights(0).items():
         assert_allclose(weight, plain[name], rtol=0, atol=PLAIN_TOLERANCE, err_msg=name)
     assert pack.weights(0)["b1"].any()
-    # The other sets use pixels that this subset does not.
+    # The other sets use pixels that this subset does not use.
     assert pack.evaluate("test")[0].loss == pytest.approx(plain_evaluation(MLP(plain), tiny.test).loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_the_initial_weights_are_those_of_the_plain_way_to_the_bit(momentum: float, tiny: Dataset) -> None:
+def test_initial_weights_equal_the_plain_mlp_bitwise(momentum: float, tiny: Dataset) -> None:
     trial = replace(TRIAL, subset_size=60, momentum=momentum)
     found = pack_of([trial], tiny).weights(0)
     assert bits(found) == bits(MLP.from_trial(trial, generator(trial.seed, "weights")).weights())
@@ -145,7 +145,7 @@ def test_the_initial_weights_are_those_of_the_plain_way_to_the_bit(momentum: flo
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("rate", [1.0, 1e10, 1e20, 1e30, 1e35, 1e38])
-def test_too_high_a_rate_diverges_where_the_plain_way_does(rate: float, momentum: float, digits: Dataset) -> None:
+def test_high_rates_diverge_when_the_plain_mlp_does(rate: float, momentum: float, digits: Dataset) -> None:
     trial = replace(TRIAL, learning_rate=rate, momentum=momentum)
     pack = pack_of([trial], digits)
     train_epochs(pack, 2)
@@ -157,7 +157,7 @@ def test_too_high_a_rate_diverges_where_the_plain_way_does(rate: float, momentum
     assert np.isfinite(losses[0]) == np.isfinite(losses[1])
 
 
-def test_neighbours_do_not_change_a_bit_of_a_trial_not_even_by_diverging_or_leaving(digits: Dataset) -> None:
+def test_a_trial_does_not_depend_on_its_pack(digits: Dataset) -> None:
     trials = [
         replace(TRIAL, momentum=0.9),
         replace(TRIAL, learning_rate=1e38),
@@ -173,24 +173,24 @@ def test_neighbours_do_not_change_a_bit_of_a_trial_not_even_by_diverging_or_leav
     kept = [0, 2, 3]
     pack.keep(kept)
     train_epochs(pack, 2, start=2)
-    for place, trial in enumerate(trials[number] for number in kept):
+    for index, trial in enumerate(trials[number] for number in kept):
         alone = pack_of([trial], digits)
         train_epochs(alone, 2)
-        assert alone.evaluate("train")[0].loss == of_two_epochs[kept[place]].loss
+        assert alone.evaluate("train")[0].loss == of_two_epochs[kept[index]].loss
         train_epochs(alone, 2, start=2)
-        assert bits(alone.weights(0)) == bits(pack.weights(place))
+        assert bits(alone.weights(0)) == bits(pack.weights(index))
         for split in ("train", "validation", "test"):
-            assert alone.evaluate(split)[0].loss == pack.evaluate(split)[place].loss
+            assert alone.evaluate(split)[0].loss == pack.evaluate(split)[index].loss
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_a_restored_network_goes_on_to_the_bit(momentum: float, digits: Dataset) -> None:
+def test_a_restored_network_continues_bitwise(momentum: float, digits: Dataset) -> None:
     trial = replace(TRIAL, momentum=momentum)
     whole, first, second = (pack_of([trial], digits) for _ in range(3))
     train_epochs(whole, 4)
     train_epochs(first, 2)
     assert bool(first.velocities(0)) == bool(momentum)
-    # Whatever the order in which the reader of a file lays arrays out.
+    # A file's reader may return arrays in any memory layout.
     weights, velocities = (
         {name: np.asfortranarray(value) for name, value in saved.items()}
         for saved in (first.weights(0), first.velocities(0))
@@ -202,7 +202,7 @@ def test_a_restored_network_goes_on_to_the_bit(momentum: float, digits: Dataset)
 
 
 @pytest.mark.parametrize("settings", [{}, {"batch_size": 7, "hidden_units": 3, "momentum": 0.5}, {"subset_size": 1}])
-def test_where_the_memory_lies_changes_no_bit(
+def test_memory_alignment_changes_no_bit(
     settings: dict[str, float], digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial = replace(TRIAL, **settings)  # type: ignore[arg-type]
@@ -217,7 +217,7 @@ def test_where_the_memory_lies_changes_no_bit(
 
 
 def _empty_at(offset: int) -> Callable[..., NDArray[Any]]:
-    """Make an np.empty whose arrays begin so many bytes after a multiple of 64."""
+    """Return a replacement for np.empty whose arrays start `offset` bytes after a multiple of 64."""
     plain_empty = np.empty
 
     def empty(shape: int | tuple[int, ...], dtype: type = float) -> NDArray[Any]:
@@ -235,43 +235,43 @@ def test_another_process_gives_the_same_bits(tiny: Dataset) -> None:
     assert other.stdout == digest_of_a_trial(tiny)
 
 
-def test_products_without_the_zeros_are_exact(digits: Dataset) -> None:
+def test_products_of_prefixes_are_exact(digits: Dataset) -> None:
     order = pixel_order(digits.train)
-    images = ReachedImages.from_split(digits.train, order, slice(0, 100))
+    images = SortedImages.from_split(digits.train, order, slice(0, 100))
     rng = np.random.default_rng(0)
     # Sums of small whole numbers are exact in float32, whatever their order.
     weight, grad = (rng.integers(-3, 4, (size, 5)).astype(np.float32) for size in (785, 45))
     (first, *_) = Batches(45, 785).of_epoch(images, rng.permutation(100), 45)
-    # Whatever a batch before has left beyond an image's reach is not looked at.
+    # Values of an earlier batch beyond the prefixes are never read.
     whole = first.pixels.copy()
-    for start, end, reach in first.blocks:
-        whole[start:end, reach:] = 0
-        first.pixels[start:end, reach:] = np.nan
+    for start, end, length in first.blocks:
+        whole[start:end, length:] = 0
+        first.pixels[start:end, length:] = np.nan
     product, transposed = np.empty((45, 5), np.float32), np.zeros((785, 5), np.float32)
     first.matmul(weight, out=product)
     assert_array_equal(product, whole @ weight)
-    reached = first.transposed_matmul(grad, out=transposed)
+    written = first.transposed_matmul(grad, out=transposed)
     assert_array_equal(transposed, whole.T @ grad)
-    assert reached == first.blocks[-1][2]
+    assert written == first.blocks[-1][2]
 
 
-def test_every_batch_of_an_epoch_holds_the_images_of_its_part_of_the_order(digits: Dataset) -> None:
-    images = ReachedImages.from_split(digits.train, pixel_order(digits.train), slice(0, 100))
+def test_batches_hold_the_images_of_their_order(digits: Dataset) -> None:
+    images = SortedImages.from_split(digits.train, pixel_order(digits.train), slice(0, 100))
     order = np.random.default_rng(0).permutation(100)
     sums = digits.train.images.sum(axis=1)
     for number, batch in enumerate(Batches(64, 785).of_epoch(images, order, 64)):
         members = order[64 * number : 64 * (number + 1)]
         assert sorted(batch.labels) == sorted(digits.train.labels[members])
-        ink = [batch.pixels[row, 1:reach].sum() for start, end, reach in batch.blocks for row in range(start, end)]
+        ink = [batch.pixels[row, 1:length].sum() for start, end, length in batch.blocks for row in range(start, end)]
         assert sorted(ink) == sorted(sums[members])
 
 
-def test_a_block_is_multiplied_up_to_the_last_pixel_that_its_images_use(digits: Dataset) -> None:
+def test_a_block_ends_at_its_last_nonzero_pixel(digits: Dataset) -> None:
     order = pixel_order(digits.train)
-    images = ReachedImages.from_split(digits.train, order, slice(0, 50))
+    images = SortedImages.from_split(digits.train, order, slice(0, 50))
     used = digits.train.images[:50, order].any(axis=0)
-    assert images.reach[-1] == 1 + np.flatnonzero(used)[-1] + 1  # the white pixel, and all up to the last in use
-    reaches = [reach for _, _, reach in next(Batches(50, 785).of_epoch(images, np.arange(50), 50)).blocks]
-    assert reaches == [images.reach[BLOCK - 1], images.reach[-1]]
+    assert images.prefix_lengths[-1] == 1 + np.flatnonzero(used)[-1] + 1  # the white pixel, and all up to the last used
+    lengths = [length for _, _, length in next(Batches(50, 785).of_epoch(images, np.arange(50), 50)).blocks]
+    assert lengths == [images.prefix_lengths[BLOCK - 1], images.prefix_lengths[-1]]
     dead = np.flatnonzero(~digits.train.images.any(axis=0))
     assert set(order[-len(dead) :]) == set(dead)

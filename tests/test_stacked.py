@@ -1,6 +1,6 @@
-"""A stacked pack on torch's CPU device, held against packs of one and against the packs of the CPU.
+"""Stacked packs on torch's CPU device against packs of one trial and against the CPU backends.
 
-What CUDA adds (graphs, memory, its own rounding) is not run here.
+CUDA graphs, CUDA's memory and its rounding are not tested here.
 """
 
 import math
@@ -23,7 +23,7 @@ from mnist_core.seeds import generator, subset_index
 from mnist_core.training import EpochRecord, Training, TrialResult, train
 from mnist_core.trial import Trial
 
-# Sums in another order: over a few epochs of small networks the last bits of a float32 grow to this.
+# Another order of sums; over a few epochs of small networks the last bits of float32 grow to this.
 OTHER_ORDER = 2e-5
 BFLOAT16 = 0.05  # eight bits of significand
 
@@ -63,12 +63,15 @@ def of_every_kind(model: str, **settings: object) -> list[Trial]:
     ]
 
 
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_each_trial_of_a_stacked_pack_gives_the_numbers_that_it_gives_alone_on_the_cpu(
-    model: str, digits: Dataset
-) -> None:
-    trials = of_every_kind(model)
-    for trial, result in stacked(trials, digits).items():
+@pytest.fixture(scope="module", params=["mlp", "cnn"])
+def together(request: pytest.FixtureRequest, digits: Dataset) -> dict[Trial, TrialResult]:
+    """Train a pack of every kind of trial, once for each model."""
+    torch.set_num_threads(1)
+    return stacked(of_every_kind(request.param), digits)
+
+
+def test_a_stacked_trial_equals_the_same_trial_on_the_cpu(together: dict[Trial, TrialResult], digits: Dataset) -> None:
+    for trial, result in together.items():
         alone = on_cpu(trial, digits)
         assert losses(result) == pytest.approx(losses(alone), rel=OTHER_ORDER)
         assert [epoch.learning_rate for epoch in result.epochs] == [epoch.learning_rate for epoch in alone.epochs]
@@ -78,13 +81,10 @@ def test_each_trial_of_a_stacked_pack_gives_the_numbers_that_it_gives_alone_on_t
             assert_allclose(result.weights[name], weight, atol=OTHER_ORDER)
 
 
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_a_trial_s_numbers_do_not_depend_on_the_trials_stacked_beside_it(model: str, digits: Dataset) -> None:
-    trials = of_every_kind(model)
-    together = stacked(trials, digits)
-    for trial in trials:
+def test_a_trial_does_not_depend_on_its_pack(together: dict[Trial, TrialResult], digits: Dataset) -> None:
+    for trial, result in together.items():
         (alone,) = stacked([trial], digits).values()
-        assert losses(together[trial]) == pytest.approx(losses(alone), rel=OTHER_ORDER)
+        assert losses(result) == pytest.approx(losses(alone), rel=OTHER_ORDER)
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
@@ -107,7 +107,7 @@ def test_a_pack_in_which_all_diverge_ends(digits: Dataset) -> None:
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_the_first_epoch_of_fixed_and_adaptive_rate_is_equal_to_the_bit(model: str, digits: Dataset) -> None:
+def test_both_schedules_share_the_first_epoch_bitwise(model: str, digits: Dataset) -> None:
     results = stacked([small_trial(model=model), small_trial(model=model, adaptive_lr=True)], digits)
     fixed, adaptive = (losses(result) for result in results.values())
     assert fixed[:2] == adaptive[:2]
@@ -115,7 +115,7 @@ def test_the_first_epoch_of_fixed_and_adaptive_rate_is_equal_to_the_bit(model: s
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_the_confusion_matrix_counts_every_test_image_once(model: str, digits: Dataset) -> None:
+def test_confusion_counts_every_test_image_once(model: str, digits: Dataset) -> None:
     (result,) = stacked([small_trial(model=model, epochs=1)], digits).values()
     assert result.confusion is not None
     assert_array_equal(result.confusion.sum(axis=1), np.bincount(digits.test.labels, minlength=10))
@@ -123,7 +123,7 @@ def test_the_confusion_matrix_counts_every_test_image_once(model: str, digits: D
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_bfloat16_products_come_near_to_those_of_float32(model: str, digits: Dataset) -> None:
+def test_bfloat16_losses_approximate_float32(model: str, digits: Dataset) -> None:
     exact, rounded = (
         losses(*stacked([small_trial(model=model, precision=precision)], digits).values())
         for precision in ("float32", "bfloat16")
@@ -132,7 +132,7 @@ def test_bfloat16_products_come_near_to_those_of_float32(model: str, digits: Dat
     assert rounded == pytest.approx(exact, rel=BFLOAT16)
 
 
-def test_an_evaluation_longer_than_a_tile_counts_all_of_it(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluation_in_tiles_counts_every_image(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     trials = [small_trial(epochs=1), small_trial(epochs=1, seed=1)]
     whole = StackedPack(trials, pack_data(trials, digits), torch.device("cpu")).evaluate("train")
     monkeypatch.setattr("mnist_core.backends.stacked.EVALUATION_IMAGES", 512)
@@ -143,24 +143,24 @@ def test_an_evaluation_longer_than_a_tile_counts_all_of_it(digits: Dataset, monk
 
 
 @pytest.mark.parametrize("kind", ["random", "constant", "zero"])
-def test_gradients_of_the_stacked_cnn_are_those_of_torch_s_own_layers_also_where_values_tie(kind: str) -> None:
+def test_stacked_cnn_gradients_equal_autograd(kind: str) -> None:
     rng = np.random.default_rng(3)
     images = {"random": rng.random((2, 8, 784)), "constant": np.full((2, 8, 784), 0.5), "zero": np.zeros((2, 8, 784))}
     x = torch.tensor(images[kind], dtype=torch.float64)
     labels = torch.tensor(rng.integers(0, 10, (2, 8)))
-    twins = [CNN.from_trial(small_trial(model="cnn"), generator(seed, "weights")) for seed in (0, 1)]
-    networks = [twin.network.double() for twin in twins]
+    models = [CNN.from_trial(small_trial(model="cnn"), generator(seed, "weights")) for seed in (0, 1)]
+    networks = [each.network.double() for each in models]
     names = [name for name, _ in networks[0].named_parameters()]
     parameters = {name: torch.stack([network.get_parameter(name).detach() for network in networks]) for name in names}
     model = StackedCNN(torch.device("cpu"))
-    model._places = model._places.double()
+    model._embedding = model._embedding.double()
     found = model.gradients(parameters, x, labels, product_in("float32"))
-    for place, network in enumerate(networks):
-        F.cross_entropy(network(x[place]), labels[place], reduction="sum").backward()  # type: ignore[no-untyped-call]
+    for index, network in enumerate(networks):
+        F.cross_entropy(network(x[index]), labels[index], reduction="sum").backward()  # type: ignore[no-untyped-call]
         for name in names:
             gradient = network.get_parameter(name).grad
             assert gradient is not None
-            assert_allclose(found[name][place], gradient, atol=1e-10)
+            assert_allclose(found[name][index], gradient, atol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -171,16 +171,16 @@ def test_gradients_of_the_stacked_cnn_are_those_of_torch_s_own_layers_also_where
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
-def test_running_out_of_memory_is_told_as_our_error(error: RuntimeError, digits: Dataset) -> None:
+def test_memory_errors_become_out_of_device_memory(error: RuntimeError, digits: Dataset) -> None:
     trials = [small_trial()]
     pack = StackedPack(trials, pack_data(trials, digits), torch.device("cpu"))
-    with pytest.raises(OutOfDeviceMemory, match="1 trials in one pack: ") as raised, pack._on_device():
+    with pytest.raises(OutOfDeviceMemory, match="pack of 1 trial: ") as raised, pack._on_device():
         raise error
-    # Others may have taken the memory: the trial is tried once more, alone.
+    # Other processes may have taken the memory, so the trial is retried alone.
     assert TaskFailure.from_exception(raised.value).kind == "out_of_memory"
 
 
-def test_any_other_error_of_the_device_stays_what_it_is(digits: Dataset) -> None:
+def test_other_device_errors_are_not_translated(digits: Dataset) -> None:
     trials = [small_trial()]
     pack = StackedPack(trials, pack_data(trials, digits), torch.device("cpu"))
     with pytest.raises(RuntimeError, match="illegal memory access"), pack._on_device():
@@ -188,9 +188,7 @@ def test_any_other_error_of_the_device_stays_what_it_is(digits: Dataset) -> None
 
 
 @pytest.mark.parametrize(("precision", "rounds"), [("float32", "ieee"), ("tf32", "tf32"), ("bfloat16", "ieee")])
-def test_products_round_as_a_trial_says_while_its_pack_computes_and_as_before_afterwards(
-    precision: str, rounds: str, digits: Dataset
-) -> None:
+def test_precision_is_set_only_while_the_pack_computes(precision: str, rounds: str, digits: Dataset) -> None:
     trials = [small_trial(precision=precision)]
     before = torch.backends.cuda.matmul.fp32_precision
     pack = StackedPack(trials, pack_data(trials, digits), torch.device("cpu"))
@@ -199,13 +197,13 @@ def test_products_round_as_a_trial_says_while_its_pack_computes_and_as_before_af
     assert torch.backends.cuda.matmul.fp32_precision == before
 
 
-def test_a_trial_without_momentum_has_no_velocities_beside_one_that_has(digits: Dataset) -> None:
+def test_only_trials_with_momentum_have_velocities(digits: Dataset) -> None:
     trials = [small_trial(), small_trial(momentum=0.5)]
     pack = StackedPack(trials, pack_data(trials, digits), torch.device("cpu"))
     assert (len(pack.velocities(0)), len(pack.velocities(1))) == (0, 4)
 
 
-def test_the_loop_reports_a_stacked_pack_like_any_other(digits: Dataset) -> None:
+def test_the_loop_yields_records_of_a_stacked_pack(digits: Dataset) -> None:
     trials = [small_trial(epochs=2), small_trial(epochs=2, seed=1)]
     pack = StackedPack(trials, pack_data(trials, digits), torch.device("cpu"))
     records = list(Training(trials, lambda: pack))

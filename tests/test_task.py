@@ -27,8 +27,8 @@ from jobs.store.parts import read_parts, stored_ids
 from jobs.store.weights import read_weights
 from mnist_core.backends.interface import Device
 from mnist_core.data.datasets import Dataset
+from mnist_core.devices import torch_threads
 from mnist_core.errors import OutOfDeviceMemory
-from mnist_core.models.cnn import torch_threads
 from mnist_core.training import EpochRecord, Snapshot, TrialResult, train
 from mnist_core.trial import NUMERICS_VERSION, Trial, trial_id
 

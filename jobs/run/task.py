@@ -133,7 +133,7 @@ def _limited_threads(trial: Trial) -> Iterator[None]:
     """Limit BLAS and torch to the trial's threads, whatever OMP_NUM_THREADS is: sums are then the same everywhere."""
     torch_limit: AbstractContextManager[None] = nullcontext()
     if trial.model == "cnn":
-        from mnist_core.models.cnn import torch_threads
+        from mnist_core.devices import torch_threads
 
         torch_limit = torch_threads(trial.cpus_per_trial)
     with _thread_pools(trial.model).limit(limits=trial.cpus_per_trial), torch_limit:

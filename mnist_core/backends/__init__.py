@@ -1,4 +1,8 @@
-"""The models' mathematics, fast: one backend per model and device, each held to its model by a test."""
+"""Train packs fast: one backend per model and device.
+
+Each backend computes the mathematics of a model in `mnist_core.models`. Its docstring names that model, and the tests
+that compare the two.
+"""
 
 from collections.abc import Sequence
 
@@ -12,8 +16,17 @@ from mnist_core.trial import Trial
 
 
 def make_networks(trials: Sequence[Trial], data: PackData, device: Device = "cpu") -> Networks:
-    """Make a pack's networks with their initial weights."""
-    # torch takes over a second to import: only trials that need it pay.
+    """Create the networks of a pack, with their initial weights.
+
+    Args:
+        trials: Trials of one shape (`mnist_core.trial.pack_shape`).
+        data: The images they train on and are evaluated on.
+        device: Where to train them.
+
+    Raises:
+        OutOfDeviceMemory: The pack does not fit into the memory of the device.
+    """
+    # Importing torch takes over a second, so it is imported only if the trials need it.
     if device == "cuda":
         import torch
 

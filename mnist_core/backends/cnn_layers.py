@@ -1,18 +1,22 @@
-"""A convolution, its max-pooling and its ReLU as matrix products and one pooling, the images of a batch innermost.
+"""A convolution, ReLU and max-pooling as matrix products and one pooling, with the images as the innermost dimension.
 
-Four identities turn the report's layers into these:
+Model: the layers conv1, relu1, pool1 and conv2, relu2, pool2 of `mnist_core.models.cnn.build_network`.
+Tests: tests/test_cnn_cpu.py::test_every_gradient_equals_autograd
+       tests/test_cnn_cpu.py::test_tied_outputs_give_the_first_the_gradient
 
-- Two neighbouring outputs of a row see one patch of 5 rows and 6 columns. Its product with the 5x5 weights, written at
-  both of the offsets that they take in it and zero elsewhere, is the convolution at both places at once.
-- With the images innermost and the columns outermost, the patches of neighbouring rows overlap in memory as they do in
-  the image: the patches of a column are a view of it, and one batched product takes them all. It is NumPy's: OpenBLAS
-  has kernels for products as small as these, and takes half of MKL's time for those of the first convolution.
-- A bias and ReLU grow monotonically, so they commute with a maximum. They come after the pooling, on a quarter of the
-  values, and a gradient that ReLU stops is stopped on either side of it.
-- Pooling treats images and channels alike, so the images pass for channels, which max_pool2d takes fast when they are
-  innermost. It is PyTorch's own: of a tie, the first output of the window wins.
+Four identities lead from the layers of the seed report (section 3) to these:
 
-Letters: S images, C channels in, O channels out, J columns (and rows) after the pooling, R = 2J + 4 rows in,
+- Two neighbouring outputs of a row depend on one patch of 5 rows and 6 columns. Its product with a matrix that holds
+  the 5x5 weights at each of the two column offsets, and zeros elsewhere, is the convolution at both positions.
+- With images innermost and columns outermost, the patches of neighbouring rows overlap in memory as they do in the
+  image. All patches of a column are therefore a view, and one batched product multiplies them. It is NumPy's product:
+  OpenBLAS has kernels for small matrices and takes half of MKL's time for the first convolution.
+- Adding a bias and ReLU are monotonic, so they commute with the maximum. They follow the pooling here, on a quarter of
+  the values. The gradient is the same: where ReLU is zero, none passes in either order.
+- Pooling treats images and channels alike, so images and channels together are passed to max_pool2d as channels, which
+  it handles fast when they are innermost. Ties go to the first output of the window, as in PyTorch.
+
+Shapes: S images, C channels in, O channels out, J columns (and rows) after the pooling, R = 2J + 4 rows in,
 F = 5 * 6 * C values of a patch, M = 2 * O outputs of a patch.
 """
 
@@ -27,7 +31,7 @@ _WINDOW = [2, 2]
 
 @dataclass(frozen=True)
 class Shape:
-    """What a layer's buffers and its matrix of weights have in common."""
+    """Hold the sizes that determine the shapes of a layer's buffers and of its weight matrix."""
 
     inputs: int  # C
     outputs: int  # O
@@ -35,14 +39,14 @@ class Shape:
 
     @property
     def matrix(self) -> tuple[int, int]:
-        """Return the matrix's shape (F, M)."""
+        """The shape of the weight matrix, (F, M)."""
         return 5 * 6 * self.inputs, 2 * self.outputs
 
     def offsets(self, matrix: Tensor) -> Tensor:
-        """View a matrix (F, M) as the weights at each of their offsets, (2, O, C, 5, 5): the rest of it is zero.
+        """View a weight matrix (F, M) as the weights at each of their two offsets, (2, O, C, 5, 5).
 
-        F counts rows, columns and channels of the patch, M places and channels of the outputs; the output one place on
-        has its weights one column on.
+        F runs over rows, columns and channels of the patch, M over the two positions and the channels of the outputs.
+        The weights of the second position are shifted by one column of the patch. All other elements are zero.
         """
         C, O, M = self.inputs, self.outputs, 2 * self.outputs  # noqa: E741
         column, row = C * M, 6 * C * M
@@ -54,14 +58,19 @@ CONV2 = Shape(inputs=6, outputs=16, pooled=4)
 
 
 class PooledConvolution:
-    """Convolve 5x5, pool 2x2 and rectify S images, in buffers of its own; the weights are handed in."""
+    """Convolve S images with 5x5 weights, pool 2x2 and rectify, in buffers that are allocated once.
+
+    The weights are arguments of each call, so that the networks of a pack can share the buffers.
+    """
 
     def __init__(self, shape: Shape, images: int, *, grad_inputs: bool, dtype: torch.dtype = torch.float32) -> None:
         J, O, S = shape.pooled, shape.outputs, images  # noqa: E741
         self.shape = shape
-        self._columns = torch.empty(J, 2 * J + 4, 6, shape.inputs, S, dtype=dtype)  # the six that column j pools over
+        self._columns = torch.empty(
+            J, 2 * J + 4, 6, shape.inputs, S, dtype=dtype
+        )  # the six columns that pooled column j depends on
         self._patches = self._as_patches(self._columns).numpy()
-        # A column is pooled while it is in cache, so one serves all; the inputs' gradient wants all of the outputs'.
+        # A column is pooled while it is in cache, so one buffer suffices; the inputs' gradient needs all columns.
         outputs = torch.empty(J if grad_inputs else 1, 2 * J, 2, O, S, dtype=dtype)
         self._outputs = outputs.flatten(2, 3)  # (1 or J, 2J, M, S)
         self._pair = outputs[0].unbind(1)
@@ -77,11 +86,11 @@ class PooledConvolution:
         self._grad_columns = torch.empty_like(self._columns) if grad_inputs else None
 
     def load(self, image: Tensor) -> None:
-        """Take the input (R columns, R rows, C, S)."""
+        """Copy the input (R columns, R rows, C, S) into the buffers."""
         self._columns.copy_(image.unfold(0, 6, 2).permute(0, 1, 4, 2, 3))
 
     def forward(self, matrix: Tensor, bias: Tensor) -> Tensor:
-        """Return the activations (J columns, J rows, O, S), and remember which outputs they are."""
+        """Compute the activations (J columns, J rows, O, S), and keep the indices of the maxima for `backward`."""
         weight, outputs = matrix.T.numpy(), self._outputs[0].numpy()
         for patches, pooled, winners in zip(self._patches, self._pooled, self._winners, strict=True):
             np.matmul(weight, patches, out=outputs)
@@ -89,7 +98,7 @@ class PooledConvolution:
         return self.activations.add_(bias[:, None]).relu_()
 
     def infer(self, matrix: Tensor, bias: Tensor) -> Tensor:
-        """Return the activations (J columns, J rows, O, S) alone: the maximum of four is faster than max_pool2d."""
+        """Compute the activations (J columns, J rows, O, S) only: pairwise maxima are faster than max_pool2d."""
         weight, outputs = matrix.T.numpy(), self._outputs[0].numpy()
         left, right, larger = *self._pair, self._larger_of_pair
         for patches, pooled in zip(self._patches, self.activations, strict=True):
@@ -99,39 +108,39 @@ class PooledConvolution:
         return self.activations.add_(bias[:, None]).relu_()
 
     def backward(self, grad_weight: Tensor, grad_bias: Tensor) -> None:
-        """Add to the gradients of weights (O, C, 5, 5) and bias (O,), from the activations' gradient in `grad`."""
+        """Add to the gradients of weights (O, C, 5, 5) and bias (O,), given the activations' in `self.grad`."""
         backward_of_relu(self.grad, self.activations)
-        # A bias reaches each activation once, whichever output that was.
+        # Each activation is one output plus the bias, whichever output was the maximum.
         grad_bias.add_(self.grad.flatten(0, 1).sum(0).sum(1))
         grad_matrix = np.zeros_like(self._grad_products[0])
-        products = self._grad_products.reshape(len(self._grad_products), -1)  # long rows add up faster
+        products = self._grad_products.reshape(len(self._grad_products), -1)  # sums over long rows are faster
         for column, patches in enumerate(self._patches):
-            kept = column % len(self._unpooled)
+            slot = column % len(self._unpooled)  # always 0 if there is one buffer for all columns
             torch.ops.aten.max_pool2d_with_indices_backward.grad_input(
                 self._grad_pooled[column],
-                self._unpooled[kept],
+                self._unpooled[slot],
                 *(_WINDOW, _WINDOW, [0, 0], [1, 1], False),  # kernel, stride, padding, dilation, ceil_mode
                 self._winners[column],
-                grad_input=self._unpooled[kept],
+                grad_input=self._unpooled[slot],
             )
-            np.matmul(patches, self._outputs[kept].mT.numpy(), out=self._grad_products)
+            np.matmul(patches, self._outputs[slot].mT.numpy(), out=self._grad_products)
             grad_matrix += products.sum(axis=0).reshape(grad_matrix.shape)
         grad_weight.add_(self.shape.offsets(torch.from_numpy(grad_matrix)).sum(0))
 
     def backward_of_inputs(self, matrix: Tensor, grad_image: Tensor) -> None:
-        """Write the gradient of the input (R columns, R rows, C, S), from what `backward` left."""
+        """Write the gradient of the input (R columns, R rows, C, S); call `backward` first."""
         assert self._grad_columns is not None
         columns = self._grad_columns.zero_()
         weight = matrix.expand(self.shape.pooled, -1, -1)
-        # Patches overlap along a column, so their gradients are added in turn: one patch of every column at a time.
+        # The patches of a column overlap, so their gradients are added one patch of every column at a time.
         for patches, outputs in zip(self._as_patches(columns).unbind(1), self._outputs.unbind(1), strict=True):
             patches.baddbmm_(weight, outputs)
-        # The adjoint of `load`: pair p of input columns is pair a of the six that column p - a pools over.
+        # The adjoint of `load`: pair p of input columns is pair a of the six columns that pooled column p - a uses.
         J, R, _, C, S = columns.shape
         pairs = columns.view(J, R, 3, 2, C, S).permute(2, 0, 3, 1, 4, 5)  # (3, J, 2, R, C, S)
         grad_pairs = grad_image.zero_().view(-1, 2, R, C, S)  # (J + 2, 2, R, C, S)
-        for first, of_pair in enumerate(pairs):
-            grad_pairs[first : first + self.shape.pooled].add_(of_pair)
+        for offset, of_pair in enumerate(pairs):
+            grad_pairs[offset : offset + self.shape.pooled].add_(of_pair)
 
     def _as_patches(self, columns: Tensor) -> Tensor:
         """View columns (J, R, 6, C, S) as their overlapping patches (J, 2J, F, S)."""
@@ -141,9 +150,9 @@ class PooledConvolution:
 
 
 def backward_of_relu(grad: Tensor, activations: Tensor) -> Tensor:
-    """Stop the gradient, in place, where ReLU gave zero."""
-    stopped: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, activations, 0, grad_input=grad)
-    return stopped
+    """Set the gradient to zero, in place, where the output of ReLU is zero."""
+    masked: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, activations, 0, grad_input=grad)
+    return masked
 
 
 def _as_image(column: Tensor) -> Tensor:

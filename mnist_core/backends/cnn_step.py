@@ -1,8 +1,13 @@
-"""The CNN's forward and backward pass written out: what autograd does for `CNN`, at the cost of its arithmetic.
+"""The forward and backward pass of the CNN written out, without the overhead of autograd.
 
-The images are the innermost dimension throughout; `backends.cnn_layers` says what that gives the convolutions.
+Model: `mnist_core.models.cnn.CNN`.
+Tests: tests/test_cnn_cpu.py::test_every_gradient_equals_autograd
+       tests/test_cnn_cpu.py::test_logits_equal_the_seed_reports_network
+       tests/test_cnn_cpu.py::test_steps_equal_torch_sgd
 
-Letters: S images, K 10 digits.
+The images are the innermost dimension throughout; `mnist_core.backends.cnn_layers` explains why.
+
+Shapes: S images, N images of a set, K 10 digits.
 """
 
 from collections.abc import Mapping
@@ -23,7 +28,7 @@ _HIDDEN1, _HIDDEN2 = 120, 84
 
 
 class Activations:
-    """S images, and the buffers of one pass through a network; networks take turns with them."""
+    """Hold S images and the buffers of one pass; networks use them one after the other."""
 
     def __init__(self, images: int, dtype: torch.dtype = torch.float32) -> None:
         self._images = torch.empty(images, _WIDTH * _WIDTH, dtype=dtype)
@@ -35,21 +40,21 @@ class Activations:
         self.logits = torch.empty(DIGITS, images, dtype=dtype)
 
     def gather(self, images: Tensor, index: Tensor) -> None:
-        """Take the images that `index` (S,) names out of a set (N, 784)."""
+        """Load the images of a set (N, 784) that `index` (S,) selects."""
         self.load(torch.index_select(images, 0, index, out=self._images))
 
     def load(self, images: Tensor) -> None:
-        """Take images (S, 784)."""
+        """Load images (S, 784)."""
         self._pixels.copy_(images.T)
         self.conv1.load(self._pixels.view(_WIDTH, _WIDTH, 1, -1).transpose(0, 1))
 
 
 class FastCNN:
-    """Train the report's network like `CNN`: the same weights from the same seed, the same updates but for rounding."""
+    """Train a network as `CNN` does: equal initial weights from equal seeds, and updates equal up to rounding."""
 
     def __init__(self, weights: Mapping[str, NDArray[Any]], momentum: float = 0.0) -> None:
         dtype = torch.from_numpy(weights["fc1.weight"]).dtype
-        # One vector holds all parameters, so that an update is one operation.
+        # All parameters are views of one vector, so that an update is one operation.
         vectors = torch.zeros(3, sum(weight.size for weight in weights.values()), dtype=dtype)
         self._vector, self._grad_vector, self._velocity_vector = vectors
         self.momentum = momentum
@@ -59,24 +64,24 @@ class FastCNN:
 
     @classmethod
     def from_trial(cls, trial: Trial, rng: np.random.Generator) -> Self:
-        """Draw the initial weights as `CNN` does."""
-        # Not by way of a CNN: its optimizer imports torch's compiler, which takes longer than many a trial.
+        """Draw the initial weights with `initial_network`, as `CNN` does."""
+        # Creating a CNN would create an optimizer, which imports torch's compiler: longer than a small trial takes.
         return cls(weights_of(initial_network(rng)), trial.momentum)
 
-    @np.errstate(over="ignore", invalid="ignore")  # a network that diverges overflows: its loss will tell
+    @np.errstate(over="ignore", invalid="ignore")  # a diverging network overflows, which its loss shows
     def infer(self, activations: Activations) -> Tensor:
-        """Return the logits (K, S) of the images that `activations` holds; they stay there until the next pass."""
+        """Compute the logits (K, S) of the images in `activations`, in a buffer that the next pass overwrites."""
         weights, conv1, conv2 = self._parameters, activations.conv1, activations.conv2
         conv2.load(conv1.infer(self._matrix1, weights["conv1.bias"]))
         return self._classify(activations, conv2.infer(self._matrix2, weights["conv2.bias"]))
 
-    @np.errstate(over="ignore", invalid="ignore")  # a network that diverges overflows: its loss will tell
+    @np.errstate(over="ignore", invalid="ignore")  # a diverging network overflows, which its loss shows
     def add_gradients(self, activations: Activations, labels: Tensor) -> None:
-        """Add the gradients, summed over the images that `activations` holds, for their labels (S,)."""
+        """Add to the gradients, summed over the images in `activations`, given their labels (S,)."""
         weights, grads, conv1, conv2 = self._parameters, self._gradients, activations.conv1, activations.conv2
         conv2.load(conv1.forward(self._matrix1, weights["conv1.bias"]))
         logits = self._classify(activations, conv2.forward(self._matrix2, weights["conv2.bias"]))
-        # The gradient of the cross-entropy: softmax, less one at the label.
+        # The gradient of the cross-entropy: y_hat - y, as in the MLP.
         grad = torch.softmax(logits, 0)
         grad[labels, torch.arange(len(labels))] -= 1
         self._backward_of_classify(activations, grad)
@@ -85,7 +90,7 @@ class FastCNN:
         conv1.backward(grads["conv1.weight"], grads["conv1.bias"])
 
     def descend(self, learning_rate: float) -> None:
-        """Take a step against the gradients added up so far, and forget them."""
+        """Take a step with the gradients added so far, and reset them to zero."""
         grad = self._grad_vector
         if self.momentum:
             # torch.optim.SGD's convention: velocity = momentum * velocity + grad.
@@ -99,23 +104,23 @@ class FastCNN:
         return _plain(self._parameters)
 
     def gradients(self) -> dict[str, NDArray[Any]]:
-        """Return a copy of the gradients added up so far, by parameter."""
+        """Return a copy of the gradients added so far, by parameter name."""
         return _plain(self._gradients)
 
     def velocities(self) -> dict[str, NDArray[Any]]:
-        """Return a copy of the momentum terms by parameter; there are none without momentum."""
+        """Return a copy of the momentum terms by parameter name; empty without momentum."""
         return _plain(self._velocities) if self.momentum else {}
 
     def restore(self, weights: Mapping[str, NDArray[Any]], velocities: Mapping[str, NDArray[Any]]) -> None:
-        """Set everything to what `weights` and `velocities` gave."""
-        for values, ours in ((weights, self._parameters), (velocities, self._velocities)):
+        """Set the network to earlier results of `weights` and `velocities`."""
+        for values, own in ((weights, self._parameters), (velocities, self._velocities)):
             for name, value in values.items():
                 plain = torch.from_numpy(value)
-                ours[name].copy_(_columns_first(plain) if name == "fc1.weight" else plain)
+                own[name].copy_(_columns_first(plain) if name == "fc1.weight" else plain)
         self._write_matrices()
 
     def _classify(self, activations: Activations, image: Tensor) -> Tensor:
-        """Return the logits (K, S) of what the convolutions gave, (4 columns, 4 rows, 16, S)."""
+        """Compute the logits (K, S) from the output of the convolutions, (4 columns, 4 rows, 16, S)."""
         x = image.flatten(0, 2)  # (256, S)
         for name, out in (("fc1", activations.hidden1), ("fc2", activations.hidden2), ("fc3", activations.logits)):
             torch.mm(self._parameters[f"{name}.weight"], x, out=out).add_(self._parameters[f"{name}.bias"][:, None])
@@ -123,7 +128,7 @@ class FastCNN:
         return x
 
     def _backward_of_classify(self, activations: Activations, grad: Tensor) -> None:
-        """Add the gradients of the linear layers and write that of their input, from that of the logits (K, S)."""
+        """Add to the gradients of the linear layers and write that of their input, given that of the logits (K, S)."""
         image, grad_image = (x.flatten(0, 2) for x in (activations.conv2.activations, activations.conv2.grad))
         inputs = {
             "fc3": (activations.hidden2, activations.grad2),
@@ -134,7 +139,7 @@ class FastCNN:
             self._gradients[f"{name}.weight"].addmm_(grad, x.T)
             self._gradients[f"{name}.bias"].add_(grad.sum(1))
             grad = torch.mm(self._parameters[f"{name}.weight"].T, grad, out=grad_x)
-            if name != "fc1":  # the convolution sees to its own ReLU
+            if name != "fc1":  # `PooledConvolution.backward` applies its own ReLU's
                 backward_of_relu(grad, x)
 
     def _write_matrices(self) -> None:
@@ -143,13 +148,13 @@ class FastCNN:
 
 
 def _views(vector: Tensor, shapes: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-    """Cut a vector into tensors of the shapes that these arrays have."""
+    """Split a vector into views with the shapes of these arrays."""
     parts = torch.split(vector, [array.size for array in shapes.values()])
     return {name: part.view(array.shape) for (name, array), part in zip(shapes.items(), parts, strict=True)}
 
 
 def _plain(values: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
-    """Copy parameters, or what belongs to them, into the order that `CNN` has."""
+    """Copy parameters, gradients or velocities, and restore the order of elements that `CNN` uses."""
     return {
         name: (_rows_first(value) if name == "fc1.weight" else value).contiguous().numpy().copy()
         for name, value in values.items()
@@ -157,10 +162,10 @@ def _plain(values: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
 
 
 def _columns_first(weight: Tensor) -> Tensor:
-    """Order the inputs of fc1 (120, 256) as the convolutions give them: by column, row and channel."""
+    """Reorder the inputs of fc1 (120, 256) to column, row, channel, the order of the convolutions' output."""
     return weight.view(-1, 16, 4, 4).permute(0, 3, 2, 1).flatten(1)
 
 
 def _rows_first(weight: Tensor) -> Tensor:
-    """Order them as `CNN` has them: by channel, row and column."""
+    """Reorder the inputs of fc1 (120, 256) to channel, row, column, the order that `CNN` uses."""
     return weight.view(-1, 4, 4, 16).permute(0, 3, 2, 1).flatten(1)

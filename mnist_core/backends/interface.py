@@ -1,6 +1,6 @@
-"""A pack on a device: what its networks learn from, and what the training loop asks of them.
+"""The interface of a backend: the data that a pack trains on, and the methods that the training loop calls.
 
-Letters: E trials of the pack, B images of a batch, N images of a set, D 784 pixels, K 10 digits.
+Shapes: N images of a set, D 784 pixels, K 10 digits.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,14 +21,14 @@ Orders = Mapping[int, NDArray[np.int64]]  # seed -> the epoch's order of its sub
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """A set as the models see it: pixels / 255 as float32 (N, D), labels as int64 (N,)."""
+    """Hold a set as the models read it: pixels / 255 as float32 (N, D), labels as int64 (N,)."""
 
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
 
     @classmethod
     def from_split(cls, split: Split, index: NDArray[np.int64] | slice = slice(None)) -> "Images":
-        """Scale the images of a split that `index` selects."""
+        """Scale the images of a split that `index` selects, all by default."""
         return cls(
             np.divide(split.images[index], np.float32(255), dtype=np.float32),
             split.labels[index].astype(np.int64),
@@ -40,14 +40,14 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class PackData:
-    """The sets of a pack: each seed's subset of the training set, and the two sets that all trials share."""
+    """Hold the sets of a pack: a subset of the training set for each seed, and the two sets that all trials share."""
 
     dataset: Dataset
-    subset_index: Mapping[int, NDArray[np.int64]]  # seed -> places in the training set, (N,)
+    subset_index: Mapping[int, NDArray[np.int64]]  # seed -> indices into the training set, (N,)
 
     @cached_property
     def subsets(self) -> dict[int, Images]:
-        """Each seed's training images."""
+        """The training images of each seed."""
         return {seed: Images.from_split(self.dataset.train, index) for seed, index in self.subset_index.items()}
 
     @cached_property
@@ -57,11 +57,11 @@ class PackData:
 
     @cached_property
     def test(self) -> Images:
-        """The test set; not made before the first use, which is after the last epoch."""
+        """The test set, scaled on first use, which is after the last epoch."""
         return Images.from_split(self.dataset.test)
 
     def images(self, split: SplitName, seed: int) -> Images:
-        """Return the set of this name as a trial of this seed sees it."""
+        """Return a set by name; the training set is the subset of the given seed."""
         if split == "train":
             return self.subsets[seed]
         return self.validation if split == "validation" else self.test
@@ -69,49 +69,57 @@ class PackData:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What one network made of one set: mean loss, accuracy, counts (K actual, K predicted)."""
+    """Hold the result of one network on one set."""
 
-    loss: float
-    accuracy: float
-    confusion: NDArray[np.int64]
+    loss: float  # mean per image
+    accuracy: float  # fraction of the images
+    confusion: NDArray[np.int64]  # (K actual, K predicted) counts
 
     @classmethod
-    def of(
+    def from_predictions(
         cls, labels: NDArray[np.int64], losses: NDArray[np.floating[Any]], predicted: NDArray[np.integer[Any]]
     ) -> "Evaluation":
-        """Count the predictions (N,) against the labels (N,), and take the mean of the losses (N,) in float64."""
+        """Count labels (N,) by predictions (N,), and average the losses (N,) in float64."""
         pairs = np.bincount(DIGITS * labels + predicted, minlength=DIGITS * DIGITS)
         confusion = pairs.reshape(DIGITS, DIGITS).astype(np.int64)
         return cls(float(losses.mean(dtype=np.float64)), float(np.trace(confusion) / len(labels)), confusion)
 
 
 class Networks(Protocol):
-    """The networks of a pack, one for each trial in order, on the device that trains them."""
+    """The networks of a pack, one for each trial and in the order of the trials, on the device that trains them.
+
+    `index` is the position of a network among those that have been kept.
+    """
 
     def train_epoch(self, orders: Orders, learning_rates: Sequence[float]) -> None:
-        """Go once through each trial's subset in the order of its seed, each at its own learning rate."""
+        """Train every network for one epoch on its seed's subset, in the seed's order.
+
+        Args:
+            orders: seed -> order of its subset, (N,).
+            learning_rates: The learning rate of each network.
+        """
 
     def evaluate(self, split: SplitName) -> list[Evaluation]:
-        """Pass a set forward through every network."""
+        """Evaluate every network on a split; return the results in the order of the networks."""
 
-    def weights(self, place: int) -> dict[str, NDArray[Any]]:
-        """Return a copy of one network's parameters by name."""
+    def weights(self, index: int) -> dict[str, NDArray[Any]]:
+        """Return a copy of the parameters of one network by name."""
 
-    def velocities(self, place: int) -> dict[str, NDArray[Any]]:
-        """Return a copy of one network's momentum terms by parameter; empty without momentum."""
+    def velocities(self, index: int) -> dict[str, NDArray[Any]]:
+        """Return a copy of the momentum terms of one network by parameter name; empty without momentum."""
 
-    def restore(self, place: int, weights: Mapping[str, NDArray[Any]], velocities: Mapping[str, NDArray[Any]]) -> None:
-        """Set one network to what `weights` and `velocities` gave, of this or another process."""
+    def restore(self, index: int, weights: Mapping[str, NDArray[Any]], velocities: Mapping[str, NDArray[Any]]) -> None:
+        """Set one network to earlier results of `weights` and `velocities`, from this or another process."""
 
-    def keep(self, places: Sequence[int]) -> None:
-        """Go on with the networks at these places alone; the others have diverged."""
+    def keep(self, indices: Sequence[int]) -> None:
+        """Continue with the networks at these indices only, and drop the others, which have diverged."""
 
 
 def batches(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    """Cut an order (N,) into batches; the last one may be short."""
+    """Split an order (N,) into batches of `size`; the last batch may be shorter."""
     return (order[start : start + size] for start in range(0, len(order), size))
 
 
 def distinct_seeds(trials: Sequence[Trial]) -> tuple[int, ...]:
-    """Name the seeds of a pack, each once, in order."""
+    """Return the seeds of a pack in order, each once."""
     return tuple(dict.fromkeys(trial.seed for trial in trials))

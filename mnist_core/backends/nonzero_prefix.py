@@ -1,15 +1,17 @@
-"""Images in an order that keeps most zeros out of matrix products.
+"""Skip most zeros in matrix products: order pixels and images so that each image is a short prefix and then zeros.
 
-Most pixels of an image are zero, and a product with zero need not be made. Here the pixels that many images use come
-first, and an image's reach R is the number of places up to its last pixel that is not zero. For images x (B, P) that
-reach no further than R, and for whatever stands beside them,
+Model: the products with x in `mnist_core.models.mlp.MLP`: x @ W1.T and grad_a1.T @ x.
+Tests: tests/test_mlp_numpy.py::test_products_of_prefixes_are_exact
 
-    x @ w = x[:, :R] @ w[:R]    and    x.T @ g is zero from row R on.
+Most pixels of an image are zero. Here the pixels that many images use come first, and the nonzero prefix of an image
+ends at its last pixel that is not zero. For images x (B, P) whose prefixes have at most L pixels, and any w and g,
 
-A set is kept by growing reach, and so is each batch: neighbours then need about as many places. A pixel that no image
-of a set uses lies beyond all reach, and costs nothing.
+    x @ w = x[:, :L] @ w[:L]    and    x.T @ g is zero from row L on.
 
-Letters: B images of a batch, N images of a set, D 784 pixels, P = 1 + D places, H hidden units.
+A set is sorted by prefix length, and so is each batch, so that neighbours need about the same number of columns.
+Pixels that no image of a set uses are outside all prefixes and cost nothing.
+
+Shapes: B images of a batch, N images of a set, D 784 pixels, P = 1 + D columns, H hidden units.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,42 +22,42 @@ from numpy.typing import NDArray
 
 from mnist_core.data import Split
 
-# Place 0 of every image: a pixel that is always white, so that its weight is the bias of whatever stands beside it.
+# Column 0 of every image is a pixel that is always white, so that its weight acts as the bias.
 WHITE = 255
-# Enough to rank the pixels of MNIST: all 50,000 images give a mean reach of 411, these 412.
-RANKED_BY = 2000
-# Smaller blocks leave out more zeros, but their products are slower.
+# Images used to rank the pixels. Enough for MNIST: the mean prefix is 412 pixels, and 411 with all 50,000 images.
+RANKING_IMAGES = 2000
+# Rows that share a prefix length. Smaller blocks skip more zeros, but their products are slower.
 BLOCK = 32
 
 
 def pixel_order(split: Split) -> NDArray[np.intp]:
-    """Order the pixels (D,) by the number of images that use them, the most used first."""
-    sample = split.images[:: max(1, len(split.labels) // RANKED_BY)]
+    """Return the pixels (D,) ordered by the number of images that use them, the most used first."""
+    sample = split.images[:: max(1, len(split.labels) // RANKING_IMAGES)]
     uses = np.add.reduce(sample != 0, axis=0, dtype=np.int32)
     return np.argsort(-uses, kind="stable")
 
 
 @dataclass(frozen=True, eq=False)
-class ReachedImages:
-    """A set by growing reach: pixels (N, P) from 0 to 255, white first and then in their order; labels, reach (N,)."""
+class SortedImages:
+    """Hold a set sorted by the length of its images' nonzero prefixes."""
 
-    pixels: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    reach: NDArray[np.intp]
-    place: NDArray[np.intp]  # (N,): where the images of the set, as it was given, stand here
+    pixels: NDArray[np.uint8]  # (N, P) from 0 to 255: the white pixel, then the others in their order
+    labels: NDArray[np.int64]  # (N,)
+    prefix_lengths: NDArray[np.intp]  # (N,), the white pixel included
+    rows: NDArray[np.intp]  # (N,): the row here of each image of the unsorted set
 
     @classmethod
     def from_split(
         cls, split: Split, order: NDArray[np.intp], index: NDArray[np.int64] | slice = slice(None)
-    ) -> "ReachedImages":
-        """Sort the images of a split that `index` selects, their pixels in this order (D,)."""
+    ) -> "SortedImages":
+        """Sort the images of a split that `index` selects, with their pixels in this order (D,)."""
         pixels = np.take(split.images[index], np.concatenate([order[:1], order]), axis=1)
         pixels[:, 0] = WHITE
-        reach = pixels.shape[1] - (pixels[:, ::-1] != 0).argmax(axis=1)
-        by_reach = np.argsort(reach, kind="stable")
-        place = np.empty_like(by_reach)
-        place[by_reach] = np.arange(len(by_reach))
-        return cls(pixels[by_reach], split.labels[index][by_reach].astype(np.int64), reach[by_reach], place)
+        lengths = pixels.shape[1] - (pixels[:, ::-1] != 0).argmax(axis=1)
+        by_length = np.argsort(lengths, kind="stable")
+        rows = np.empty_like(by_length)
+        rows[by_length] = np.arange(len(by_length))
+        return cls(pixels[by_length], split.labels[index][by_length].astype(np.int64), lengths[by_length], rows)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,63 +65,65 @@ class ReachedImages:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images by growing reach, cut into blocks; the pixels (B, P) of a block are there up to its reach only."""
+    """Hold images sorted by prefix length and cut into blocks; pixels beyond a block's longest prefix are undefined."""
 
-    pixels: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    blocks: Sequence[tuple[int, int, int]]  # first row, end, reach
+    pixels: NDArray[np.float32]  # (B, P)
+    labels: NDArray[np.int64]  # (B,)
+    blocks: Sequence[tuple[int, int, int]]  # first row, end, longest prefix
 
     def matmul(self, weight: NDArray[np.float32], out: NDArray[np.float32]) -> None:
         """Multiply the pixels by a weight (P, H) into `out` (B, H)."""
-        for start, end, reach in self.blocks:
-            np.matmul(self.pixels[start:end, :reach], weight[:reach], out=out[start:end])
+        for start, end, length in self.blocks:
+            np.matmul(self.pixels[start:end, :length], weight[:length], out=out[start:end])
 
     def transposed_matmul(self, grad: NDArray[np.float32], out: NDArray[np.float32]) -> int:
-        """Multiply the transposed pixels by a gradient (B, H) into `out` (P, H); return how many rows are not zero.
+        """Multiply the transposed pixels by a gradient (B, H) into the first rows of `out` (P, H).
 
-        The rows beyond are left as they are. The places that a block reaches first concern it and those after it.
+        Returns:
+            The number of rows written, which is the longest prefix of the batch; the product's other rows are zero.
         """
-        reached = 0
-        for start, _, reach in self.blocks:
-            if reach > reached:
-                np.matmul(self.pixels[start:, reached:reach].T, grad[start:], out=out[reached:reach])
-                reached = reach
-        return reached
+        written = 0
+        for start, _, length in self.blocks:
+            if length > written:
+                # These columns are outside the prefixes of all earlier blocks.
+                np.matmul(self.pixels[start:, written:length].T, grad[start:], out=out[written:length])
+                written = length
+        return written
 
 
 class Batches:
-    """Make batches of at most B images, one after the other, in the same memory."""
+    """Make batches of at most `size` images with `columns` pixels, one at a time and in the same memory."""
 
-    def __init__(self, size: int, places: int) -> None:
-        self._bytes = np.empty((size, places), np.uint8)
-        self._floats = np.empty((size, places), np.float32)
+    def __init__(self, size: int, columns: int) -> None:
+        self._bytes = np.empty((size, columns), np.uint8)
+        self._floats = np.empty((size, columns), np.float32)
 
-    def of_epoch(self, images: ReachedImages, order: NDArray[np.int64], size: int) -> Iterator[Batch]:
-        """Cut an order (N,) of the set as it was given into batches; the last one may be short."""
-        places = images.place[order]
-        cuts = [slice(start, start + size) for start in range(0, len(places), size)]
+    def of_epoch(self, images: SortedImages, order: NDArray[np.int64], size: int) -> Iterator[Batch]:
+        """Split an order (N,) of the unsorted set into batches of `size`; the last batch may be shorter."""
+        rows = images.rows[order]
+        cuts = [slice(start, start + size) for start in range(0, len(rows), size)]
         for cut in cuts:
-            places[cut].sort()
-        labels, reaches = images.labels[places], images.reach[places]
+            rows[cut].sort()
+        labels, lengths = images.labels[rows], images.prefix_lengths[rows]
         for cut in cuts:
-            out = self._bytes[: len(places[cut])]
-            # `clip` spares the copy of `out` that `raise` makes; no place is out of range.
-            pixels = np.take(images.pixels, places[cut], axis=0, out=out, mode="clip")
-            yield self._batch(pixels, labels[cut], reaches[cut], BLOCK)
+            out = self._bytes[: len(rows[cut])]
+            # All rows are in range; mode "clip" avoids the copy of `out` that "raise" makes.
+            pixels = np.take(images.pixels, rows[cut], axis=0, out=out, mode="clip")
+            yield self._batch(pixels, labels[cut], lengths[cut], BLOCK)
 
-    def tile(self, images: ReachedImages, rows: slice) -> Batch:
-        """Make a batch of one block of neighbours in a set."""
+    def tile(self, images: SortedImages, rows: slice) -> Batch:
+        """Make a batch with one block of consecutive images of a sorted set."""
         pixels = images.pixels[rows]
-        return self._batch(pixels, images.labels[rows], images.reach[rows], len(pixels))
+        return self._batch(pixels, images.labels[rows], images.prefix_lengths[rows], len(pixels))
 
     def _batch(
-        self, pixels: NDArray[np.uint8], labels: NDArray[np.int64], reaches: NDArray[np.intp], block: int
+        self, pixels: NDArray[np.uint8], labels: NDArray[np.int64], lengths: NDArray[np.intp], block: int
     ) -> Batch:
-        """Convert what the blocks reach, and no more."""
+        """Convert the pixels inside the prefixes to float32, and only those."""
         blocks = []
         for start in range(0, len(pixels), block):
             end = min(start + block, len(pixels))
-            reach = int(reaches[end - 1])
-            self._floats[start:end, :reach] = pixels[start:end, :reach]
-            blocks.append((start, end, reach))
+            length = int(lengths[end - 1])
+            self._floats[start:end, :length] = pixels[start:end, :length]
+            blocks.append((start, end, length))
         return Batch(self._floats[: len(pixels)], labels, blocks)

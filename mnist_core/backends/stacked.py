@@ -1,8 +1,12 @@
-"""A pack on a torch device, all its networks in one program: made for CUDA, tested on the CPU as well.
+"""A pack on a torch device, with the parameters of all its networks stacked; made for CUDA, tested on the CPU as well.
 
-The dataset stays on the device. An epoch is a queue of steps without a word from the host: on CUDA each step is one
-replay of a CUDA graph, and the host waits for the device only to read what an evaluation found.
-Letters: E networks of the pack, B images of a batch, N images of a set, D 784 pixels, K 10 digits.
+Model: `mnist_core.models.mlp.MLP` and `mnist_core.models.cnn.CNN`, by way of `mnist_core.backends.stacked_models`.
+Tests: tests/test_stacked.py::test_a_stacked_trial_equals_the_same_trial_on_the_cpu
+
+The dataset stays on the device. The host queues the steps of an epoch without waiting: on CUDA each step replays a
+CUDA graph, and the host waits for the device only when it reads the results of an evaluation.
+
+Shapes: E networks of the pack, B images of a batch, N images of a set, D 784 pixels, K 10 digits.
 """
 
 import re
@@ -26,17 +30,17 @@ from mnist_core.models.mlp import MLP
 from mnist_core.seeds import generator
 from mnist_core.trial import Trial
 
-# Images that an evaluation holds at once, over all networks: enough to fill the device, and a bound on its memory.
+# Images evaluated at once, over all networks: enough to keep the device busy, and a bound on the memory.
 EVALUATION_IMAGES = 20_480
-_LEAST_TILE = 256  # of one network's
-_WARM_UP_STEPS = 3  # what torch asks for before a capture
-_NO_MEMORY = re.compile("out of memory|ALLOC_FAILED")  # said by the driver, by pinned memory, by cuBLAS
+_MIN_TILE = 256  # of the images evaluated at once, for each network
+_WARM_UP_STEPS = 3  # that torch recommends before a capture
+_NO_MEMORY = re.compile("out of memory|ALLOC_FAILED")  # messages of the driver, of pinned memory and of cuBLAS
 
 
 class StackedPack:
-    """Train a pack on a torch device; answers to `mnist_core.backends.interface.Networks`.
+    """Train a pack on a torch device; implements `mnist_core.backends.interface.Networks`.
 
-    Every method raises OutOfDeviceMemory where the pack does not fit.
+    Every method raises OutOfDeviceMemory if the pack does not fit into the memory of the device.
     """
 
     def __init__(self, trials: Sequence[Trial], data: PackData, device: torch.device) -> None:
@@ -46,7 +50,7 @@ class StackedPack:
         self._product = product_in(first.precision)
         with self._on_device():
             if device.type == "cuda":
-                torch.cuda.empty_cache()  # of the pack before: others may share the device
+                torch.cuda.empty_cache()  # left by an earlier pack; other processes may share the device
             self._model: StackedModel = StackedMLP() if first.model == "mlp" else StackedCNN(device)
             sets = {"train": data.dataset.train, "validation": data.dataset.validation, "test": data.dataset.test}
             self._sets = {name: self._load(split) for name, split in sets.items()}
@@ -58,19 +62,19 @@ class StackedPack:
             self._set_rates()
 
     def train_epoch(self, orders: Orders, learning_rates: Sequence[float]) -> None:
-        """Queue an epoch on the device and return at once."""
+        """Queue the steps of an epoch on the device, and return without waiting."""
         size = self._trials[0].batch_size
         with self._on_device():
             self._learning_rates.copy_(torch.tensor(learning_rates))
             sent = {seed: self._subset_index[seed][self._send(order)] for seed, order in orders.items()}
-            places = torch.stack([sent[trial.seed] for trial in self._trials])  # (E, N)
-            for start in range(0, places.shape[1], size):
-                self._step(places[:, start : start + size])
+            index = torch.stack([sent[trial.seed] for trial in self._trials])  # (E, N)
+            for start in range(0, index.shape[1], size):
+                self._step(index[:, start : start + size])
 
     def evaluate(self, split: SplitName) -> list[Evaluation]:
-        """Pass a set forward through every network, and wait for the device."""
+        """Evaluate every network on a split, and wait for the device."""
         networks = len(self._trials)
-        length = max(_LEAST_TILE, EVALUATION_IMAGES // networks)
+        length = max(_MIN_TILE, EVALUATION_IMAGES // networks)
         with self._on_device():
             index = (
                 torch.stack([self._subset_index[trial.seed] for trial in self._trials]) if split == "train" else None
@@ -88,54 +92,54 @@ class StackedPack:
             for mean, confusion in zip(means, confusions, strict=True)
         ]
 
-    def weights(self, place: int) -> dict[str, NDArray[Any]]:
-        """Return a copy of one network's parameters by name."""
-        return {name: value[place].cpu().numpy().copy() for name, value in self._parameters.items()}
+    def weights(self, index: int) -> dict[str, NDArray[Any]]:
+        """Return a copy of the parameters of one network by name."""
+        return {name: value[index].cpu().numpy().copy() for name, value in self._parameters.items()}
 
-    def velocities(self, place: int) -> dict[str, NDArray[Any]]:
-        """Return a copy of one network's momentum terms by parameter; empty without momentum."""
-        if not self._trials[place].momentum:
+    def velocities(self, index: int) -> dict[str, NDArray[Any]]:
+        """Return a copy of the momentum terms of one network by parameter name; empty without momentum."""
+        if not self._trials[index].momentum:
             return {}
-        return {name: value[place].cpu().numpy().copy() for name, value in self._velocities.items()}
+        return {name: value[index].cpu().numpy().copy() for name, value in self._velocities.items()}
 
-    def restore(self, place: int, weights: Mapping[str, NDArray[Any]], velocities: Mapping[str, NDArray[Any]]) -> None:
-        """Set one network to what `weights` and `velocities` gave."""
+    def restore(self, index: int, weights: Mapping[str, NDArray[Any]], velocities: Mapping[str, NDArray[Any]]) -> None:
+        """Set one network to earlier results of `weights` and `velocities`."""
         with self._on_device():
             for saved, stacked in ((weights, self._parameters), (velocities, self._velocities)):
                 for name, value in saved.items():
-                    stacked[name][place] = self._send(value)
+                    stacked[name][index] = self._send(value)
 
-    def keep(self, places: Sequence[int]) -> None:
-        """Go on with the networks at these places alone."""
-        self._trials = tuple(self._trials[place] for place in places)
+    def keep(self, indices: Sequence[int]) -> None:
+        """Continue with the networks at these indices only."""
+        self._trials = tuple(self._trials[index] for index in indices)
         with self._on_device():
-            chosen = torch.tensor(places, device=self._device)
+            chosen = torch.tensor(indices, device=self._device)
             self._parameters = {name: value[chosen] for name, value in self._parameters.items()}
             self._velocities = {name: value[chosen] for name, value in self._velocities.items()}
             self._set_rates()
 
     def _set_rates(self) -> None:
-        """Make what a step reads beside its batch; captured steps of a pack of another size are void."""
+        """Create the tensors that a step reads besides its batch, and discard the captured steps of a larger pack."""
         momenta = [trial.momentum for trial in self._trials]
         self._momenta = torch.tensor(momenta, device=self._device) if any(momenta) else None
         self._learning_rates = torch.zeros(len(momenta), device=self._device)
         self._captured: dict[int, Callable[[Tensor], None]] = {}
-        # What one captured step needs on its way, another may overwrite: they never run at the same time.
+        # Captured steps never run at the same time, so they can share the memory of their intermediate results.
         self._pool = torch.cuda.graph_pool_handle() if self._device.type == "cuda" else None
 
-    def _step(self, places: Tensor) -> None:
-        """Take one step on the batch at these places (E, B) of the training set."""
+    def _step(self, index: Tensor) -> None:
+        """Take one step on the images of the training set at these indices (E, B)."""
         if self._device.type != "cuda":
-            self._update(places)
+            self._update(index)
             return
-        size = places.shape[1]  # an epoch has two at most: that of its batches and that of its last one
+        size = index.shape[1]  # an epoch has at most two sizes: the last batch may be shorter
         if size not in self._captured:
-            self._captured[size] = self._capture(places)
-        self._captured[size](places)
+            self._captured[size] = self._capture(index)
+        self._captured[size](index)
 
-    def _update(self, places: Tensor) -> None:
+    def _update(self, index: Tensor) -> None:
         images, labels = self._sets["train"]
-        gradients = self._model.gradients(self._parameters, images[places], labels[places], self._product)
+        gradients = self._model.gradients(self._parameters, images[index], labels[index], self._product)
         for name, gradient in gradients.items():
             per_network = (len(self._trials), *(1,) * (gradient.dim() - 1))
             if self._momenta is not None:
@@ -143,9 +147,9 @@ class StackedPack:
                 gradient = self._velocities[name].mul_(self._momenta.view(per_network)).add_(gradient)
             self._parameters[name].addcmul_(gradient, self._learning_rates.view(per_network), value=-1)
 
-    def _capture(self, places: Tensor) -> Callable[[Tensor], None]:
-        """Record a step of this batch size as a CUDA graph; return a function that replays it on other places."""
-        static = places.clone()
+    def _capture(self, index: Tensor) -> Callable[[Tensor], None]:
+        """Record a step of this batch size as a CUDA graph; return a function that replays it on other indices."""
+        static = index.clone()
         state = [*self._parameters.values(), *self._velocities.values()]
         before = [value.clone() for value in state]
         side, current = _capture_stream(), torch.cuda.current_stream()
@@ -155,11 +159,11 @@ class StackedPack:
                 self._update(static)
         current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        # The outer one puts our stream back where a capture fails, which leaves its own.
+        # The outer context restores the current stream if the capture fails; torch.cuda.graph does not.
         with torch.cuda.stream(current), torch.cuda.graph(graph, pool=self._pool, stream=side):
             self._update(static)
         for value, old in zip(state, before, strict=True):
-            value.copy_(old)  # the steps of the warm-up were no part of the training
+            value.copy_(old)  # undo the warm-up steps
 
         def replay(batch: Tensor) -> None:
             static.copy_(batch)
@@ -168,7 +172,7 @@ class StackedPack:
         return replay
 
     def _evaluate_tile(self, split: SplitName, tile: slice | Tensor, losses: Tensor, pairs: Tensor) -> None:
-        """Add a tile's losses to (E,) and its pairs of actual and predicted digit to the counts (E, K * K)."""
+        """Add the losses of a tile to `losses` (E,), and its (actual, predicted) counts to `pairs` (E, K * K)."""
         images, labels = (tensor[tile] for tensor in self._sets[split])
         with torch.inference_mode():
             logits = self._model.logits(self._parameters, images, self._product)  # (E, B, K)
@@ -179,17 +183,17 @@ class StackedPack:
             pairs.scatter_add_(1, pair, torch.ones_like(pair))
 
     def _load(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Put a set on the device: images float32 (N, D) and labels int64 (N,)."""
+        """Copy a set to the device: images / 255 as float32 (N, D), labels as int64 (N,)."""
         return self._send(split.images).float().div_(255), self._send(split.labels).long()
 
     def _send(self, array: NDArray[Any]) -> Tensor:
-        # torch takes no read-only array without a warning; the copy is pinned, so that nobody waits for its way.
+        # torch warns about read-only arrays, hence the copy. Pinned memory makes the transfer asynchronous.
         tensor = torch.from_numpy(array.copy())
         return tensor.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else tensor
 
     @contextmanager
     def _on_device(self) -> Iterator[None]:
-        """Let CUDA's products round as the trials say, and turn its running out of memory into our error."""
+        """Set the precision of CUDA's products to the trials', and raise OutOfDeviceMemory if memory runs out."""
         products = torch.backends.cuda.matmul
         before = products.fp32_precision, products.allow_bf16_reduced_precision_reduction
         products.fp32_precision = "tf32" if self._trials[0].precision == "tf32" else "ieee"
@@ -199,18 +203,20 @@ class StackedPack:
         except RuntimeError as error:
             if not isinstance(error, torch.OutOfMemoryError) and not _NO_MEMORY.search(str(error)):
                 raise
-            raise OutOfDeviceMemory(f"{len(self._trials)} trials in one pack: {error}") from error
+            count = len(self._trials)
+            trials = f"{count} trial{'' if count == 1 else 's'}"
+            raise OutOfDeviceMemory(f"pack of {trials}: {error}; a smaller pack may fit") from error
         finally:
             products.fp32_precision, products.allow_bf16_reduced_precision_reduction = before
 
 
 @cache
 def _capture_stream() -> torch.cuda.Stream:
-    """Make the stream on which steps are captured, once: torch keeps a workspace for every stream that it has seen."""
+    """Create the stream for captures, once per process: torch keeps a workspace for every stream it has used."""
     return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
 def _initial_weights(trial: Trial) -> dict[str, NDArray[Any]]:
-    """Draw a trial's initial weights, the same as on the CPU."""
+    """Draw the initial weights of a trial, equal to those on the CPU."""
     rng = generator(trial.seed, "weights")
     return MLP.from_trial(trial, rng).weights() if trial.model == "mlp" else weights_of(initial_network(rng))

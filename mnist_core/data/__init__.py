@@ -1,4 +1,4 @@
-"""Datasets: MNIST, scikit-learn's digits and folders of IDX files, found, downloaded and verified."""
+"""Find, download, verify and load datasets: MNIST, scikit-learn's digits, and folders of IDX files."""
 
 from mnist_core.data.datasets import DIGITS as DIGITS
 from mnist_core.data.datasets import NAMED_DATASETS as NAMED_DATASETS

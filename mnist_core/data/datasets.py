@@ -1,6 +1,6 @@
 """Find, read, split and fingerprint datasets: MNIST, scikit-learn's digits, or a folder of four IDX files.
 
-Letters in shapes: N images, D = 784 pixels.
+Shapes: N images, D 784 pixels.
 """
 
 import hashlib
@@ -8,20 +8,20 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from mnist_core.data.digits import read_digits, split_digits
 from mnist_core.data.download import MIRRORS, Progress, download
-from mnist_core.data.idx import SIDE, UInt8Array, read_idx_and_digest
-from mnist_core.errors import DataError, DownloadError
+from mnist_core.data.idx import SIDE, UInt8Array, read_idx
+from mnist_core.errors import DataError, DatasetNotFound, DigestMismatch, DownloadError
 
 DIGITS = 10
 PIXELS = SIDE * SIDE
 _PACKAGE = Path(str(files("mnist_core")))
-# name -> sha256 of MNIST's decompressed bytes. The names are those of the four files of any dataset folder.
+# File name -> sha256 of MNIST's decompressed bytes. Every dataset folder uses these four names.
 MNIST_SHA256: Mapping[str, str] = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -38,7 +38,7 @@ class Split:
     labels: UInt8Array
 
     def __post_init__(self) -> None:
-        # Ray hands out read-only arrays: what would fail there fails everywhere.
+        # Arrays that arrive through Ray are read-only; making them so everywhere exposes in-place writes early.
         for field in ("images", "labels"):
             array = np.ascontiguousarray(getattr(self, field)).view()
             array.flags.writeable = False
@@ -47,7 +47,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Hold the three splits of a dataset, and the sha256 over them."""
+    """Hold the three splits of a dataset, and the sha256 of their names, shapes and bytes."""
 
     name: str
     fingerprint: str
@@ -67,7 +67,7 @@ class DatasetInfo:
     fingerprint: str
 
 
-# Pinned, so that a grid can be planned before MNIST is downloaded and without importing scikit-learn.
+# Pinned, so that a study can be planned before MNIST is downloaded and without reading the digits.
 NAMED_DATASETS: Mapping[str, DatasetInfo] = {
     "mnist": DatasetInfo(
         name="mnist",
@@ -87,18 +87,30 @@ NAMED_DATASETS: Mapping[str, DatasetInfo] = {
 
 
 def inspect_dataset(source: str | Path) -> DatasetInfo:
-    """Describe a dataset: at once where it is named, by reading it where it is a folder.
+    """Describe a dataset; named datasets are described from pinned values, without reading a file.
 
-    Raises DataError where the folder does not hold a dataset.
+    Args:
+        source: "mnist", "digits" or a folder of four IDX files. A Path is always a folder.
+
+    Raises:
+        DataError: The folder does not hold a valid dataset.
     """
     named = NAMED_DATASETS.get(source) if isinstance(source, str) else None
     return named or _info(_read_folder(source))
 
 
 def load_dataset(source: str | Path, *, mirrors: Sequence[str] = MIRRORS, progress: Progress | None = None) -> Dataset:
-    """Load "mnist", "digits" or a folder of four IDX files; MNIST is downloaded where it is not found.
+    """Load and check a dataset; download MNIST if it is not found.
 
-    Raises DataError where the data are damaged, DownloadError where they cannot be downloaded.
+    Args:
+        source: "mnist", "digits" or a folder of four IDX files.
+        mirrors: Addresses to download MNIST from, in the order in which to try them.
+        progress: Called during a download with the file name, the bytes so far and the total, or None if unknown.
+
+    Raises:
+        DataError: The files are missing or damaged.
+        DigestMismatch: A file in MNIST's folder is not MNIST's.
+        DownloadError: MNIST cannot be downloaded.
     """
     if source == "mnist":
         return _read_mnist(find_mnist() or _download_mnist(mirrors, progress))
@@ -106,28 +118,47 @@ def load_dataset(source: str | Path, *, mirrors: Sequence[str] = MIRRORS, progre
 
 
 def verify_dataset(source: str | Path) -> DatasetInfo:
-    """Read a dataset from disk, check all of it and describe it.
+    """Read and check a whole dataset, and describe it; nothing is downloaded.
 
-    Raises DataError where it is damaged or not there; nothing is downloaded.
+    Args:
+        source: "mnist", "digits" or a folder of four IDX files.
+
+    Raises:
+        DataError: The files are missing or damaged.
+        DatasetNotFound: MNIST is in none of the folders searched.
+        DigestMismatch: A file in MNIST's folder is not MNIST's.
     """
     if source != "mnist":
         return _info(load_dataset(source))
     folder = find_mnist()
     if folder is None:
-        places = ", ".join(map(str, mnist_folders(os.environ)))
-        raise DataError(f"mnist: not found in {places}; run `mnistjobs data fetch mnist`")
+        searched = ", ".join(map(str, mnist_folders(os.environ)))
+        raise DatasetNotFound(f"mnist: not found in {searched}; download it, or set $MNISTJOBS_DATA_DIR to its folder")
     return _info(_read_mnist(folder))
 
 
 def fetch_mnist(*, mirrors: Sequence[str] = MIRRORS, progress: Progress | None = None) -> Path:
-    """Download MNIST unless it is there already, check it and return its folder."""
+    """Download MNIST if it is not found, and check it.
+
+    Args:
+        mirrors: Addresses to download from, in the order in which to try them.
+        progress: Called during a download with the file name, the bytes so far and the total, or None if unknown.
+
+    Returns:
+        The folder that holds MNIST's four files.
+
+    Raises:
+        DataError: A file is damaged.
+        DigestMismatch: A file in MNIST's folder is not MNIST's.
+        DownloadError: MNIST cannot be downloaded.
+    """
     folder = find_mnist() or _download_mnist(mirrors, progress)
     _read_mnist(folder)
     return folder
 
 
 def find_mnist() -> Path | None:
-    """Find the folder that holds MNIST's four files; their content is not looked at."""
+    """Return the first folder that holds files of MNIST's four names, or None; their content is not checked."""
     for folder in mnist_folders(os.environ):
         if all(_locate(folder, name) for name in MNIST_SHA256):
             return folder
@@ -135,7 +166,12 @@ def find_mnist() -> Path | None:
 
 
 def mnist_folders(environ: Mapping[str, str], package: Path = _PACKAGE) -> list[Path]:
-    """List where MNIST may lie, in search order: $MNISTJOBS_DATA_DIR, the checkout, the user's cache."""
+    """List the folders searched for MNIST, in order: $MNISTJOBS_DATA_DIR, the checkout's, the user's cache.
+
+    Args:
+        environ: The environment variables.
+        package: Folder of the mnist_core package, from which the checkout is found.
+    """
     chosen = environ.get("MNISTJOBS_DATA_DIR")
     checkout = package.resolve().parent
     cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -165,73 +201,73 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _locate(folder: Path, name: str) -> Path | None:
-    dotted = name.replace("-idx", ".idx")  # as some unpackers spell it
+    dotted = name.replace("-idx", ".idx")  # the spelling of some decompressors
     spellings = (f"{name}.gz", name, f"{dotted}.gz", dotted)
-    # os.path: unlike Path.is_file, it takes a folder that may not be read for one without the file.
+    # os.path.isfile returns False for files in an unreadable folder, where Path.is_file raises.
     return next((folder / spelling for spelling in spellings if os.path.isfile(folder / spelling)), None)
 
 
 def _read_mnist(folder: Path) -> Dataset:
     train, test = (_read_pair(folder, prefix, MNIST_SHA256) for prefix in ("train", "t10k"))
-    # The files are MNIST's to the byte, so the pinned fingerprint is theirs: no need to hash them again.
+    # The digests of the four files determine the fingerprint, so the splits need not be hashed as well.
     return Dataset("mnist", NAMED_DATASETS["mnist"].fingerprint, *_split("mnist", train, test))
 
 
 def _read_folder(source: str | Path) -> Dataset:
     folder = Path(os.path.expanduser(source))
     if not os.path.isdir(folder):
-        problem = "is a file" if os.path.exists(folder) else "does not exist"
+        problem = "is not a folder" if os.path.exists(folder) else "does not exist"
         raise DataError(f"{source}: {problem}; a dataset is mnist, digits or a folder of four IDX files")
     splits = _split(source, _read_pair(folder, "train"), _read_pair(folder, "t10k"))
     return Dataset(str(source), _fingerprint(splits), *splits)
 
 
 def _read_pair(folder: Path, prefix: str, digests: Mapping[str, str] | None = None) -> Split:
-    """Read one images file and its labels whole; check them against the digests, if any."""
+    """Read a file of images and its file of labels, and check their digests if given."""
     images = _read_file(folder, f"{prefix}-images-idx3-ubyte", digests)
     labels = _read_file(folder, f"{prefix}-labels-idx1-ubyte", digests)
     if len(images) != len(labels):
         found = f"{len(images):,} images and {len(labels):,} labels in the {prefix} files"
-        raise DataError(f"{folder}: has {found}; there must be as many of one as of the other")
+        raise DataError(f"{folder}: has {found}; the numbers must be equal")
     return Split(images, labels)
 
 
 def _read_file(folder: Path, name: str, digests: Mapping[str, str] | None) -> UInt8Array:
     path = _locate(folder, name)
     if path is None:
-        wanted = ", ".join(MNIST_SHA256)
-        raise DataError(f"{folder}: has no {name}; a dataset folder holds {wanted}, each gzipped or not")
-    array, digest = read_idx_and_digest(path)
+        expected = ", ".join(MNIST_SHA256)
+        raise DataError(f"{folder}: has no {name}; a dataset folder holds {expected}, each gzipped or not")
+    array, digest = read_idx(path)
     if digests and digest != digests[name]:
         problem = f"the sha256 of its decompressed bytes is {digest}, MNIST's is {digests[name]}"
-        raise DataError(f"{path}: {problem}; delete it and run `mnistjobs data fetch mnist`")
+        raise DigestMismatch(f"{path}: {problem}; delete it and download MNIST again")
     kind = "images" if array.ndim == 2 else "labels"
     if kind not in name:
-        raise DataError(f"{path}: holds {kind}; {name.split('-')[1]} belong here")
+        raise DataError(f"{path}: holds {kind}; {name.split('-')[1]} are expected")
     return array
 
 
 def _split(source: str | Path, train: Split, test: Split) -> tuple[Split, Split, Split]:
-    """Split by the house rule: train, validation and test; what is left over of the files is not used."""
+    """Split into the first 5/6 and the next 1/12 of the training file, and every second image of the test file."""
     end = len(train.labels) * 5 // 6
     splits = (
         _take(train, slice(end)),
         _take(train, slice(end, end + len(train.labels) // 12)),
-        # Every second, because the first half of MNIST's test file is harder than the second.
+        # Every second image, because the two halves of MNIST's test file differ in difficulty.
         _take(test, slice(None, None, 2)),
     )
     if not all(len(split.labels) for split in splits):
         found = f"{len(train.labels)} training images and {len(test.labels)} test images"
-        raise DataError(f"{source}: has only {found}; at least 12 and 1 are needed")
+        raise DataError(f"{source}: has only {found}; at least 12 and 1 are required")
     return splits
 
 
-def _take(split: Split, which: slice | npt.NDArray[np.intp]) -> Split:
-    return Split(split.images[which], split.labels[which])
+def _take(split: Split, index: slice | npt.NDArray[np.intp]) -> Split:
+    return Split(split.images[index], split.labels[index])
 
 
 def _fingerprint(splits: Sequence[Split]) -> str:
-    """Hash names, shapes and bytes of train, validation and test, in this order."""
+    """Hash the names, shapes and bytes of train, validation and test, in this order."""
     digest = hashlib.sha256()
     for name, split in zip(("train", "validation", "test"), splits, strict=True):
         for kind, array in (("images", split.images), ("labels", split.labels)):
@@ -240,35 +276,12 @@ def _fingerprint(splits: Sequence[Split]) -> str:
     return digest.hexdigest()
 
 
-def _read_digits() -> UInt8Array:
-    """Read the file behind sklearn.datasets.load_digits, (N, 64 pixels and a label): importing that takes a second."""
-    found = find_spec("sklearn")
-    if found is None or found.origin is None:
-        raise DataError("digits: scikit-learn, which carries them, is not installed")
-    path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
-    try:
-        return np.loadtxt(path, delimiter=",", dtype=np.uint8)
-    except (OSError, ValueError) as error:
-        raise DataError(f"digits: {path}: {error}; install another version of scikit-learn") from error
-
-
 def _load_digits() -> Dataset:
-    rows = _read_digits()
-    pixels, labels = rows[:, :-1].astype(np.float64), rows[:, -1]
-    small = np.rint(pixels * 255 / 16).astype(np.uint8).reshape(-1, 8, 8)
-    enlarged = small.repeat(3, axis=1).repeat(3, axis=2)  # (N, 24, 24)
-    images = np.pad(enlarged, ((0, 0), (2, 2), (2, 2))).reshape(-1, SIDE * SIDE)  # (N, D)
-    # The file goes writer by writer, and its last writers are harder. Evenly spaced images of each digit give
-    # every split all writers and all digits, by a rule that no generator's version can change.
-    by_digit = np.argsort(labels, kind="stable")
-    held_out = np.arange(250) * len(labels) // 250
-    validation, test = by_digit[held_out], by_digit[held_out + 3]
-    train = np.setdiff1d(by_digit, np.concatenate([validation, test]))
-    whole = Split(images, labels.astype(np.uint8))
-    splits = tuple(_take(whole, which) for which in (train, validation, test))
+    images, labels = read_digits()
+    splits = tuple(_take(Split(images, labels), index) for index in split_digits(labels))
     found, pinned = _fingerprint(splits), NAMED_DATASETS["digits"].fingerprint
     if found != pinned:
-        problem = f"scikit-learn's data have the fingerprint {found}, not {pinned}"
+        problem = f"scikit-learn's data has the fingerprint {found}, not {pinned}"
         raise DataError(f"digits: {problem}; install another version of scikit-learn")
     return Dataset("digits", found, *splits)
 

@@ -1,4 +1,4 @@
-"""Download files over HTTP into a folder: mirrors in turn, resumed, checked, and moved into place whole."""
+"""Download files over HTTP: try mirrors in turn, resume partial files, check digests, rename complete files."""
 
 import fcntl
 import os
@@ -9,17 +9,17 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from mnist_core.data.idx import read_idx_and_digest
-from mnist_core.errors import DataError, DownloadError
+from mnist_core.data.idx import read_idx
+from mnist_core.errors import DataError, DownloadError, NoMirrorDelivered
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 
-Progress = Callable[[str, int, int | None], None]  # file name, bytes so far, bytes in all if known
+Progress = Callable[[str, int, int | None], None]  # file name, bytes so far, total bytes or None
 
-_TIMEOUT_S = 30.0  # for the connection and for each read
+_TIMEOUT_S = 30.0  # to connect, and for each read
 _CHUNK_BYTES = 1 << 16
 _MAX_FILE_BYTES = 64 << 20
 
@@ -32,17 +32,28 @@ def download(
     progress: Progress | None = None,
     max_file_bytes: int = _MAX_FILE_BYTES,
 ) -> None:
-    """Download those IDX files that the folder lacks, given as name -> sha256 of the decompressed bytes.
+    """Download the IDX files that are missing from a folder.
 
-    A file that is there is neither checked nor replaced. Raises DownloadError where no mirror delivers.
+    Existing files are neither checked nor replaced. One process downloads at a time; others wait for it.
+
+    Args:
+        files: File name -> sha256 of the decompressed bytes, in hexadecimal.
+        folder: Where to write; created if it does not exist.
+        mirrors: Addresses of the folders that hold the files, in the order in which to try them.
+        progress: Called with the file name, the bytes downloaded so far and the total, or None if it is unknown.
+        max_file_bytes: Limit on the size of each file, in bytes as transferred.
+
+    Raises:
+        DownloadError: The folder cannot be written, or a mirror is not a web address.
+        NoMirrorDelivered: No mirror delivered one of the files intact.
     """
     for mirror in mirrors:
         if not mirror.startswith(("http://", "https://")):
-            raise DownloadError(f"mirror {mirror!r}: is no web address; it begins with http:// or https://")
+            raise DownloadError(f"mirror {mirror!r}: is not a web address; it must begin with http:// or https://")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
-            # Only now: another process may have downloaded while this one waited for the lock.
+            # Listed inside the lock: another process may have downloaded files while this one waited.
             for name in [name for name in files if not (folder / name).exists()]:
                 _try_mirrors(folder / name, files[name], mirrors, progress, max_file_bytes)
     except OSError as error:
@@ -51,7 +62,7 @@ def download(
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time into the folder; the lock file is gone afterwards."""
+    """Lock the folder against other processes; the lock file is removed on exit."""
     path = folder / ".lock"
     descriptor = _lock(path)
     try:
@@ -65,7 +76,7 @@ def _lock(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Whoever held it before us removed the file, and a lock on a removed file keeps nobody out.
+        # The previous owner may have removed the file; a lock on a removed file excludes nobody.
         if _is_same_file(descriptor, path):
             return descriptor
         os.close(descriptor)
@@ -90,35 +101,35 @@ def _try_mirrors(target: Path, digest: str, mirrors: Sequence[str], progress: Pr
         else:
             _move_into_place(partial, target)
             return
-    advice = "set $MNISTJOBS_DATA_DIR to a folder that holds it, or name another address with --mirror URL"
-    raise DownloadError(f"{target.name}: no mirror delivered it; {advice}{''.join(reasons)}")
+    advice = "set $MNISTJOBS_DATA_DIR to a folder that holds it, or use another mirror"
+    raise NoMirrorDelivered(f"{target.name}: no mirror delivered it; {advice}{''.join(reasons)}")
 
 
 def _download_and_check(url: str, partial: Path, digest: str, progress: Progress | None, max_bytes: int) -> None:
-    """Bring the partial file to its end and check it; a damaged one is removed, an interrupted one kept."""
+    """Complete the partial file and check it: delete it if it is damaged, keep it if the transfer was interrupted."""
     resumed = partial.exists()
     try:
         _transfer(url, partial, progress, max_bytes)
-        found = read_idx_and_digest(partial)[1]
+        found = read_idx(partial)[1]
         if found != digest:
             raise DataError(f"the sha256 of its decompressed bytes is {found}; {digest} is expected")
     except DataError:
         partial.unlink(missing_ok=True)
         if not resumed:
             raise
-        # What was there may have come from another mirror or an older file: once more, from nothing.
+        # The existing part may come from another mirror or another version of the file: start again from nothing.
         _download_and_check(url, partial, digest, progress, max_bytes)
 
 
 def _transfer(url: str, partial: Path, progress: Progress | None, max_bytes: int) -> None:
-    """Append to the partial file what it still lacks, or write it anew where the server sends all."""
+    """Append the missing bytes to the partial file, or rewrite it if the server sends the whole file."""
     start = partial.stat().st_size if partial.exists() else 0
     request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
         response = urlopen(request, timeout=_TIMEOUT_S)
     except HTTPError as error:
         error.close()
-        if start and error.code == 416:  # nothing after `start`: the file may be complete
+        if start and error.code == 416:  # there are no bytes after `start`: the file may be complete
             return
         raise
     with response, partial.open("ab" if response.status == 206 else "wb") as file:
@@ -132,7 +143,9 @@ def _transfer(url: str, partial: Path, progress: Progress | None, max_bytes: int
             if progress:
                 progress(partial.stem, done, total)
     if total is not None and done < total:
-        raise ConnectionError(f"the connection ended after {done:,} of {total:,} bytes; run again to go on")
+        raise ConnectionError(
+            f"the connection ended after {done:,} of {total:,} bytes; the next download resumes there"
+        )
 
 
 def _move_into_place(partial: Path, target: Path) -> None:

@@ -1,6 +1,6 @@
-"""Read IDX files of 28x28 images and of labels, gzipped or not, without trusting them.
+"""Read IDX files of 28x28 images or of labels, gzipped or not, without trusting their headers.
 
-Letters in shapes: N images or labels, D = 784 pixels. The format: http://yann.lecun.com/exdb/mnist/
+Shapes: N images or labels, D 784 pixels. The format is described at http://yann.lecun.com/exdb/mnist/
 """
 
 import gzip
@@ -24,25 +24,28 @@ UInt8Array = npt.NDArray[np.uint8]
 SIDE = 28  # pixels
 _UBYTE = 0x08
 _MAX_LABEL = 9
-_MAX_COUNT = 1_000_000  # bounds the memory that a forged header can ask for
+_MAX_COUNT = 1_000_000  # limits the memory that a forged header can request
 
 
-def read_idx(path: Path) -> UInt8Array:
-    """Read one file as a read-only array: images as (N, D), labels as (N,).
+def read_idx(path: Path) -> tuple[UInt8Array, str]:
+    """Read an IDX file and hash its content.
 
-    Raises DataError where the file is missing, damaged or something else.
+    Args:
+        path: The file, gzipped or not, whatever its suffix.
+
+    Returns:
+        The read-only array, (N, D) for images and (N,) for labels, and the sha256 of the decompressed bytes in
+        hexadecimal.
+
+    Raises:
+        DataError: The file is missing, damaged, or not an IDX file of 28x28 images or of labels 0 to 9.
     """
-    return read_idx_and_digest(path)[0]
-
-
-def read_idx_and_digest(path: Path) -> tuple[UInt8Array, str]:
-    """Read one file as read_idx does, and hash its decompressed bytes (sha256, hexadecimal)."""
     with _open_content(path) as content:
         magic = content.read(4)
         sizes = content.read(4 * _dimensions(path, magic))
         shape = _shape(path, magic, sizes)
         expected = math.prod(shape)
-        # One byte more than announced finds a file that is too long, and makes gzip reach and check its CRC.
+        # Reading one byte more than announced detects a file that is too long, and makes gzip check its CRC.
         body = content.read(expected + 1)
     if len(body) != expected:
         problem = f"is truncated after {len(body):,} of" if len(body) < expected else "goes on after"
@@ -57,17 +60,17 @@ def read_idx_and_digest(path: Path) -> tuple[UInt8Array, str]:
 
 @contextmanager
 def _open_content(path: Path) -> Iterator[BufferedIOBase]:
-    """Open a file for its content, gunzipped where it is gzip; raise DataError for any failure to read it."""
+    """Open a file, decompressing it if it is gzipped; raise DataError if it cannot be read."""
     if os.path.exists(path) and not os.path.isfile(path):
-        raise DataError(f"{path}: is not a regular file; an IDX file is wanted here")
+        raise DataError(f"{path}: is not a regular file; an IDX file is expected")
     try:
         with path.open("rb") as file:
-            # By content, not by suffix: browsers and servers unpack files and leave their names.
+            # Checked by content: browsers and servers decompress files without changing their names.
             is_gzip = file.peek(2)[:2] == b"\x1f\x8b"
             with gzip.GzipFile(fileobj=file) if is_gzip else nullcontext(file) as content:
                 yield content
     except EOFError:
-        raise DataError(f"{path}: the gzip data ends too early, the file is truncated; replace it") from None
+        raise DataError(f"{path}: the gzip data ends too early; the file is truncated, replace it") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: the gzip data is damaged ({error}); replace it") from error
     except OSError as error:
@@ -75,7 +78,7 @@ def _open_content(path: Path) -> Iterator[BufferedIOBase]:
 
 
 def _dimensions(path: Path, magic: bytes) -> int:
-    """Tell from the first four bytes how many dimensions the array has: 3 for images, 1 for labels."""
+    """Read the number of dimensions from the first four bytes: 3 for images, 1 for labels."""
     if magic.lstrip().startswith(b"<"):
         raise DataError(f"{path}: is a web page, probably a failed download; replace it with the IDX file")
     if len(magic) < 4 or magic[:2] != b"\0\0":
@@ -89,7 +92,7 @@ def _dimensions(path: Path, magic: bytes) -> int:
 
 
 def _shape(path: Path, magic: bytes, sizes: bytes) -> tuple[int, ...]:
-    """Tell from the header what shape the array has: (N, D) or (N,)."""
+    """Read the array's shape from the header: (N, D) or (N,)."""
     if len(sizes) != 4 * magic[3]:
         raise DataError(f"{path}: is truncated within its header; replace it")
     count, *sides = struct.unpack(f">{magic[3]}I", sizes)

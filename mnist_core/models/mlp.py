@@ -1,7 +1,18 @@
-"""The multi-layer perceptron 784-H-10 of the report, its backpropagation by hand.
+"""The multi-layer perceptron 784-H-10, to be read beside section 2 of the seed report.
 
-Letters: B images of a batch, D 784 pixels, H hidden units, K 10 digits. The report writes one image as a column; here
-a batch is B rows, so that each product of the report becomes one matrix product over the whole batch.
+The seed report is Peralta, *Neural Network Image Classifier*. The names are its names: x, W1, b1, a1, f1, W2, b2, a2
+and y_hat. It writes one image as a column vector; here a batch is a matrix with one image per row, so each of its
+products becomes one matrix product over the batch:
+
+    a1 = x @ W1.T + b1        (B, H)    the seed report's W1 x + b1
+    f1 = sigmoid(a1)          (B, H)
+    a2 = f1 @ W2.T + b2       (B, K)    the logits
+    y_hat = softmax(a2)       (B, K)    L = -sum over images of log(y_hat of the label)
+
+Shapes: B images of a batch, D 784 pixels, H hidden units, K 10 digits.
+
+This form is for reading and for tests. `mnist_core.backends.mlp_numpy` trains the packs on the CPU, and
+`mnist_core.backends.stacked` on a GPU.
 """
 
 from collections.abc import Mapping
@@ -17,7 +28,12 @@ Floats = NDArray[np.floating[Any]]
 
 
 class MLP:
-    """Hold the parameters W1 (H, D), b1 (H,), W2 (K, H), b2 (K,) and train them; their dtype is the arithmetic's."""
+    """Hold the parameters W1 (H, D), b1 (H,), W2 (K, H) and b2 (K,), and train them in their own floating-point type.
+
+    Args:
+        parameters: The initial parameters by name; they are copied.
+        momentum: Fraction of the previous step that is added to each step. The seed report uses none.
+    """
 
     def __init__(self, parameters: Mapping[str, Floats], *, momentum: float = 0.0) -> None:
         self.parameters = {name: np.array(value) for name, value in parameters.items()}
@@ -26,50 +42,73 @@ class MLP:
 
     @classmethod
     def from_trial(cls, trial: Trial, rng: np.random.Generator) -> Self:
-        """Draw the initial weights from N(0, weight_init_std) and set the biases to zero."""
+        """Draw W1 and W2 from N(0, weight_init_std) and set b1 and b2 to zero, as the seed report's section 2 does."""
         assert trial.hidden_units is not None
         assert trial.weight_init_std is not None
         hidden, std = trial.hidden_units, np.float32(trial.weight_init_std)
         parameters: dict[str, Floats] = {
-            "W1": std * rng.standard_normal((hidden, PIXELS), dtype=np.float32),
-            "b1": np.zeros(hidden, np.float32),
-            "W2": std * rng.standard_normal((DIGITS, hidden), dtype=np.float32),
-            "b2": np.zeros(DIGITS, np.float32),
+            "W1": std * rng.standard_normal((hidden, PIXELS), dtype=np.float32),  # (H, D)
+            "b1": np.zeros(hidden, np.float32),  # (H,)
+            "W2": std * rng.standard_normal((DIGITS, hidden), dtype=np.float32),  # (K, H)
+            "b2": np.zeros(DIGITS, np.float32),  # (K,)
         }
         return cls(parameters, momentum=trial.momentum)
 
     def forward(self, images: Floats) -> tuple[Floats, Floats]:
-        """Return the hidden activations f1 (B, H) and the logits a2 (B, K) of images (B, D)."""
+        """Compute the hidden activations f1 (B, H) and the logits a2 (B, K) of images (B, D)."""
         p = self.parameters
-        f1 = sigmoid(images @ p["W1"].T + p["b1"])
-        return f1, f1 @ p["W2"].T + p["b2"]
+        f1 = sigmoid(images @ p["W1"].T + p["b1"])  # (B, H)
+        return f1, f1 @ p["W2"].T + p["b2"]  # (B, K)
 
     def logits(self, images: Floats) -> Floats:
-        """Return the logits (B, K) of images (B, D)."""
+        """Compute the logits a2 (B, K) of images (B, D)."""
         return self.forward(images)[1]
 
     def gradients(self, images: Floats, labels: NDArray[np.integer[Any]]) -> dict[str, Floats]:
-        """Return the gradient of the cross-entropy, summed over the batch, for each parameter.
+        """Compute the gradient of the cross-entropy L, summed over the batch, with respect to each parameter.
 
-        Each line is one chain of the report's partial derivatives; its Jacobians are formed implicitly.
+        The four gradients are the seed report's four chains of partial derivatives. Its Jacobian matrices are mostly
+        zeros, so they are formed implicitly, as the seed report's own code does:
+
+            dL/da2   (1 x K)      y_hat - y
+            da2/db2  (K x K)      the identity
+            da2/dW2  (K x KH)     f1 repeated along the rows: its product with dL/da2 is an outer product
+            da2/df1  (K x H)      W2
+            df1/da1  (H x H)      diagonal, f1 (1 - f1)
+            da1/db1  (H x H)      the identity
+            da1/dW1  (H x HD)     x repeated along the rows: its product with dL/da1 is an outer product
+
+        Args:
+            images: Images x (B, D).
+            labels: The digit of each image (B,).
+
+        Returns:
+            The gradients by parameter name, each in the shape of its parameter.
         """
         f1, a2 = self.forward(images)
-        # dL/da2, the 1x10 Jacobian y_hat - y of every image.
+        # dL/da2 = y_hat - y, where y is 1 at the label and 0 elsewhere.
         grad_a2 = softmax(a2)  # (B, K)
         grad_a2[np.arange(len(labels)), labels] -= 1
-        # da2/db2 is the identity: dL/db2 is dL/da2 itself.
-        grad_b2 = grad_a2.sum(axis=0)
-        # da2/dW2 (10x640) repeats f1 along its rows: its product with dL/da2 is an outer product.
-        grad_W2 = grad_a2.T @ f1
-        # da2/df1 is W2 and df1/da1 the diagonal matrix of f1 (1 - f1): a product by elements.
+        # dL/db2 = dL/da2 da2/db2
+        grad_b2 = grad_a2.sum(axis=0)  # (K,)
+        # dL/dW2 = dL/da2 da2/dW2
+        grad_W2 = grad_a2.T @ f1  # (K, H)
+        # dL/da1 = dL/da2 da2/df1 df1/da1
         grad_a1 = (grad_a2 @ self.parameters["W2"]) * (f1 * (1 - f1))  # (B, H)
-        # da1/db1 is the identity, and da1/dW1 (64x50176) repeats the pixels as da2/dW2 repeats f1.
-        grad_b1 = grad_a1.sum(axis=0)
-        grad_W1 = grad_a1.T @ images
+        # dL/db1 = dL/da1 da1/db1
+        grad_b1 = grad_a1.sum(axis=0)  # (H,)
+        # dL/dW1 = dL/da1 da1/dW1
+        grad_W1 = grad_a1.T @ images  # (H, D)
         return {"W1": grad_W1, "b1": grad_b1, "W2": grad_W2, "b2": grad_b2}
 
     def step(self, images: Floats, labels: NDArray[np.integer[Any]], learning_rate: float) -> None:
-        """Take one step of stochastic gradient descent on a batch: images (B, D), labels (B,)."""
+        """Take one step of stochastic gradient descent: subtract the learning rate times the summed gradient.
+
+        Args:
+            images: The images of the batch (B, D).
+            labels: Their digits (B,).
+            learning_rate: The step size.
+        """
         for name, grad in self.gradients(images, labels).items():
             if self.momentum:
                 # torch.optim.SGD's convention: velocity = momentum * velocity + grad.
@@ -82,7 +121,7 @@ class MLP:
 
 
 def sigmoid(x: Floats) -> Floats:
-    """Return 1 / (1 + exp(-x)) in a form that overflows nowhere: (1 + tanh(x / 2)) / 2."""
+    """Compute 1 / (1 + exp(-x)) as (1 + tanh(x / 2)) / 2, which cannot overflow."""
     half: Floats = np.tanh(x * 0.5)
     half += 1
     half *= 0.5
@@ -90,20 +129,20 @@ def sigmoid(x: Floats) -> Floats:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Return exp(logits) / sum(exp(logits)) per row (B, K); the largest logit is subtracted first."""
+    """Compute exp(logits) / sum(exp(logits)) of each row (B, K), after subtracting the row's maximum."""
     exps: Floats = np.exp(logits - logits.max(axis=1, keepdims=True))
     exps /= exps.sum(axis=1, keepdims=True)
     return exps
 
 
 def log_sum_exp(logits: Floats) -> Floats:
-    """Return log(sum(exp(logits))) per row (B,); the largest logit is subtracted first."""
+    """Compute log(sum(exp(logits))) of each row (B, K), after subtracting the row's maximum; return (B,)."""
     largest: Floats = logits.max(axis=1)
     total: Floats = np.log(np.exp(logits - largest[:, None]).sum(axis=1)) + largest
     return total
 
 
 def cross_entropy(logits: Floats, labels: NDArray[np.integer[Any]]) -> Floats:
-    """Return the cross-entropy loss of every image (B,) from logits (B, K) and labels (B,)."""
+    """Compute the cross-entropy loss of each image (B,) from logits (B, K) and labels (B,)."""
     loss: Floats = log_sum_exp(logits) - logits[np.arange(len(labels)), labels]
     return loss

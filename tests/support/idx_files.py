@@ -15,7 +15,7 @@ def idx_bytes(array: npt.NDArray[np.uint8]) -> bytes:
 
 
 def idx_contents(train_count: int = 24, test_count: int = 6, seed: int = 0) -> dict[str, bytes]:
-    """Make the four files of a dataset, by name; a bright bar tells each digit, for models to learn."""
+    """Make the four files of a dataset, by name; the rows of a bright bar depend on the digit."""
     rng = np.random.default_rng(seed)
     contents = {}
     for prefix, count in (("train", train_count), ("t10k", test_count)):

@@ -1,12 +1,12 @@
-"""The CNN as the report tells it, in the manner of the tutorial that it names: what the fast form is held against."""
+"""The CNN of the seed report, section 3, written in the style of the tutorial that it cites."""
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 
-class ReportNetwork(nn.Module):
-    """Rectify before pooling, channels before rows and columns, gradients by autograd."""
+class SeedReportNetwork(nn.Module):
+    """The reference that the models and backends are compared with; gradients are by autograd."""
 
     def __init__(self) -> None:
         super().__init__()
