@@ -3,6 +3,7 @@
 MnistjobsError
 ├── InputError   something the user wrote is wrong; exit code 2
 └── StoreError   the store cannot be read or written; exit code 2
+    └── OldRecordError   a job was submitted by an edition whose records this one does not read
 """
 
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ class InputError(MnistjobsError):
 
 class StoreError(MnistjobsError):
     """The store cannot be read or written."""
+
+
+class OldRecordError(StoreError):
+    """A job was submitted by an edition of mnistjobs whose records this one does not read."""
 
 
 class DamagedPartWarning(UserWarning):

@@ -1,15 +1,18 @@
-"""Text from elsewhere, made safe to show: it cannot command a terminal, reorder a line or break XML."""
+"""Text from outside, made safe to print: it cannot control a terminal, reorder a line or break XML."""
 
 import unicodedata
 
 # Control, format (right-to-left marks too), surrogate, private, unassigned; line and paragraph separators.
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
-def make_inert(text: str, keep: str = "") -> str:
-    """Write every character that cannot be seen as its escape, such as \\x1b; those in `keep` stay."""
-    return "".join(_escape(c) if c not in keep and unicodedata.category(c) in _UNSEEN else c for c in text)
+def escape(text: str, keep: str = "") -> str:
+    """Replace every invisible character, other than those in `keep`, by its escape, such as \\x1b."""
+    return "".join(
+        _escape_character(character) if character not in keep and unicodedata.category(character) in _INVISIBLE else character
+        for character in text
+    )
 
 
-def _escape(character: str) -> str:
+def _escape_character(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

@@ -5,14 +5,14 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.escape import make_inert
+from jobs.escape import escape
 
 _MOST_LINES = 100
 
 
 def say(text: str, err: bool = False) -> None:
     """Print a text of any number of lines."""
-    print(make_inert(text, keep="\n"), file=sys.stderr if err else sys.stdout, flush=True)
+    print(escape(text, keep="\n"), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def say_first(lines: Sequence[str], what: str) -> None:

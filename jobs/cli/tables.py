@@ -26,7 +26,7 @@ from rich.text import Text
 
 from cluster.interface import Done, Failed, Waiting
 from cluster.interface import Progress as Advance
-from jobs.escape import make_inert
+from jobs.escape import escape
 from jobs.report import CONFIGURATION, summary_cells
 from jobs.run import JobEvent, Pack, Plan, Retried, Written
 from jobs.store import Job
@@ -150,7 +150,7 @@ def _outcome(event: Done[Pack, Written] | Failed[Pack] | Retried) -> str:
         if len(event.item.trials) == 1:
             return event.result.statuses[0]
         return ", ".join(f"{counts[status]} {status}" for status in sorted(counts, reverse=True))
-    why = make_inert(event.failure.message)
+    why = escape(event.failure.message)
     if isinstance(event, Failed):
         return f"failed: {why}"
     each = "each by itself" if len(event.packs) > 1 else "alone, at the end" if event.packs[0].is_alone else ""
@@ -231,7 +231,7 @@ def job_table(jobs: Sequence[Job]) -> Table:
 def lay_out(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """Lay out a table whose cells are not cut, made inert."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
-    rows = [list(map(make_inert, row)) for row in rows]  # before it is measured: escapes are longer
+    rows = [list(map(escape, row)) for row in rows]  # before it is measured: escapes are longer
     for place, name in enumerate(header):
         # Numbers stay whole; headers break where that makes the column narrow.
         lines = name.replace(" [", "\n[") if "[" in name else name.replace(" ", "\n", 1)

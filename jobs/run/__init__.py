@@ -3,7 +3,6 @@
 from jobs.run.driver import JobEvent as JobEvent
 from jobs.run.driver import Plan as Plan
 from jobs.run.driver import check_precision as check_precision
-from jobs.run.driver import close_job as close_job
 from jobs.run.driver import make_plan as make_plan
 from jobs.run.driver import open_job as open_job
 from jobs.run.driver import run_job as run_job

@@ -5,15 +5,13 @@ import platform
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property, partial
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from cluster.failures import Failure
 from cluster.interface import Done, Event, Failed, Place, Waiting
@@ -24,7 +22,19 @@ from jobs.run.retries import Queue, Retried
 from jobs.run.stored import read_holdings, stale_trials
 from jobs.run.task import Pack, Shared, Written, run_pack, versions
 from jobs.run.timings import Timings, learn_timings
-from jobs.store import Job, Store, check_job_is_there, checkpointed, create_job, is_stored, write_job
+from jobs.store import (
+    Job,
+    JobState,
+    Store,
+    TaskRetry,
+    TrialFailure,
+    check_job_exists,
+    checkpointed,
+    create_job,
+    end_job,
+    is_stored,
+    requested_table,
+)
 from mnist_core.backends import Device
 from mnist_core.data import Dataset
 from mnist_core.trial import Trial, trial_id
@@ -102,18 +112,19 @@ def check_precision(plan: Plan, device: Device) -> None:
         )
 
 
-def open_job(plan: Plan) -> Job:
-    """Enter a new job into the store, with the grid as submitted and where it comes from."""
-    content = {
-        "status": "running",
-        "grid": plan.grid.text,
-        "trial_ids": list(plan.trials),
-        "found": len(plan.stored),
-        "failures": [],
-        "dataset": asdict(plan.grid.dataset_info),
-        "provenance": _provenance(),
-    }
-    return create_job(plan.store, plan.grid.name, content)
+def open_job(plan: Plan, options: Mapping[str, str | int | bool | None] | None = None) -> Job:
+    """Enter a new job into the store: what was asked for, and where it comes from."""
+    info = plan.grid.dataset_info
+    return create_job(
+        plan.store,
+        plan.grid.name,
+        requested_table(plan.trials, info.fingerprint),
+        grid=plan.grid.text,
+        dataset=info,
+        stored_count=len(plan.stored),
+        provenance=_provenance(),
+        options=options,
+    )
 
 
 def run_job(job: Job, plan: Plan, dataset: Dataset, place: Place, observe: Callable[[JobEvent], None]) -> Job:
@@ -125,12 +136,12 @@ def run_job(job: Job, plan: Plan, dataset: Dataset, place: Place, observe: Calla
     trials = [plan.trials[identity] for identity in plan.new]
     packs = map(Pack, make_packs(trials, plan.timings.expected_seconds, place.workers, place.device))
     queue = Queue(packs, plan.grid.retries)
-    failures: list[dict[str, Any]] = []
-    retried: list[dict[str, Any]] = []
+    failures: list[TrialFailure] = []
+    retried: list[TaskRetry] = []
     with closing(place.map(run_pack, queue, shared, partial(_patience, plan))) as events:
         try:
             for event in _settled(_checked(events, plan.store, dataset.fingerprint), queue):
-                check_job_is_there(plan.store, job)
+                check_job_exists(plan.store, job)
                 if isinstance(event, Failed):
                     failures += _failures(event, dataset.fingerprint)
                 elif isinstance(event, Retried):
@@ -140,23 +151,9 @@ def run_job(job: Job, plan: Plan, dataset: Dataset, place: Place, observe: Calla
                     break
         except BaseException:
             with suppress(StoreError):  # which may be why; readers see that the driver is gone
-                close_job(job, plan.store, "interrupted", failures, retried)
+                end_job(plan.store, job, JobState.interrupted, failures, retried)
             raise
-    return close_job(job, plan.store, "failed" if failures else "finished", failures, retried)
-
-
-def close_job(
-    job: Job,
-    store: Store,
-    status: str,
-    failures: Sequence[Mapping[str, Any]] = (),
-    retried: Sequence[Mapping[str, Any]] = (),
-) -> Job:
-    """Write how a job ended: the trials that failed for good, and the failures that were not for good."""
-    ended = {**job, "status": status, "finished_at": datetime.now(UTC).isoformat()}
-    ended |= {"failures": list(failures), "retried": list(retried)}
-    write_job(store, ended)
-    return ended
+    return end_job(plan.store, job, JobState.failed if failures else JobState.finished, failures, retried)
 
 
 def _patience(plan: Plan, pack: Pack) -> float:
@@ -189,14 +186,18 @@ def _settled(events: Iterable[PackEvent], queue: Queue) -> Iterator[JobEvent]:
             yield event
 
 
-def _failures(event: Failed[Pack], fingerprint: str) -> list[dict[str, Any]]:
-    record = {"attempt": event.item.attempt, **asdict(event.failure)}
-    return [{"trial_id": identity, **record} for identity in _ids(event.item, fingerprint)]
+def _failures(event: Failed[Pack], fingerprint: str) -> list[TrialFailure]:
+    details = {"attempt": event.item.attempt, **asdict(event.failure)}
+    return [TrialFailure(trial_id=identity, **details) for identity in _ids(event.item, fingerprint)]
 
 
-def _retry(event: Retried, fingerprint: str) -> dict[str, Any]:
-    what = {"kind": event.failure.kind, "message": event.failure.message}
-    return {"trial_ids": _ids(event.item, fingerprint), "attempt": event.item.attempt, **what}
+def _retry(event: Retried, fingerprint: str) -> TaskRetry:
+    return TaskRetry(
+        trial_ids=tuple(_ids(event.item, fingerprint)),
+        attempt=event.item.attempt,
+        kind=event.failure.kind,
+        message=event.failure.message,
+    )
 
 
 def _ids(pack: Pack, fingerprint: str) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.escape import make_inert
+from jobs.escape import escape
 from jobs.store import PART, SETTINGS, Store, scan_parts
 from mnist_core.data import DatasetInfo
 from mnist_core.trial import Trial
@@ -59,7 +59,7 @@ def stale_trials(missing: Mapping[str, Trial], rows: pa.Table, dataset: DatasetI
 def _reason(dataset: DatasetInfo, name: str, fingerprint: str, version: str) -> tuple[int, str]:
     """Say what is other than when a row was written, the likeliest first."""
     if fingerprint == dataset.fingerprint:
-        return 0, f"numerics changed since mnistjobs {make_inert(version)}"
+        return 0, f"numerics changed since mnistjobs {escape(version)}"
     if name == dataset.name:
-        return 1, f"dataset {make_inert(name)} has changed"
-    return 2, f"dataset was {make_inert(name)}"
+        return 1, f"dataset {escape(name)} has changed"
+    return 2, f"dataset was {escape(name)}"

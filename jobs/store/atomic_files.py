@@ -17,6 +17,7 @@ _FSYNCS_AT_ONCE = 16
 _OPEN_AT_ONCE = 64  # files: a process may have some hundreds
 # It has gone since, here or (ESTALE) on another node; or it leads nowhere.
 _NOT_THERE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ELOOP)
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # of file systems without hard links
 _LARGEST = 1 << 30  # bytes of a file of ours; what is larger is not read
 _TEMPORARY = re.compile(
     r"\..*\.(?P<host>[\w-]+)\.(?P<boot>[0-9a-f]*)\.(?P<space>\d+)\.(?P<pid>\d+)\.(?P<started>\d+)\.[0-9a-f]{8}\.tmp",
@@ -53,6 +54,45 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
         raise StoreError(
             f"{path}: cannot be written: {error.strerror or error}; what was stored before is kept"
         ) from error
+
+
+def create_file(path: Path, content: bytes) -> bool:
+    """Write a file whole unless its folder has one of that name; the folder has to exist.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    temporary = path.with_name(_temporary_name(path.name))
+    try:
+        try:
+            _write_lasting({temporary: content})
+            created = _move_to_free_name(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        fsync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be written: {error.strerror or error}; what was stored before is kept"
+        ) from error
+    return created
+
+
+def _move_to_free_name(temporary: Path, path: Path) -> bool:
+    """Move a file to a name that is free; a link, unlike a rename, fails where the name is taken."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():
+            return False
+        temporary.replace(path)
+    return True
 
 
 def _write_lasting(contents: Mapping[Path, bytes]) -> None:
