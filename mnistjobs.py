@@ -3,7 +3,7 @@
     import mnistjobs
 
     job = mnistjobs.submit_grid("grid.yaml", "results", workers=2)
-    trials = mnistjobs.read_trials("results", job["job_id"])  # a pyarrow table; a name means its latest job
+    trials = mnistjobs.read_trials("results", job.job_id)  # a pyarrow table; a name means its latest job
 
 `python -m mnistjobs` runs the command line.
 """

@@ -27,7 +27,8 @@ from measure import print_machine
 from numpy.typing import NDArray
 
 from jobs.grid.grid import load_grid
-from jobs.run.driver import Plan, close_job, make_plan, open_job
+from jobs.run.driver import Plan, make_plan, open_job
+from jobs.store.job_record import JobState, end_job
 from jobs.store.parts import open_store, write_part
 from jobs.store.schemas import EPOCH, PART, SETTINGS
 from mnist_core.trial import Trial
@@ -73,7 +74,7 @@ def fill_store(plan: Plan, trials_per_part: int) -> None:
     for start in range(0, len(plan.new), trials_per_part):
         ids = plan.new[start : start + trials_per_part]
         write_part(store, part_table(ids, [plan.trials[each] for each in ids], rng))
-    close_job(job, store, "finished")
+    end_job(store, job, JobState.finished)
 
 
 def part_table(ids: Sequence[str], trials: Sequence[Trial], rng: np.random.Generator) -> pa.Table:

@@ -1,4 +1,4 @@
-"""The Python API: the verbs of the command line, with tables for answers."""
+"""The Python API: the commands of the command line as functions that return values and tables."""
 
 from __future__ import annotations
 
@@ -23,20 +23,23 @@ from jobs.report import (
     TRIALS_COLUMNS,
     confusion_table,
     metrics_table,
-    summarize_job,
+    summarize,
     trials_table,
 )
-from jobs.run import JobEvent, Plan, check_precision, close_job, make_plan, open_job, run_job
+from jobs.run import JobEvent, Plan, check_precision, make_plan, open_job, run_job
 from jobs.store import (
     Compaction,
+    DamagedJob,
     Job,
-    Parts,
+    JobState,
     Store,
     compact,
+    end_job,
     find_job,
     open_store,
     read_jobs,
     read_parts,
+    read_requested,
     set_aside,
     sweep,
 )
@@ -50,9 +53,19 @@ StorePath = str | Path
 
 
 def plan_grid(grid: str | Path, store: StorePath = "results") -> Plan:
-    """Say what a grid file asks for and what of it is stored; nothing runs, and only damaged parts are moved.
+    """Compare a grid with a store: which trials are stored already, which are missing, and why. Nothing is trained.
 
-    Raises InputError where the grid is at fault, StoreError where the store cannot be read.
+    Args:
+        grid: The path of a grid file.
+        store: The store's folder; it need not exist.
+
+    Returns:
+        The plan, which `submit_grid` accepts in place of the grid.
+
+    Raises:
+        InputError: The grid has faults; all of them are listed in `faults`, with line and column.
+        StoreError: The store cannot be read.
+        DataError: The grid's dataset is damaged.
     """
     plan = make_plan(load_grid(Path(grid)), open_store(Path(store)))
     _warn_of(plan.store, plan.unusable)
@@ -68,14 +81,29 @@ def submit_grid(
     in_process: bool = False,
     observe: Callable[[JobEvent], None] = lambda event: None,
 ) -> Job:
-    """Train what a grid file (or a plan, which brings its store) asks for and the store lacks; return the job's record.
+    """Train the trials of a grid that the store does not have yet, and return when they are done.
 
-    Runs on the Ray cluster at `address` or RAY_ADDRESS, else on a Ray started here; at most `workers` tasks at once.
-    Raises InputError, StoreError, mnist_core's DataError and cluster's ClusterError, before anything is written.
+    Args:
+        grid: The path of a grid file, or a plan, which brings its own store.
+        store: The store's folder; it is made where it does not exist.
+        address: Of a Ray cluster, as HOST:PORT; by default $RAY_ADDRESS, or a Ray started on this machine.
+        workers: The most tasks at once; by default as many as the CPUs or GPUs allow.
+        in_process: Whether to train in this process, one task after the other, without Ray.
+        observe: Called with each event of the job as it happens.
+
+    Returns:
+        The job. Its `state` is `failed` where any trial failed, and `failures` has the reasons.
+
+    Raises:
+        InputError: The grid has faults, its dataset has changed since it was planned, or the device lacks a precision.
+        StoreError: The store cannot be read or written.
+        DataError: The dataset is damaged or cannot be downloaded.
+        ClusterError: Ray cannot be started or reached, was lost, or lacks the device that the grid requires.
     """
     plan = grid if isinstance(grid, Plan) else plan_grid(grid, store)
+    options = {"address": address, "workers": workers, "in_process": in_process}
     if not plan.new:
-        return close_job(_open_job(plan), plan.store, "finished")
+        return end_job(plan.store, _open_job(plan, options), JobState.finished)
     source = plan.grid.dataset_source()
     if source == "mnist" and find_mnist() is None:
         fetch_mnist()
@@ -90,15 +118,15 @@ def submit_grid(
                         f"dataset {dataset.name}: has changed since the grid was read; submit the grid again"
                     )
                 check_precision(plan, place.device)
-                return run_job(_open_job(plan), plan, dataset, place, observe)
+                return run_job(_open_job(plan, options), plan, dataset, place, observe)
     finally:
-        sweep(plan.store, plan.new)  # an interrupted worker is killed, perhaps while it writes
+        sweep(plan.store, plan.new)  # a worker that is interrupted is killed, perhaps while it writes a file
 
 
-def _open_job(plan: Plan) -> Job:
-    """Enter a job, after clearing away what killed ones left: on a full disk, that may make the room."""
+def _open_job(plan: Plan, options: dict[str, str | int | bool | None]) -> Job:
+    """Enter a job into the store, after cleaning up after killed processes, which may free a full disk."""
     sweep(plan.store, plan.new)
-    return open_job(plan)
+    return open_job(plan, options)
 
 
 @contextmanager
@@ -106,31 +134,40 @@ def _place(grid: Grid, address: str | None, workers: int | None, in_process: boo
     resources = grid.resources
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if in_process:
-        yield Place(map_in_process, device=_device_here(resources.device))
+        yield Place(map_in_process, device=_local_device(resources.device))
         return
-    from cluster.ray_session import TaskNeeds, ray_place  # half a second to import: only where trials run on Ray
+    from cluster.ray_session import TaskNeeds, ray_place  # half a second to import, for jobs on Ray only
 
-    device = _device_here(resources.device) if address == "local" else resources.device
+    device = _local_device(resources.device) if address == "local" else resources.device
     needs = TaskNeeds(resources.cpus_per_trial, device, resources.gpus_per_task)
     with ray_place(address=address, workers=workers, needs=needs) as place:
         yield place
 
 
-def _device_here(asked: Literal["auto"] | Device) -> Device:
-    """Settle the device of this machine; raises ClusterError where a GPU is asked for and there is none."""
-    if asked == "cpu":
+def _local_device(requested: Literal["auto"] | Device) -> Device:
+    """Choose the device of this machine; raises ClusterError where a GPU is required and there is none."""
+    if requested == "cpu":
         return "cpu"
     if has_cuda():
         return "cuda"
-    if asked == "cuda":
+    if requested == "cuda":
         raise ClusterError("resources.device cuda: torch finds no GPU on this machine; allowed: auto or cpu")
     return "cpu"
 
 
 def compact_store(store: StorePath = "results") -> Compaction:
-    """Merge the store's small parts into larger ones, which are read faster; what they hold stays the same.
+    """Merge the store's small parts into larger ones, which are faster to read; the rows stay the same.
 
-    Safe at any moment, also while jobs run and readers read. Raises StoreError; nothing is lost then.
+    This is safe at any time, also while jobs run and others read.
+
+    Args:
+        store: The store's folder.
+
+    Returns:
+        The names of the parts that were merged and written, and of the damaged ones.
+
+    Raises:
+        StoreError: The store cannot be read or written; nothing is lost then.
     """
     opened = open_store(Path(store))
     sweep(opened)
@@ -139,14 +176,36 @@ def compact_store(store: StorePath = "results") -> Compaction:
     return done
 
 
-def list_jobs(store: StorePath = "results") -> list[Job]:
-    """Return the job.json of every job, oldest first."""
+def list_jobs(store: StorePath = "results") -> list[Job | DamagedJob]:
+    """List the jobs of a store.
+
+    Args:
+        store: The store's folder.
+
+    Returns:
+        The jobs, oldest first; before them, as DamagedJob, those whose record cannot be read.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
     return read_jobs(open_store(Path(store)))
 
 
 def report_job(store: StorePath, job: str) -> Report:
-    """Write the tables, pictures and page of a job (its id, or a name's latest job) from the store alone."""
-    from jobs.report import write_report  # draws, and matplotlib takes a second to import
+    """Write the tables, figures and page of a job into its folder, from the store alone.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        The page's path, the summary, and the names of damaged parts.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read or written, or the job's record is damaged.
+    """
+    from jobs.report import write_report  # imports matplotlib, which takes a second
 
     opened = open_store(Path(store))
     report = write_report(opened, find_job(opened, job))
@@ -155,35 +214,85 @@ def report_job(store: StorePath, job: str) -> Report:
 
 
 def read_summary(store: StorePath, job: str) -> pa.Table:
-    """Return one row per configuration over what the store holds now (columns: jobs.report.summary.SUMMARY)."""
-    return summarize_job(*_job_and_parts(store, job, SUMMARY_COLUMNS))
+    """Summarize what the store has of a job now.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        One row per configuration, in the schema jobs.report.summary.SUMMARY.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    found, requested, rows = _read_job(store, job, SUMMARY_COLUMNS)
+    return summarize(rows, requested, [failure.trial_id for failure in found.failures])
 
 
 def read_trials(store: StorePath, job: str) -> pa.Table:
-    """Return one row per stored trial (columns: jobs.store.schemas.TRIALS)."""
-    return trials_table(_job_and_parts(store, job, TRIALS_COLUMNS)[1].table)
+    """Read the trials of a job that the store has now.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        One row per trial, in the schema jobs.store.schemas.TRIALS.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    return trials_table(_read_job(store, job, TRIALS_COLUMNS)[2])
 
 
 def read_metrics(store: StorePath, job: str) -> pa.Table:
-    """Return one row per stored trial and epoch (columns: jobs.store.schemas.METRICS)."""
-    return metrics_table(_job_and_parts(store, job, METRICS_COLUMNS)[1].table)
+    """Read the losses and accuracies after each epoch of a job's trials.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        One row per stored trial and epoch, in the schema jobs.store.schemas.METRICS.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    return metrics_table(_read_job(store, job, METRICS_COLUMNS)[2])
 
 
 def read_confusion(store: StorePath, job: str) -> pa.Table:
-    """Return one row per finished trial, actual and predicted digit (columns: jobs.store.schemas.CONFUSION)."""
-    return confusion_table(_job_and_parts(store, job, CONFUSION_COLUMNS)[1].table)
+    """Read the confusion matrices of a job's finished trials.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        One row per trial, actual digit and predicted digit, in the schema jobs.store.schemas.CONFUSION.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    return confusion_table(_read_job(store, job, CONFUSION_COLUMNS)[2])
 
 
-def _job_and_parts(store: StorePath, job: str, columns: Sequence[str]) -> tuple[Job, Parts]:
-    """Find a job and read these columns of its rows; damaged parts are moved and warned of."""
+def _read_job(store: StorePath, job: str, columns: Sequence[str]) -> tuple[Job, pa.Table, pa.Table]:
+    """Find a job; return it, what it asked for, and these columns of its stored rows. Warns of damaged parts."""
     opened = open_store(Path(store))
     found = find_job(opened, job)
-    parts = read_parts(opened, found["trial_ids"], columns)
+    requested = read_requested(opened, found)
+    parts = read_parts(opened, requested["trial_id"].to_pylist(), columns)
     _warn_of(opened, parts.damaged)
-    return found, parts
+    return found, requested, parts.table
 
 
 def _warn_of(store: Store, unusable: Sequence[str]) -> None:
-    """Move damaged parts out of the way and warn of every part that cannot be used."""
+    """Move damaged parts to the quarantine, and warn of every part that cannot be used."""
     for warning in set_aside(store, unusable):
         warnings.warn(warning, stacklevel=3)

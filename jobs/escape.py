@@ -9,7 +9,9 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 def escape(text: str, keep: str = "") -> str:
     """Replace every invisible character, other than those in `keep`, by its escape, such as \\x1b."""
     return "".join(
-        _escape_character(character) if character not in keep and unicodedata.category(character) in _INVISIBLE else character
+        _escape_character(character)
+        if character not in keep and unicodedata.category(character) in _INVISIBLE
+        else character
         for character in text
     )
 

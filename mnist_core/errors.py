@@ -1,4 +1,4 @@
-"""The errors of mnist_core: DataError <- DownloadError, and OutOfDeviceMemory."""
+"""The errors of mnist_core: DataError <- DownloadError and MissingDatasetError; and OutOfDeviceMemory."""
 
 
 class DataError(Exception):
@@ -7,6 +7,10 @@ class DataError(Exception):
 
 class DownloadError(DataError):
     """No mirror delivered the dataset."""
+
+
+class MissingDatasetError(DataError):
+    """A dataset that can be downloaded is not on this machine."""
 
 
 class OutOfDeviceMemory(MemoryError):

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
+from support.job_records import trial_ids
 from support.command_line import write_grid
 from support.idx_files import write_idx_folder
 
@@ -12,6 +13,8 @@ from cluster.interface import Done
 from jobs.errors import InputError
 from jobs.report.summary import SUMMARY
 from jobs.run.driver import JobEvent
+from jobs.store.job_record import JobState
+from jobs.store.parts import Store
 from jobs.store.schemas import CONFUSION, METRICS, TRIALS
 
 
@@ -24,9 +27,9 @@ def test_every_verb_of_the_api_answers(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "results"
     assert len(mnistjobs.plan_grid(str(grid), str(store)).new) == 3
     job = mnistjobs.submit_grid(str(grid), str(store), in_process=True)
-    assert (job["status"], mnistjobs.list_jobs(store)) == ("finished", [job])
-    assert mnistjobs.read_trials(store, "tiny")["trial_id"].to_pylist() == job["trial_ids"]
-    assert mnistjobs.read_trials(store, job["job_id"]).schema == TRIALS
+    assert (job.state, mnistjobs.list_jobs(store)) == (JobState.finished, [job])
+    assert mnistjobs.read_trials(store, "tiny")["trial_id"].to_pylist() == trial_ids(Store(store), job)
+    assert mnistjobs.read_trials(store, job.job_id).schema == TRIALS
     assert mnistjobs.read_metrics(store, "tiny").schema == METRICS
     assert mnistjobs.read_confusion(store, "tiny").schema == CONFUSION
     assert mnistjobs.read_summary(store, "tiny").schema == SUMMARY

@@ -45,7 +45,7 @@ def read():
     for row in parts.table.select(["trial_id", "weights_sha256"]).to_pylist():
         read_weights(store, row["trial_id"], row["weights_sha256"])
         read_checkpoint(store, row["trial_id"], None, {})
-    return {"ids": ids, "damaged": parts.damaged, "jobs": [job["status"] for job in read_jobs(store)]}
+    return {"ids": ids, "damaged": parts.damaged, "jobs": [job.state for job in read_jobs(store)]}
 def peak():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 store = Store(Path(sys.argv[1]))
@@ -154,7 +154,7 @@ def test_a_file_larger_than_memory_is_refused_without_reading_it(kind: str, stud
         "parts": study.store.parts / f"{'0' * 64}.parquet",
         "weights": study.store.weights / f"{identity}.safetensors",
         "checkpoints": study.store.root / "checkpoints" / f"{identity}.checkpoint",
-        "job": job_folder(study.store, study.job["job_id"]) / "job.json",
+        "job": job_folder(study.store, study.job.job_id) / "job.json",
     }
     places[kind].parent.mkdir(exist_ok=True)
     (tmp_path / "sparse").touch()
@@ -191,7 +191,7 @@ WRONG: dict[str, list[Any]] = {
 def shown(study: Study, *commands: str) -> Iterator[Outcome]:
     """Run commands on the study's job; anything but a message for the user is raised."""
     for command in commands:
-        words = [] if command == "list" else [study.job["job_id"]]
+        words = [] if command == "list" else [study.job.job_id]
         yield run(command, *words, "--store", study.store.root)
 
 
@@ -224,7 +224,7 @@ def test_a_report_of_a_job_with_wrong_values_is_written_or_refused_with_a_messag
     "content", ["[" * 100_000, '{"a":' * 100_000, "1" * 100_000, '"' + "a" * 5_000_000, "1e999999"]
 )
 def test_a_job_s_file_that_is_no_job_is_named_and_the_list_goes_on(content: str, study: Study) -> None:
-    (job_folder(study.store, study.job["job_id"]) / "job.json").write_text(content)
+    (job_folder(study.store, study.job.job_id) / "job.json").write_text(content)
     listed, summary = shown(study, "list", "summary")
     assert (listed.code, summary.code) == (0, 2)
     assert "damaged" in listed.out
@@ -259,7 +259,7 @@ def test_what_a_hostile_host_or_error_says_is_inert_wherever_it_is_shown(text: s
     changed = {"failures": [failure], "provenance": {text: text}, "name": text, "status": text}
     write_job(study.store, {**study.job, **changed})
     said = [outcome.out + outcome.err for outcome in shown(study, "list", "summary", "report")]
-    folder = job_folder(study.store, study.job["job_id"])
+    folder = job_folder(study.store, study.job.job_id)
     written = {path.name: path.read_text() for path in folder.iterdir() if path.suffix != ".parquet"}
     del written["job.json"]
     assert not [one for one in [*said, *written.values()] if COMMAND.search(one)]

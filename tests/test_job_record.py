@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Store:
 
 def test_a_job_is_read_back_as_it_was_written(store: Store) -> None:
     job = create_job(store, "study", {**CONTENT, "grid": "name: Prüfung  # ✓"})
-    assert find_job(store, job["job_id"]) == job
+    assert find_job(store, job.job_id) == job
     write_job(store, {**job, "status": "finished"})
     assert find_job(store, "study")["status"] == "finished"
 
@@ -34,13 +34,13 @@ def test_jobs_made_at_once_all_have_their_own_ids(store: Store) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: create_job(store, "study", CONTENT)["job_id"], range(64)))
     assert len(set(made)) == 64
-    assert {job["job_id"] for job in read_jobs(store)} == set(made)
+    assert {job.job_id for job in read_jobs(store)} == set(made)
 
 
 def test_a_lone_surrogate_from_a_file_name_does_not_keep_a_job_from_being_closed(store: Store) -> None:
     job = create_job(store, "study", {**CONTENT, "failures": [{**FAILURE, "message": "no file \udcff"}]})
     assert find_job(store, "study") == job
-    (job_folder(store, job["job_id"]) / "job.json").read_bytes().decode("utf-8")
+    (job_folder(store, job.job_id) / "job.json").read_bytes().decode("utf-8")
 
 
 def test_a_name_finds_the_latest_of_its_jobs_also_within_one_second(store: Store) -> None:
@@ -85,7 +85,7 @@ def test_a_damaged_job_is_named_and_does_not_hide_the_others(store: Store, conte
     path = job_folder(store, damaged["job_id"]) / "job.json"
     path.write_bytes(content)
     assert find_job(store, "whole") == whole
-    assert [job["status"] for job in read_jobs(store)] == ["damaged", "running"]
+    assert [job.state for job in read_jobs(store)] == ["damaged", "running"]
     with pytest.raises(StoreError, match=f"^{path}: is not a job's file: .*; restore it, or remove its folder$"):
         find_job(store, "damaged")
 
@@ -109,7 +109,7 @@ def test_folders_that_are_no_jobs_are_passed_over(store: Store) -> None:
 
 def test_any_torn_job_file_is_damaged(store: Store) -> None:
     job = create_job(store, "study", {**CONTENT, "failures": [FAILURE]})
-    path = job_folder(store, job["job_id"]) / "job.json"
+    path = job_folder(store, job.job_id) / "job.json"
     content = path.read_bytes()
     for length in range(len(content)):
         path.write_bytes(content[:length])
@@ -118,7 +118,7 @@ def test_any_torn_job_file_is_damaged(store: Store) -> None:
 
 def test_any_flipped_bit_in_a_job_file_is_damage_or_changes_nothing(store: Store) -> None:
     job = create_job(store, "study", {**CONTENT, "grid": "seed: [0, 1]"})
-    path = job_folder(store, job["job_id"]) / "job.json"
+    path = job_folder(store, job.job_id) / "job.json"
     content = path.read_bytes()
     for place in range(len(content)):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
@@ -140,14 +140,14 @@ def test_a_job_file_with_values_of_other_kinds_is_damaged(store: Store, changed:
     job = create_job(store, "study", {**CONTENT, **changed})
     assert [each["status"] for each in read_jobs(store)] == ["damaged"]
     with pytest.raises(StoreError, match=f"wrong content of {next(iter(changed))}"):
-        find_job(store, job["job_id"])
+        find_job(store, job.job_id)
 
 
 def test_a_job_whose_driver_is_gone_is_interrupted_and_its_file_stays_as_it_is(store: Store) -> None:
     job = create_job(store, "study", CONTENT)
     assert find_job(store, "study")["status"] == "running"
     write_job(store, {**job, "driver": vars(replace(this_process(), boot="00000000"))})
-    path = job_folder(store, job["job_id"]) / "job.json"
+    path = job_folder(store, job.job_id) / "job.json"
     content = path.read_bytes()
     assert find_job(store, "study")["status"] == "interrupted"
     assert [each["status"] for each in read_jobs(store)] == ["interrupted"]

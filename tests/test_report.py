@@ -36,7 +36,7 @@ def study(trained: tuple[Store, Job], tmp_path: Path) -> tuple[Store, Job]:
 
 def files_of(store: Store, job: Job) -> dict[str, bytes]:
     write_report(store, job)
-    return {path.name: path.read_bytes() for path in job_folder(store, job["job_id"]).iterdir()}
+    return {path.name: path.read_bytes() for path in job_folder(store, job.job_id).iterdir()}
 
 
 def test_a_report_is_every_file_that_the_store_promises(study: tuple[Store, Job]) -> None:
@@ -101,7 +101,7 @@ def test_failed_trials_are_on_the_page_with_what_was_raised(study: tuple[Store, 
         {"trial_id": crashed, "kind": "crashed", "message": "its process died", "traceback": ""},
     ]
     write_job(store, {**job, "failures": failures})
-    page = write_report(store, find_job(store, job["job_id"])).page.read_text()
+    page = write_report(store, find_job(store, job.job_id)).page.read_text()
     assert "Traceback &lt;of&gt; it" in page
     assert "its process died" in page
     assert "n is 0 of 3: 2 failed, 1 missing" in page
@@ -144,7 +144,7 @@ def _w1_seed(store: Store, job: Job) -> str | None:
 def test_a_job_that_found_everything_stored_has_the_same_tables(study: tuple[Store, Job]) -> None:
     store, job = study
     grid = store.root.parent / "grid.yaml"
-    grid.write_text(job["grid"].replace("images", job["dataset"]["name"]))
+    grid.write_text(job.grid.replace("images", job["dataset"]["name"]))
     again = mnistjobs.submit_grid(grid, store.root, in_process=True)
     assert (again["found"], again["trial_ids"]) == (3, job["trial_ids"])
     first, second = files_of(store, job), files_of(store, again)
@@ -154,7 +154,7 @@ def test_a_job_that_found_everything_stored_has_the_same_tables(study: tuple[Sto
 
 def test_pictures_of_earlier_reports_go_and_files_of_others_stay(study: tuple[Store, Job]) -> None:
     store, job = study
-    folder = job_folder(store, job["job_id"])
+    folder = job_folder(store, job.job_id)
     before = files_of(store, job)
     old = ["curves-mlp-40.svg", "confusion-cnn-20-adaptive.svg", "w1-mlp-20-fixed-hidden_units=8.svg"]
     kept = ["mine.svg", "curves.svg", "curves-mlp-20.png", "w1-notes.svg", "learning-curve-2.svg"]

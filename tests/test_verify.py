@@ -94,7 +94,7 @@ def test_a_damaged_part_and_the_trials_it_held_are_named(study: Study) -> None:
 @pytest.mark.parametrize("name", ["trials.parquet", "metrics.parquet", "confusion.parquet", "summary.csv"])
 def test_a_table_that_is_not_what_the_parts_give_is_named(study: Study, name: str) -> None:
     store, job, _ = study
-    path = job_folder(store, job["job_id"]) / name
+    path = job_folder(store, job.job_id) / name
     path.write_bytes(path.read_bytes() + b"\n")
     again = f"write it anew with `mnistjobs report {job['job_id']}`"
     assert check_job(store, job).problems == (f"{name} is not what the parts give; {again}",)
@@ -124,7 +124,7 @@ def test_a_trial_that_cannot_be_trained_again_is_named(study: Study) -> None:
 
 def test_a_picture_and_the_page_are_looked_at_too(study: Study) -> None:
     store, job, _ = study
-    folder = job_folder(store, job["job_id"])
+    folder = job_folder(store, job.job_id)
     (folder / "curves-mlp-20.svg").unlink()
     (folder / "report.html").write_text("<html>")
     missing, other = check_job(store, job).problems

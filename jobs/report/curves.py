@@ -187,7 +187,7 @@ def learning_curve(title: str, lines: Sequence[Line]) -> str:
     Returns:
         The figure as SVG.
     """
-    footnote = "Points: mean over n seeds. Bars: 95 % t-interval of the mean. Points of the same subset size are drawn side by side."
+    footnote = "Points: mean over n seeds. Bars: 95 % t-interval of the mean. Equal sizes are drawn side by side."
     labels = [textwrap.fill(f"{line.name} (n = {format_range(line.n)})", _LEGEND_COLUMNS) for line in lines]
     height = 0.6 + 0.19 * sum(label.count("\n") + 1 for label in labels)  # inches, for the legend
     figure = new_figure(8.4, max(4.8, height), title, footnote)

@@ -6,7 +6,6 @@ A new kind of figure is a function here that returns ReportFigures, and a line i
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +13,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jobs.escape import escape
-from jobs.report.curves import Line, Panel, learning_curve, training_curves
 from jobs.report.configurations import CONFIGURATION_COLUMNS, Key, configuration_key, varying_settings
+from jobs.report.curves import Line, Panel, learning_curve, training_curves
 from jobs.report.formats import format_count, format_setting
 from jobs.report.matrices import confusion_matrix, weight_sheet
 from jobs.report.summary import Row

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mnist_core.data.download import MIRRORS, Progress, download
 from mnist_core.data.idx import SIDE, UInt8Array, read_idx_and_digest
-from mnist_core.errors import DataError, DownloadError
+from mnist_core.errors import DataError, DownloadError, MissingDatasetError
 
 DIGITS = 10
 PIXELS = SIDE * SIDE
@@ -108,14 +108,14 @@ def load_dataset(source: str | Path, *, mirrors: Sequence[str] = MIRRORS, progre
 def verify_dataset(source: str | Path) -> DatasetInfo:
     """Read a dataset from disk, check all of it and describe it.
 
-    Raises DataError where it is damaged or not there; nothing is downloaded.
+    Raises DataError where it is damaged, MissingDatasetError where mnist is not there; nothing is downloaded.
     """
     if source != "mnist":
         return _info(load_dataset(source))
     folder = find_mnist()
     if folder is None:
         places = ", ".join(map(str, mnist_folders(os.environ)))
-        raise DataError(f"mnist: not found in {places}; run `mnistjobs data fetch mnist`")
+        raise MissingDatasetError(f"mnist: not found in {places}")
     return _info(_read_mnist(folder))
 
 
