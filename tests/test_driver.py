@@ -145,7 +145,13 @@ def test_the_job_records_the_grid_as_submitted_and_where_it_ran(grid: Path, tmp_
     assert find_job(Store(tmp_path / "store"), "tiny") == job
     assert (job.grid, job.state, job.trial_count, job.stored_count) == (GRID, JobState.finished, 16, 0)
     assert job.record.options == {"address": None, "workers": None, "in_process": True}
-    assert {"mnistjobs_version", "numpy_version", "torch_version", "ray_version", "host"} <= job.record.provenance.keys()
+    assert {
+        "mnistjobs_version",
+        "numpy_version",
+        "torch_version",
+        "ray_version",
+        "host",
+    } <= job.record.provenance.keys()
 
 
 def test_a_raising_and_a_crashing_trial_take_no_other_along(grid: Path, tmp_path: Path, any_map: Map) -> None:

@@ -56,7 +56,7 @@ def test_the_readme_has_a_line_for_every_reader_and_it_gives_all_rows(
 
 def test_pyarrow_reads_it_in_one_line_too(study: tuple[Path, Job]) -> None:
     folder, job = study
-    assert pq.read_table(f"{folder}/results/jobs/{job['job_id']}/metrics.parquet").schema.equals(METRICS)
+    assert pq.read_table(f"{folder}/results/jobs/{job.job_id}/metrics.parquet").schema.equals(METRICS)
 
 
 @pytest.mark.parametrize("name", ["trials", "metrics", "confusion", "summary"])

@@ -261,7 +261,7 @@ def verify_job_(
     hints = {LOST_TRIALS: found.lost_trials, OUTDATED_FILES: found.outdated_files}
     echo_first([hint for hint, reasons in hints.items() if reasons], "hint")
     echo_first([f"note: {note}" for note in found.notes], "note")
-    checked = f"{format_count(found.trials, 'trial')} and their weights, {format_count(found.files, 'file')}"
+    checked = f"{format_count(found.trials, 'trial')} with weights, {format_count(found.files, 'file')}"
     again = f", {found.rerun} trained again" if rerun else ""
     echo(f"{checked}{again}: {format_count(len(found.problems), 'problem')}")
     if found.problems:

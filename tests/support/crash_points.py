@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-Kind = Literal["create", "write", "truncate", "fsync", "rename", "link", "unlink", "mkdir", "rmdir", "fsync folder", "promise"]
+Kind = Literal[
+    "create", "write", "truncate", "fsync", "rename", "link", "unlink", "mkdir", "rmdir", "fsync folder", "promise"
+]
 Fault = Literal["lost", "torn", "garbage", "under both names"]
 Disk = dict[str, bytes | None]  # by path below the root; a folder has no content
 ENTRIES = ("create", "rename", "link", "unlink", "mkdir", "rmdir")  # what changes the names in a folder
