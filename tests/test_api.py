@@ -4,9 +4,9 @@ import math
 from pathlib import Path
 
 import pytest
-from support.job_records import trial_ids
 from support.command_line import write_grid
 from support.idx_files import write_idx_folder
+from support.job_records import trial_ids
 
 import mnistjobs
 from cluster.interface import Done

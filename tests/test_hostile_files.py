@@ -5,10 +5,11 @@ import os
 import random
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.command_line import Outcome, run
 from support.hostile_parts import HOSTILE, encode, put_part, truncations, with_column
+from support.job_records import failure_of, put_end, put_record, trial_ids
 from support.part_tables import part_table
 from support.tiny_study import submit_tiny
 
-from jobs.store.job_record import Job, job_folder, write_job
+from jobs.store.job_record import Job, JobEnd, JobRecord, JobState, job_folder
 from jobs.store.part_bytes import decode_part, writer_version
 from jobs.store.parts import Store, read_parts, stored_ids, write_part
 from jobs.store.schemas import PART
@@ -68,10 +70,18 @@ class Study:
     grid: Path
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    folder = tmp_path_factory.mktemp("trained")
+    store, job = submit_tiny(folder, seed="[0]")
+    return Study(store, job, read_parts(store, trial_ids(store, job)).table, folder / "tiny.yaml")
+
+
 @pytest.fixture
-def study(tmp_path: Path) -> Study:
-    store, job = submit_tiny(tmp_path, seed="[0]")
-    return Study(store, job, read_parts(store, job["trial_ids"]).table, tmp_path / "tiny.yaml")
+def study(trained: Study, tmp_path: Path) -> Study:
+    """A copy for one test."""
+    shutil.copytree(trained.grid.parent, tmp_path, dirs_exist_ok=True)
+    return replace(trained, store=Store(tmp_path / "results"), grid=tmp_path / "tiny.yaml")
 
 
 Read = dict[str, Any]  # what was found, and by how many bytes memory had grown then
@@ -93,10 +103,10 @@ def read_with(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Read]:
     """What is read of a store of one trial with each of the hostile parts in it; all in one process, to be quick."""
     folder = tmp_path_factory.mktemp("hostile")
     store, job = submit_tiny(folder, seed="[0]")
-    rows = read_parts(store, job["trial_ids"]).table
+    rows = read_parts(store, trial_ids(store, job)).table
     names = [put_part(folder / "hostile", HOSTILE[kind](rows)) for kind in HOSTILE]
     read = read_beside(store, *((folder / "hostile" / name, store.parts / name) for name in names))
-    expected = ({"ids": job["trial_ids"], "damaged": [name]} for name in names)
+    expected = ({"ids": trial_ids(store, job), "damaged": [name]} for name in names)
     return {kind: {"expected": each, **one} for kind, each, one in zip(HOSTILE, expected, read, strict=False)}
 
 
@@ -110,8 +120,8 @@ def test_a_hostile_part_is_refused_in_bounded_memory_and_hides_no_other(kind: st
 
 def test_a_part_cut_anywhere_is_refused(study: Study) -> None:
     cut = [put_part(study.store.parts, content) for content in truncations(encode(study.rows))]
-    assert stored_ids(study.store) == set(study.job["trial_ids"])
-    assert set(read_parts(study.store, study.job["trial_ids"]).damaged) == set(cut)
+    assert stored_ids(study.store) == set(trial_ids(study.store, study.job))
+    assert set(read_parts(study.store, trial_ids(study.store, study.job)).damaged) == set(cut)
 
 
 @given(st.data())
@@ -121,9 +131,9 @@ def test_any_damage_to_a_part_under_its_right_name_is_refused_or_read(study: Stu
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     name = put_part(study.store.parts, bytes(content))
-    parts = read_parts(study.store, study.job["trial_ids"])
+    parts = read_parts(study.store, trial_ids(study.store, study.job))
     (study.store.parts / name).unlink(missing_ok=True)
-    assert parts.table["trial_id"].to_pylist() == study.job["trial_ids"]
+    assert parts.table["trial_id"].to_pylist() == trial_ids(study.store, study.job)
 
 
 @pytest.mark.chaos
@@ -149,7 +159,7 @@ SPARSE_FILES = ("parts", "weights", "checkpoints", "job")
 
 @pytest.mark.parametrize("kind", SPARSE_FILES)
 def test_a_file_larger_than_memory_is_refused_without_reading_it(kind: str, study: Study, tmp_path: Path) -> None:
-    (identity,) = study.job["trial_ids"]
+    (identity,) = trial_ids(study.store, study.job)
     places = {
         "parts": study.store.parts / f"{'0' * 64}.parquet",
         "weights": study.store.weights / f"{identity}.safetensors",
@@ -160,7 +170,7 @@ def test_a_file_larger_than_memory_is_refused_without_reading_it(kind: str, stud
     (tmp_path / "sparse").touch()
     os.truncate(tmp_path / "sparse", SPARSE)
     (read,) = read_beside(study.store, (tmp_path / "sparse", places[kind]))
-    assert read["ids"] == study.job["trial_ids"]
+    assert read["ids"] == trial_ids(study.store, study.job)
     assert read["bytes"] < MOST_BYTES
     assert (read["damaged"] != []) == (kind == "parts")
     assert read["jobs"] == (["damaged"] if kind == "job" else ["finished"])
@@ -173,19 +183,29 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
     max_leaves=8,
 )
-KEYS = ("name", "submitted_at", "status", "grid", "trial_ids", "found", "failures", "dataset", "provenance")
+KEYS = [*JobRecord.model_fields, *JobEnd.model_fields]
 WRONG: dict[str, list[Any]] = {
     "name": [None, 3, ["a"], {"a": 1}, "../../etc", "a" * 100_000],
-    "status": [None, 3, "", "\x1b[2J", "a" * 100_000],
     "submitted_at": [None, 3, "", "yesterday", "\u202e"],
-    "finished_at": [None, 3, {"a": 1}],
-    "trial_ids": [None, [None], [3], [["a"]], ["../../../etc/passwd"], ["a"] * 1000, "abc"],
-    "failures": [None, [None], ["a"], [{}], [{"trial_id": 3, "message": None, "traceback": 5}], {"a": 1}],
     "dataset": [None, {}, {"name": "mnist"}, {"name": [], "train_size": "x"}, {"a": {"b": {"c": 1}}}],
     "provenance": [None, [], "host", {"host": {"a": [1]}}, {"\x1b": "<script>"}],
     "grid": [None, "", "[" * 10_000, "a: &a [*a]", "name: ..", "\x00"],
-    "found": [None, "many", -1],
+    "options": [None, [], {"workers": [1]}],
+    "driver": [None, {}, {"pid": 1}, "me"],
+    "trial_count": [None, "many", -1, 10**30],
+    "stored_count": [None, "many", -1],
+    "requested_sha256": [None, 3, "../../../etc/passwd"],
+    "state": [None, 3, "", "\x1b[2J", "a" * 100_000],
+    "finished_at": [None, 3, {"a": 1}],
+    "failures": [None, [None], ["a"], [{}], [{"trial_id": 3, "message": None, "traceback": 5}], {"a": 1}],
+    "retries": [None, ["a"], [{"trial_ids": "abc"}]],
 }
+
+
+def put(study: Study, values: dict[str, Any]) -> None:
+    """Put values into the job's two records, each where it belongs."""
+    put_record(study.store, study.job, **{key: value for key, value in values.items() if key in JobRecord.model_fields})
+    put_end(study.store, study.job, **{key: value for key, value in values.items() if key in JobEnd.model_fields})
 
 
 def shown(study: Study, *commands: str) -> Iterator[Outcome]:
@@ -197,7 +217,7 @@ def shown(study: Study, *commands: str) -> Iterator[Outcome]:
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
 def test_a_job_with_a_wrong_value_is_shown_or_refused_with_a_message(key: str, value: object, study: Study) -> None:
-    write_job(study.store, {**study.job, key: value})
+    put(study, {key: value})
     for outcome in shown(study, "list", "summary"):
         assert outcome.code in (0, 2), outcome
         assert "\x1b" not in outcome.out + outcome.err
@@ -207,7 +227,7 @@ def test_a_job_with_a_wrong_value_is_shown_or_refused_with_a_message(key: str, v
 @given(st.dictionaries(st.sampled_from(KEYS), JSON, min_size=1, max_size=3))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_job_with_any_values_is_shown_or_refused_with_a_message(study: Study, values: dict[str, Any]) -> None:
-    write_job(study.store, {**study.job, **values})
+    put(study, values)
     for outcome in shown(study, "list", "summary"):
         assert outcome.code in (0, 2), outcome
 
@@ -215,7 +235,7 @@ def test_a_job_with_any_values_is_shown_or_refused_with_a_message(study: Study, 
 @pytest.mark.parametrize("key", ["failures", "provenance", "dataset", "name", "finished_at"])
 def test_a_report_of_a_job_with_wrong_values_is_written_or_refused_with_a_message(key: str, study: Study) -> None:
     for value in WRONG[key][:4]:
-        write_job(study.store, {**study.job, key: value})
+        put(study, {key: value})
         for outcome in shown(study, "report"):
             assert outcome.code in (0, 2), outcome
 
@@ -255,13 +275,13 @@ def test_what_a_hostile_host_or_error_says_is_inert_wherever_it_is_shown(text: s
     for name in ("host", "device", "python_version"):
         rows = with_column(rows, name, pa.array([text]), PART.field(name))
     write_part(study.store, rows)
-    failure = {"trial_id": text, "kind": "raised", "message": text, "traceback": text}
-    changed = {"failures": [failure], "provenance": {text: text}, "name": text, "status": text}
-    write_job(study.store, {**study.job, **changed})
+    put_record(study.store, study.job, provenance={text: text}, name=text)
+    failure = failure_of(text, text, text).model_dump()
+    put_end(study.store, study.job, state=JobState.failed, failures=[failure])
     said = [outcome.out + outcome.err for outcome in shown(study, "list", "summary", "report")]
     folder = job_folder(study.store, study.job.job_id)
     written = {path.name: path.read_text() for path in folder.iterdir() if path.suffix != ".parquet"}
-    del written["job.json"]
+    del written["job.json"], written["final.json"]
     assert not [one for one in [*said, *written.values()] if COMMAND.search(one)]
     assert not [name for name, one in written.items() if name.endswith((".html", ".svg")) and MARKUP.search(one)]
     assert "report.html" in written

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from jobs.report.pictures import Picture
 from support.study_tables import study
 
 from jobs.report.page import render_page
-from jobs.report.pictures import Picture
 from jobs.report.summary import SUMMARY, summarize
 from jobs.store.schemas import TRIALS
 

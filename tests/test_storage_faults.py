@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,7 +40,7 @@ name, number, where = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1)
 real = getattr(os, name)
 def fails(*arguments, **options):
     first = arguments[0]
-    path = os.readlink(f"/proc/self/fd/{first}") if isinstance(first, int) else os.fspath(arguments[name == "replace"])
+    path = os.readlink(f"/proc/self/fd/{first}") if isinstance(first, int) else os.fspath(arguments[name in ("replace", "link")])
     if where in str(path):
         raise OSError(number, os.strerror(number), str(path))
     return real(*arguments, **options)
