@@ -252,7 +252,7 @@ def message_when_installed(tmp_path: Path, call: str, **environ: Path) -> str:
 def test_verify_says_where_it_looked_and_downloads_nothing(tmp_path: Path) -> None:
     message = message_when_installed(tmp_path, "verify_dataset('mnist')", MNISTJOBS_DATA_DIR=tmp_path / "x")
     places = f"{tmp_path}/x, {tmp_path}/cache/mnistjobs/mnist"
-    assert message == f"DataError mnist: not found in {places}; run `mnistjobs data fetch mnist`\n"
+    assert message == f"MissingDatasetError mnist: not found in {places}\n"
     assert not (tmp_path / "cache").exists()
 
 

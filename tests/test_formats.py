@@ -12,7 +12,6 @@ from support.study_tables import Setting, requested_of, settings, study
 from jobs.report.configurations import CONFIGURATION_COLUMNS, varying_settings
 from jobs.report.formats import format_count, summary_cells, summary_csv, summary_json, summary_markdown
 from jobs.report.summary import SUMMARY, summarize
-from jobs.store.schemas import TRIALS
 
 
 @pytest.mark.parametrize(
@@ -28,7 +27,8 @@ def test_a_count_may_have_an_irregular_plural() -> None:
 
 def two_configurations(**changed: Setting) -> dict[str, list[object]]:
     asked = [settings(0), settings(0, **changed)]
-    return summarize(TRIALS.empty_table(), requested_of(*asked)).select(CONFIGURATION_COLUMNS).to_pydict()
+    columns: dict[str, list[object]] = requested_of(*asked).select(CONFIGURATION_COLUMNS).to_pydict()
+    return columns
 
 
 def test_a_setting_with_two_values_varies() -> None:

@@ -54,7 +54,8 @@ def test_a_job_is_read_back_as_it_was_written(store: Store) -> None:
     job = create(store, grid="name: Prüfung  # ✓", provenance={"host": "here"}, options={"workers": 2}, stored_count=0)
     assert job.state is JobState.running
     assert find_job(store, job.job_id) == find_job(store, "study") == job
-    ended = end_job(store, job, JobState.failed, [failure_of("ab")], [TaskRetry(trial_ids=("cd",), kind="hung", message="m", attempt=1)])  # fmt: skip
+    retry = TaskRetry(trial_ids=("cd",), kind="hung", message="no sign of life", attempt=1)
+    ended = end_job(store, job, JobState.failed, [failure_of("ab")], [retry])
     assert find_job(store, "study") == ended
     assert (ended.state, ended.record) == (JobState.failed, job.record)
 

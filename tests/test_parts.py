@@ -30,8 +30,9 @@ from jobs.store.parts import (
     write_part,
     write_weights,
 )
+from jobs.store.requested import REQUESTED
 from jobs.store.schemas import PART
-from mnist_core.data.datasets import Dataset
+from mnist_core.data.datasets import NAMED_DATASETS, Dataset
 
 ID, OTHER = "ab" * 16, "cd" * 16
 
@@ -76,7 +77,7 @@ def test_a_store_below_a_file_is_refused_when_it_is_read_and_when_a_job_is_made(
         with pytest.raises(StoreError, match="cannot be read: Not a directory"):
             use(store)
     with pytest.raises(StoreError, match="cannot be written: Not a directory"):
-        create_job(store, "study", {})
+        create_job(store, "study", REQUESTED.empty_table(), grid="", dataset=NAMED_DATASETS["mnist"])
 
 
 # Parts

@@ -40,7 +40,8 @@ name, number, where = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1)
 real = getattr(os, name)
 def fails(*arguments, **options):
     first = arguments[0]
-    path = os.readlink(f"/proc/self/fd/{first}") if isinstance(first, int) else os.fspath(arguments[name in ("replace", "link")])
+    target = arguments[name in ("replace", "link")]
+    path = os.readlink(f"/proc/self/fd/{first}") if isinstance(first, int) else os.fspath(target)
     if where in str(path):
         raise OSError(number, os.strerror(number), str(path))
     return real(*arguments, **options)
