@@ -4,7 +4,7 @@ BIN := .venv/bin
 GRID ?= data/grids/report.yaml
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 .DEFAULT_GOAL := help
-.PHONY: help install demo report test chaos bench lint fmt lock audit clean
+.PHONY: help install demo report test chaos bench lint fmt docs lock audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -49,6 +49,9 @@ lint: .venv/installed-dev ## Check format, style, types and layers
 fmt: .venv/installed-dev ## Format the code and sort its imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: .venv/installed-dev ## Write the generated pages in docs/
+	PYTHONPATH=.:tests $(BIN)/python -m support.generated_docs
 
 lock: .venv/installed-dev ## Write constraints.txt from what is installed in .venv
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt

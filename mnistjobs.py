@@ -1,4 +1,4 @@
-"""Replicated training studies on MNIST-shaped data: the Python API of the command `mnistjobs`.
+"""Run replicated training studies on MNIST-shaped data: the Python API of the command `mnistjobs`.
 
     import mnistjobs
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jobs.api import submit_grid as submit_grid
     from jobs.verify import verify_job as verify_job
 
-# Each name and the module that defines it, imported at first use: `import mnistjobs` itself takes milliseconds.
+# Each name with the module that defines it, imported at first use: `import mnistjobs` itself takes milliseconds.
 _HOMES = {
     "compact_store": "jobs.api",
     "list_jobs": "jobs.api",
