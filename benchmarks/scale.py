@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from jobs.grid.grid import load_grid
 from jobs.run.driver import Plan, make_plan, open_job
-from jobs.store.job_record import JobState, end_job
+from jobs.store.job_models import JobState
+from jobs.store.job_record import end_job
 from jobs.store.parts import open_store, write_part
 from jobs.store.schemas import EPOCH, PART, SETTINGS
 from mnist_core.trial import Trial

@@ -15,7 +15,7 @@ from cluster.interface import Done
 from jobs.errors import InputError
 from jobs.report.summary import SUMMARY
 from jobs.run.driver import JobEvent
-from jobs.store.job_record import JobState
+from jobs.store.job_models import JobState
 from jobs.store.parts import Store
 from jobs.store.schemas import CONFUSION, METRICS, TRIALS
 

@@ -18,7 +18,8 @@ from support.tiny_study import submit_tiny
 import mnistjobs
 from jobs.errors import StoreError
 from jobs.store.checkpoints import read_checkpoint, write_checkpoint
-from jobs.store.job_record import Job, find_job, read_jobs
+from jobs.store.job_models import Job
+from jobs.store.job_record import find_job, read_jobs
 from jobs.store.parts import Store, read_parts, read_weights
 from mnist_core.data.datasets import load_dataset
 from mnist_core.training import Snapshot, train

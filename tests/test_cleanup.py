@@ -16,7 +16,8 @@ import mnistjobs
 from jobs.store.atomic_files import temporary_writer, write_file
 from jobs.store.checkpoints import checkpointed
 from jobs.store.cleanup import leftovers, sweep
-from jobs.store.job_record import Job, job_folder
+from jobs.store.job_models import Job
+from jobs.store.job_record import job_folder
 from jobs.store.parts import Store
 from jobs.store.processes import Process, this_process
 from jobs.verify import check_job

@@ -23,7 +23,8 @@ import mnistjobs
 from jobs.report.report import write_report
 from jobs.store.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
 from jobs.store.compaction import Sizes, compact
-from jobs.store.job_record import Job, find_job, job_folder, read_jobs
+from jobs.store.job_models import Job
+from jobs.store.job_record import find_job, job_folder, read_jobs
 from jobs.store.parts import Store, read_parts, stored_ids
 from mnist_core.data.datasets import load_dataset
 from mnist_core.training import Snapshot, train

@@ -19,7 +19,8 @@ from cluster.interface import Map
 from jobs.errors import InputError
 from jobs.grid.grid import load_grid
 from jobs.run.task import Pack, Shared, Written, run_pack
-from jobs.store.job_record import JobState, find_job
+from jobs.store.job_models import JobState
+from jobs.store.job_record import find_job
 from jobs.store.parts import Store
 from mnist_core.data.datasets import Dataset, load_dataset
 from mnist_core.devices import has_cuda

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from xml.etree import ElementTree
 
 import numpy as np
@@ -40,8 +41,14 @@ def draw(trials: pa.Table, requested: pa.Table, accuracies: Sequence[float] = RI
     return {figure.file_name: figure for figure in figures}
 
 
+@cache
+def drawn() -> dict[str, ReportFigure]:
+    """Draw both schedules, once for all tests that look at them."""
+    return draw(*both_schedules())
+
+
 def test_every_kind_of_figure_has_its_file_name() -> None:
-    assert list(draw(*both_schedules())) == [
+    assert list(drawn()) == [
         "curves-mlp-2000.svg",
         "learning-curve.svg",
         "confusion-mlp-2000-fixed.svg",
@@ -64,7 +71,7 @@ def test_file_names_hold_allowed_characters_only() -> None:
 
 
 def test_training_curves_name_their_axes_and_say_n() -> None:
-    found = texts(draw(*both_schedules())["curves-mlp-2000.svg"].svg)
+    found = texts(drawn()["curves-mlp-2000.svg"].svg)
     assert {"epoch", "accuracy (%)", "fixed learning rate", "adaptive learning rate"} <= set(found)
     assert {"train (n = 3)", "validation (n = 3)", "train (n = 2–3)"} <= set(found)
 
@@ -107,7 +114,7 @@ def test_panels_of_different_lengths_share_their_axes(epochs: int) -> None:
 
 
 def test_the_learning_curve_names_its_axes_the_sizes_and_n() -> None:
-    found = texts(draw(*both_schedules())["learning-curve.svg"].svg)
+    found = texts(drawn()["learning-curve.svg"].svg)
     assert {"subset size (training images, log scale)", "test accuracy (%)", "2,000"} <= set(found)
     assert {"MLP, fixed (n = 3)", "MLP, adaptive (n = 2)"} <= set(found)
 
@@ -127,7 +134,7 @@ def test_long_names_leave_room_for_the_learning_curve() -> None:
 
 
 def test_a_confusion_matrix_shows_row_percent_summed_over_seeds() -> None:
-    figure = draw(*both_schedules())["confusion-mlp-2000-fixed.svg"]
+    figure = drawn()["confusion-mlp-2000-fixed.svg"]
     found = texts(figure.svg)
     assert (found.count("97.00"), found.count("3.00"), found.count("0.00")) == (10, 10, 80)
     assert found.count("300") == 10
@@ -183,11 +190,11 @@ def test_dollar_signs_are_no_formula() -> None:
 def test_the_order_of_rows_does_not_change_a_figure() -> None:
     trials, requested = both_schedules()
     backwards = trials.take(list(reversed(range(len(trials)))))
-    assert draw(backwards, requested) == draw(trials, requested)
+    assert draw(backwards, requested) == drawn()
 
 
 def test_no_figure_refers_to_anything_elsewhere() -> None:
-    for figure in draw(*both_schedules()).values():
+    for figure in drawn().values():
         assert "<!DOCTYPE" not in figure.svg
         assert not re.search(r'(?:href|src)="(?!#|data:)', figure.svg)
 

@@ -24,7 +24,8 @@ from support.job_records import failure_of, put_end, put_record, trial_ids
 from support.part_tables import part_table
 from support.tiny_study import submit_tiny
 
-from jobs.store.job_record import Job, JobEnd, JobRecord, JobState, job_folder
+from jobs.store.job_models import Job, JobEnd, JobRecord, JobState
+from jobs.store.job_record import job_folder
 from jobs.store.part_bytes import decode_part, writer_version
 from jobs.store.parts import Store, read_parts, stored_ids, write_part
 from jobs.store.schemas import PART

@@ -12,18 +12,8 @@ import pytest
 from support.job_records import failure_of, put_end, put_record
 
 from jobs.errors import InputError, OldRecordError, StoreError
-from jobs.store.job_record import (
-    END_STATES,
-    DamagedJob,
-    Job,
-    JobState,
-    TaskRetry,
-    create_job,
-    end_job,
-    find_job,
-    job_folder,
-    read_jobs,
-)
+from jobs.store.job_models import END_STATES, DamagedJob, Job, JobState, TaskRetry
+from jobs.store.job_record import create_job, end_job, find_job, job_folder, read_jobs
 from jobs.store.parts import Store, open_store
 from jobs.store.processes import this_process
 from jobs.store.requested import REQUESTED

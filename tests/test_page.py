@@ -12,7 +12,7 @@ from support.study_tables import study
 from jobs.report.figures import ReportFigure
 from jobs.report.page import render_page
 from jobs.report.summary import SUMMARY, summarize
-from jobs.store.job_record import Job, JobState
+from jobs.store.job_models import Job, JobState
 from jobs.store.schemas import TRIALS
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

@@ -12,7 +12,7 @@ import pytest
 from support.tiny_study import submit_tiny
 
 from jobs.report.report import write_report
-from jobs.store.job_record import Job
+from jobs.store.job_models import Job
 from jobs.store.schemas import METRICS
 
 README = Path(__file__).parent.parent / "README.md"

@@ -14,7 +14,8 @@ from support.tiny_study import DIVERGING, submit_tiny
 import mnistjobs
 from jobs.report.report import write_report
 from jobs.report.summary import SUMMARY
-from jobs.store.job_record import Job, JobState, job_folder
+from jobs.store.job_models import Job, JobState
+from jobs.store.job_record import job_folder
 from jobs.store.parts import Store, read_parts, write_part, write_weights
 from jobs.store.schemas import CONFUSION, METRICS, TRIALS
 

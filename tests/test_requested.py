@@ -7,7 +7,8 @@ import pytest
 from support.tiny_study import tiny_trial
 
 from jobs.errors import StoreError
-from jobs.store.job_record import Job, create_job, job_folder
+from jobs.store.job_models import Job
+from jobs.store.job_record import create_job, job_folder
 from jobs.store.parts import Store
 from jobs.store.requested import REQUESTED, read_requested, requested_table
 from mnist_core.data.datasets import NAMED_DATASETS

@@ -12,7 +12,8 @@ from support.tiny_study import submit_tiny
 
 from jobs.cli.app import BAD_INPUT, SOME_FAILED
 from jobs.report.report import write_report
-from jobs.store.job_record import Job, JobState, job_folder
+from jobs.store.job_models import Job, JobState
+from jobs.store.job_record import job_folder
 from jobs.store.parts import Store, read_parts, write_part
 from jobs.verify import check_job
 from mnist_core.data.datasets import Dataset, load_dataset

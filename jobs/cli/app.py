@@ -7,13 +7,13 @@ import io
 import json
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from cluster.interface import ClusterError
+from jobs.cli.arguments import STORE, Format, GridArgument, JobArgument, PlanFormat, StoreOption
 from jobs.cli.data import data_app
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES, with_hint
 from jobs.cli.output import echo, echo_first, echo_warnings_once
@@ -38,27 +38,6 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 
-def _store_path(text: str | Path) -> Path:
-    if text == "":  # most likely from an unset variable; as a path it would mean the working directory
-        raise typer.BadParameter("is empty; allowed: a folder")
-    return Path(os.path.expanduser(text))
-
-
-GridArgument = Annotated[Path, typer.Argument(metavar="GRID", help="The grid file, such as grid.yaml.")]
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or a name for its latest job.")]
-StoreOption = Annotated[
-    Path,
-    typer.Option(
-        "--store",
-        envvar="MNISTJOBS_STORE",
-        metavar="FOLDER",
-        parser=_store_path,
-        help="The folder that holds all results.",
-    ),
-]
-STORE = Path("results")
-
-
 def _print_version(is_asked: bool) -> None:
     if is_asked:
         from importlib.metadata import version
@@ -74,22 +53,6 @@ def options(
     ] = False,
 ) -> None:
     """Take the options that come before a command."""
-
-
-class Format(StrEnum):
-    """Formats of `summary`."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    markdown = "markdown"
-
-
-class PlanFormat(StrEnum):
-    """Formats of `plan`."""
-
-    table = "table"
-    json = "json"
 
 
 def main() -> NoReturn:

@@ -9,19 +9,30 @@ import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import ValidationError
 
 from jobs.errors import InputError, OldRecordError, StoreError
 from jobs.store.atomic_files import create_file, fsync_folder, make_folder, names, read_file, write_file
+from jobs.store.job_models import (
+    END_STATES,
+    DamagedJob,
+    Job,
+    JobEnd,
+    JobRecord,
+    JobState,
+    SealedModel,
+    TaskRetry,
+    TrialFailure,
+    encodable,
+)
 from jobs.store.parts import Store, parquet_bytes
-from jobs.store.processes import Process, is_gone, this_process
+from jobs.store.processes import is_gone, this_process
 from mnist_core.data import DatasetInfo
 
 REQUESTED_FILE = "requested.parquet"
@@ -31,158 +42,7 @@ _FIRST_EDITION_KEYS = {"status", "trial_ids"}
 _MAX_REASON = 300  # characters of what is wrong with a file
 
 
-class JobState(StrEnum):
-    """What is known about a job."""
-
-    queued = "queued"
-    running = "running"
-    lost = "lost"  # its driver is gone and did not write how the job ended
-    finished = "finished"
-    failed = "failed"
-    cancelled = "cancelled"
-    interrupted = "interrupted"
-    stopped = "stopped"
-    damaged = "damaged"  # its record cannot be read
-
-
-END_STATES = (JobState.finished, JobState.failed, JobState.cancelled, JobState.interrupted, JobState.stopped)
-
-
-def _encodable(value: object) -> object:
-    """Replace lone surrogates, which come from file names in tracebacks, by their escapes."""
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
-
-
-Text = Annotated[str, BeforeValidator(_encodable)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class TrialFailure(_Model):
-    """A trial that failed for good."""
-
-    trial_id: Text
-    kind: Text  # crashed, hung, storage, out_of_memory or raised
-    message: Text
-    traceback: Text = ""
-    attempt: NonNegativeInt
-
-
-class TaskRetry(_Model):
-    """A task that failed and whose trials were tried again."""
-
-    trial_ids: tuple[Text, ...]
-    kind: Text
-    message: Text
-    attempt: NonNegativeInt
-
-
-class _SealedModel(_Model):
-    """A model whose file contains the sha256 of everything else in it."""
-
-    job_id: Text
-    sha256: str = ""
-
-    def seal(self) -> Self:
-        """Return the model with the hash of its content."""
-        return self.model_copy(update={"sha256": self.digest()})
-
-    def digest(self) -> str:
-        """Hash the content, however the file spells it."""
-        content = self.model_dump(mode="json", exclude={"sha256"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-    def to_bytes(self) -> bytes:
-        """Encode the model as indented JSON."""
-        return self.model_dump_json(indent=1).encode()
-
-
-Sealed = TypeVar("Sealed", bound=_SealedModel)
-
-
-class JobRecord(_SealedModel):
-    """What was submitted, from where: the content of job.json."""
-
-    format: Literal[2] = 2  # of job.json; raised with every change that readers must know of
-    name: Text
-    submitted_at: AwareDatetime
-    grid: Text  # the YAML as the user wrote it
-    options: Mapping[Text, Text | int | bool | None] = {}  # of the submission
-    dataset: DatasetInfo
-    provenance: Mapping[Text, Text]
-    driver: Process
-    trial_count: NonNegativeInt  # trials that the grid asks for
-    stored_count: NonNegativeInt  # of these, the ones the store already had
-    requested_sha256: str  # of requested.parquet
-
-
-class JobEnd(_SealedModel):
-    """How a job ended: the content of final.json."""
-
-    state: JobState
-    finished_at: AwareDatetime
-    failures: tuple[TrialFailure, ...] = ()
-    retries: tuple[TaskRetry, ...] = ()
-
-
-@dataclass(frozen=True)
-class Job:
-    """One submission of a grid: its record, how it ended (None while it has not), and its state when it was read."""
-
-    record: JobRecord
-    end: JobEnd | None
-    state: JobState
-
-    @property
-    def job_id(self) -> str:
-        return self.record.job_id
-
-    @property
-    def name(self) -> str:
-        return self.record.name
-
-    @property
-    def submitted_at(self) -> datetime:
-        return self.record.submitted_at
-
-    @property
-    def finished_at(self) -> datetime | None:
-        return self.end.finished_at if self.end else None
-
-    @property
-    def grid(self) -> str:
-        return self.record.grid
-
-    @property
-    def dataset(self) -> DatasetInfo:
-        return self.record.dataset
-
-    @property
-    def trial_count(self) -> int:
-        return self.record.trial_count
-
-    @property
-    def stored_count(self) -> int:
-        return self.record.stored_count
-
-    @property
-    def failures(self) -> tuple[TrialFailure, ...]:
-        return self.end.failures if self.end else ()
-
-    @property
-    def retries(self) -> tuple[TaskRetry, ...]:
-        return self.end.retries if self.end else ()
-
-
-@dataclass(frozen=True)
-class DamagedJob:
-    """A job whose record cannot be read, and why."""
-
-    job_id: str
-    reason: str
-    state: Literal[JobState.damaged] = JobState.damaged
+Sealed = TypeVar("Sealed", bound=SealedModel)
 
 
 def job_folder(store: Store, job_id: str) -> Path:
@@ -233,7 +93,7 @@ def create_job(
         submitted_at=now,
         grid=grid,
         options=options or {},
-        dataset=replace(dataset, name=str(_encodable(dataset.name))),
+        dataset=replace(dataset, name=str(encodable(dataset.name))),
         provenance=provenance or {},
         driver=this_process(),
         trial_count=requested.num_rows,

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 
 from jobs.errors import StoreError
 from jobs.store.atomic_files import read_file
-from jobs.store.job_record import REQUESTED_FILE, Job, job_folder
+from jobs.store.job_models import Job
+from jobs.store.job_record import REQUESTED_FILE, job_folder
 from jobs.store.parts import Store
 from jobs.store.schemas import SETTINGS
 from mnist_core.trial import Trial, configuration_id

@@ -9,7 +9,7 @@ from cluster.interface import Map, Place, Task
 from jobs.grid.grid import load_grid
 from jobs.run.driver import JobEvent, make_plan, open_job, run_job
 from jobs.run.task import Pack, Shared, Written
-from jobs.store.job_record import Job
+from jobs.store.job_models import Job
 from jobs.store.parts import open_store
 from mnist_core.data.datasets import load_dataset
 from support.idx_files import write_idx_folder

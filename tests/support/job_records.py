@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from jobs.store.job_record import Job, JobEnd, JobRecord, JobState, TrialFailure, job_folder
+from jobs.store.job_models import Job, JobEnd, JobRecord, JobState, TrialFailure
+from jobs.store.job_record import job_folder
 from jobs.store.parts import Store
 from jobs.store.processes import this_process
 from jobs.store.requested import read_requested

@@ -8,7 +8,7 @@ import mnistjobs
 from cluster.in_process import map_in_process
 from cluster.interface import Done
 from jobs.run.task import Pack, Shared, Written, run_pack
-from jobs.store.job_record import Job
+from jobs.store.job_models import Job
 from jobs.store.parts import Store, read_parts
 from mnist_core.data.datasets import Dataset
 from mnist_core.trial import Trial, trial_id
