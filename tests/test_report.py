@@ -41,33 +41,39 @@ def files_of(store: Store, job: Job) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in job_folder(store, job.job_id).iterdir()}
 
 
-def test_a_report_is_every_file_that_is_promised(study: tuple[Store, Job]) -> None:
+@pytest.fixture(scope="module")
+def files(trained: tuple[Store, Job]) -> dict[str, bytes]:
+    """Every file of the job's folder, with its report written once."""
+    return files_of(*trained)
+
+
+def test_a_report_is_every_file_that_is_promised(files: dict[str, bytes]) -> None:
     names = {f"{name}.parquet" for name in TABLES} | {"summary.csv", "summary.md"}
     names |= {"job.json", "requested.parquet", "final.json", "report.html"}
-    assert files_of(*study).keys() == names | set(FIGURES)
+    assert files.keys() == names | set(FIGURES)
 
 
-def test_tables_have_the_declared_columns(study: tuple[Store, Job]) -> None:
-    files = files_of(*study)
+def test_tables_have_the_declared_columns(files: dict[str, bytes]) -> None:
     for name, schema in TABLES.items():
         table = pq.read_table(pa.BufferReader(files[f"{name}.parquet"]))
         assert table.schema.equals(schema)
         assert table.num_rows == {"trials": 3, "metrics": 6, "confusion": 300, "summary": 1}[name]
 
 
-def test_a_report_written_again_is_byte_equal(study: tuple[Store, Job]) -> None:
-    assert files_of(*study) == files_of(*study)
+def test_a_report_written_again_is_byte_equal(study: tuple[Store, Job], files: dict[str, bytes]) -> None:
+    assert files_of(*study) == files
 
 
 @pytest.mark.parametrize("sizes", [(3,), (2, 1), (1, 1, 1)])
-def test_the_grouping_of_rows_into_parts_has_no_effect(study: tuple[Store, Job], sizes: tuple[int, ...]) -> None:
+def test_the_grouping_of_rows_into_parts_has_no_effect(
+    study: tuple[Store, Job], sizes: tuple[int, ...], files: dict[str, bytes]
+) -> None:
     store, job = study
-    expected = files_of(store, job)
     rows = read_parts(store, list(reversed(trial_ids(store, job)))).table
     shutil.rmtree(store.parts)
     for size, end in zip(sizes, np.cumsum(sizes).tolist(), strict=True):
         write_part(store, rows.slice(end - size, size))
-    assert files_of(store, job) == expected
+    assert files_of(store, job) == files
 
 
 def test_trials_of_a_damaged_part_are_missing(study: tuple[Store, Job]) -> None:
