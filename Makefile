@@ -50,7 +50,7 @@ fmt: .venv/installed-dev ## Format the code and sort its imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: .venv/installed-dev ## Write docs/grid.md, docs/columns.md and docs/api.md anew
+docs: .venv/installed-dev ## Write the generated pages in docs/
 	$(BIN)/python docs/generate.py
 
 lock: .venv/installed-dev ## Write constraints.txt from what is installed in .venv

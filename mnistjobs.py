@@ -1,9 +1,9 @@
-"""Replicated training studies on MNIST-shaped data: the Python API of the command `mnistjobs`.
+"""Run replicated training studies on MNIST-shaped data: the Python API of the command `mnistjobs`.
 
     import mnistjobs
 
     job = mnistjobs.submit_grid("grid.yaml", "results", workers=2)
-    trials = mnistjobs.read_trials("results", job["job_id"])  # a pyarrow table; a name means its latest job
+    trials = mnistjobs.read_trials("results", job.job_id)  # a pyarrow table; a name means its latest job
 
 `python -m mnistjobs` runs the command line.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jobs.api import submit_grid as submit_grid
     from jobs.verify import verify_job as verify_job
 
-# Each name and the module that defines it, imported at first use: `import mnistjobs` itself takes milliseconds.
+# Each name with the module that defines it, imported at first use: `import mnistjobs` itself takes milliseconds.
 _HOMES = {
     "compact_store": "jobs.api",
     "export_weights": "jobs.api",

@@ -72,8 +72,8 @@ class Study:
         plan = mnistjobs.plan_grid(self._grid, self._new_folder())
         job = run_job(open_job(plan), plan, self._dataset, self._session, lambda event: None)
         seconds = time.perf_counter() - started
-        assert job["status"] == "finished", job["failures"]
-        rows = mnistjobs.read_trials(plan.store.root, job["job_id"]).to_pylist()
+        assert job.state == "finished", job.failures
+        rows = mnistjobs.read_trials(plan.store.root, job.job_id).to_pylist()
         names = Trial.__dataclass_fields__
         found = {Trial(**{name: row[name] for name in names}): (row["test_loss"], row["test_accuracy"]) for row in rows}
         return Run(seconds, sum(row["seconds"] for row in rows), found)

@@ -28,7 +28,9 @@ from measure import print_machine
 from numpy.typing import NDArray
 
 from jobs.grid.grid import load_grid
-from jobs.run import Plan, close_job, make_plan, open_job
+from jobs.run import Plan, make_plan, open_job
+from jobs.store.job_models import JobState
+from jobs.store.job_record import end_job
 from jobs.store.layout import open_store
 from jobs.store.parts import write_part
 from jobs.store.schemas import EPOCH, PART, SETTINGS
@@ -75,7 +77,7 @@ def fill_store(plan: Plan, trials_per_part: int) -> None:
     for start in range(0, len(plan.missing), trials_per_part):
         ids = plan.missing[start : start + trials_per_part]
         write_part(store, part_table(ids, [plan.trials[each] for each in ids], rng))
-    close_job(job, store, "finished")
+    end_job(store, job, JobState.finished)
 
 
 def part_table(ids: Sequence[str], trials: Sequence[Trial], rng: np.random.Generator) -> pa.Table:

@@ -56,7 +56,7 @@ def train(grid: str, session: Session, workers: int = WORKERS) -> tuple[float, l
         began, started = time.time(), time.perf_counter()
         job = run_job(open_job(plan), plan, dataset, session, lambda event: None, workers)
         seconds = time.perf_counter() - started
-        assert job["status"] == "finished", job["failures"]
+        assert job.state == "finished", job.failures
         parts = [pq.read_table(part).to_pylist() for part in plan.store.parts.iterdir()]
     ends = [max(row["finished_at"].timestamp() for row in rows) - began for rows in parts]
     spans = [(end - sum(row["seconds"] for row in rows), end) for rows, end in zip(parts, ends, strict=True)]

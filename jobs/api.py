@@ -1,4 +1,4 @@
-"""The Python API: the verbs of the command line, with tables for answers."""
+"""The Python API: the commands of the command line as functions that return values and tables."""
 
 from __future__ import annotations
 
@@ -20,22 +20,25 @@ from jobs.report import (
     TRIALS_COLUMNS,
     confusion_table,
     metrics_table,
-    summarize_job,
+    summarize,
     trials_table,
 )
-from jobs.run import JobEvent, Plan, check_precision, close_job, make_plan, open_job, open_session, run_job
+from jobs.run import JobEvent, Plan, check_precision, make_plan, open_job, open_session, run_job
 from jobs.store import (
     Compaction,
+    DamagedJob,
     Job,
-    Parts,
+    JobState,
     Store,
     clean_up,
     compact,
     describe_unusable,
+    end_job,
     find_job,
     open_store,
     read_jobs,
     read_parts,
+    read_requested,
     read_weights_of,
     set_aside,
     write_file,
@@ -49,16 +52,20 @@ StorePath = str | Path
 
 
 def plan_grid(grid: str | Path, store: StorePath = "results", *, quarantine: bool = False) -> Plan:
-    """Compare what a grid file asks for with what is stored; nothing runs.
+    """Compare a grid with a store: which trials are stored already, which are missing, and why. Nothing is trained.
 
     Args:
-        grid: the grid file.
-        store: the store's folder, which may not exist yet.
-        quarantine: move damaged parts to quarantine/, as `submit_grid` does; by default nothing is written.
+        grid: The path of a grid file.
+        store: The store's folder; it need not exist.
+        quarantine: Whether to move damaged parts to quarantine/, as `submit_grid` does; by default nothing is written.
+
+    Returns:
+        The plan, which `submit_grid` accepts in place of the grid.
 
     Raises:
-        InputError: the grid is at fault.
-        StoreError: the store cannot be read.
+        InputError: The grid has faults; all of them are listed in `faults`, with line and column.
+        StoreError: The store cannot be read.
+        DataError: The grid's dataset is damaged.
     """
     plan = make_plan(load_grid(Path(grid)), open_store(Path(store)))
     _warn_of(plan.store, plan.unusable, may_move=quarantine)
@@ -74,15 +81,30 @@ def submit_grid(
     in_process: bool = False,
     observe: Callable[[JobEvent], None] = lambda event: None,
 ) -> Job:
-    """Train what a grid file (or a plan, which brings its store) asks for and the store lacks; return the job's record.
+    """Train the trials of a grid that the store does not have yet, and return when they are done.
 
-    Runs on the Ray cluster at `address` or RAY_ADDRESS, else on a Ray started here; at most `workers` tasks at once.
-    Raises InputError, StoreError, mnist_core's DataError and cluster's ClusterError, before anything is written.
+    Args:
+        grid: The path of a grid file, or a plan, which brings its own store.
+        store: The store's folder; it is made where it does not exist.
+        address: Of a Ray cluster, as HOST:PORT; by default $RAY_ADDRESS, or a Ray started on this machine.
+        workers: The most tasks at once; by default as many as the CPUs or GPUs allow.
+        in_process: Whether to train in this process, one task after the other, without Ray.
+        observe: Called with each event of the job as it happens.
+
+    Returns:
+        The job. Its `state` is `failed` where any trial failed, and `failures` has the reasons.
+
+    Raises:
+        InputError: The grid has faults, its dataset has changed since it was planned, or the device lacks a precision.
+        StoreError: The store cannot be read or written.
+        DataError: The dataset is damaged or cannot be downloaded.
+        ClusterError: Ray cannot be started or reached, was lost, or lacks the device that the grid requires.
     """
     plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(Path(store)))
     _warn_of(plan.store, plan.unusable, may_move=True)
+    options = {"address": address, "workers": workers, "in_process": in_process}
     if not plan.missing:
-        return close_job(_open_job(plan), plan.store, "finished")
+        return end_job(plan.store, _open_job(plan, options), JobState.finished)
     source = plan.grid.dataset_source()
     if source == "mnist" and find_mnist() is None:
         fetch_mnist()
@@ -97,21 +119,30 @@ def submit_grid(
                         f"dataset {dataset.name}: has changed since the grid was read; submit the grid again"
                     )
                 check_precision(plan, session.device)
-                return run_job(_open_job(plan), plan, dataset, session, observe, workers)
+                return run_job(_open_job(plan, options), plan, dataset, session, observe, workers)
     finally:
-        clean_up(plan.store, plan.missing)  # an interrupted worker is killed, perhaps while it writes
+        clean_up(plan.store, plan.missing)  # a worker that is interrupted is killed, perhaps while it writes a file
 
 
-def _open_job(plan: Plan) -> Job:
-    """Enter a job, after clearing away what killed ones left: on a full disk, that may make the room."""
+def _open_job(plan: Plan, options: dict[str, str | int | bool | None]) -> Job:
+    """Enter a job into the store, after cleaning up after killed processes, which may free a full disk."""
     clean_up(plan.store, plan.missing)
-    return open_job(plan)
+    return open_job(plan, options)
 
 
 def compact_store(store: StorePath = "results") -> Compaction:
-    """Merge the store's small parts into larger ones, which are read faster; what they hold stays the same.
+    """Merge the store's small parts into larger ones, which are faster to read; the rows stay the same.
 
-    Safe at any moment, also while jobs run and readers read. Raises StoreError; nothing is lost then.
+    This is safe at any time, also while jobs run and others read.
+
+    Args:
+        store: The store's folder.
+
+    Returns:
+        The names of the parts that were merged and written, and of the damaged ones.
+
+    Raises:
+        StoreError: The store cannot be read or written; nothing is lost then.
     """
     opened = open_store(Path(store))
     clean_up(opened)
@@ -120,14 +151,36 @@ def compact_store(store: StorePath = "results") -> Compaction:
     return done
 
 
-def list_jobs(store: StorePath = "results") -> list[Job]:
-    """Return the job.json of every job, oldest first."""
+def list_jobs(store: StorePath = "results") -> list[Job | DamagedJob]:
+    """List the jobs of a store.
+
+    Args:
+        store: The store's folder.
+
+    Returns:
+        The jobs, oldest first; before them, as DamagedJob, those whose record cannot be read.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
     return read_jobs(open_store(Path(store)))
 
 
 def report_job(store: StorePath, job: str) -> Report:
-    """Write the tables, pictures and page of a job (its id, or a name's latest job) from the store alone."""
-    from jobs.report import write_report  # draws, and matplotlib takes a second to import
+    """Write the tables, figures and page of a job into its folder, from the store alone.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        The page's path, the summary, and the names of damaged parts.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read or written, or the job's record is damaged.
+    """
+    from jobs.report import write_report  # imports matplotlib, which takes a second
 
     opened = open_store(Path(store))
     report = write_report(opened, find_job(opened, job))
@@ -136,38 +189,87 @@ def report_job(store: StorePath, job: str) -> Report:
 
 
 def read_summary(store: StorePath, job: str) -> pa.Table:
-    """Return one row per configuration over what the store holds now (columns: jobs.report.summary.SUMMARY)."""
-    return summarize_job(*_job_and_parts(store, job, SUMMARY_COLUMNS))
+    """Summarize what the store has of a job now.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        One row per configuration, in the schema jobs.report.summary.SUMMARY.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    found, requested, rows = _read_job(store, job, SUMMARY_COLUMNS)
+    return summarize(rows, requested, [failure.trial_id for failure in found.failures])
 
 
 def read_trials(store: StorePath, job: str) -> pa.Table:
-    """Return one row per stored trial (columns: jobs.store.schemas.TRIALS)."""
-    return trials_table(_job_and_parts(store, job, TRIALS_COLUMNS)[1].table)
+    """Read the trials of a job that the store has now.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        One row per trial, in the schema jobs.store.schemas.TRIALS.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    return trials_table(_read_job(store, job, TRIALS_COLUMNS)[2])
 
 
 def read_metrics(store: StorePath, job: str) -> pa.Table:
-    """Return one row per stored trial and epoch (columns: jobs.store.schemas.METRICS)."""
-    return metrics_table(_job_and_parts(store, job, METRICS_COLUMNS)[1].table)
+    """Read the losses and accuracies after each epoch of a job's trials.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        One row per stored trial and epoch, in the schema jobs.store.schemas.METRICS.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    return metrics_table(_read_job(store, job, METRICS_COLUMNS)[2])
 
 
 def read_confusion(store: StorePath, job: str) -> pa.Table:
-    """Return one row per finished trial, actual and predicted digit (columns: jobs.store.schemas.CONFUSION)."""
-    return confusion_table(_job_and_parts(store, job, CONFUSION_COLUMNS)[1].table)
+    """Read the confusion matrices of a job's finished trials.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        One row per trial, actual digit and predicted digit, in the schema jobs.store.schemas.CONFUSION.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    return confusion_table(_read_job(store, job, CONFUSION_COLUMNS)[2])
 
 
 def read_weights(store: StorePath, trial_id: str) -> dict[str, NDArray[Any]]:
     """Read the trained weights of one trial.
 
     Args:
-        store: the store's folder.
-        trial_id: the trial, as in the column of that name.
+        store: The store's folder.
+        trial_id: The trial, as in the column of that name.
 
     Returns:
         The arrays by parameter, such as W1, (hidden units, 784), of an MLP.
 
     Raises:
-        InputError: no part holds the trial.
-        StoreError: the weights are missing or damaged, or the store cannot be read.
+        InputError: No part holds the trial.
+        StoreError: The weights are missing or damaged, or the store cannot be read.
     """
     opened = open_store(Path(store))
     hashes = _weights_of(opened, [trial_id])
@@ -183,23 +285,23 @@ def export_weights(store: StorePath, job: str, folder: str | Path) -> list[Path]
     """Write the weights of a job's stored trials, one file per trial.
 
     Args:
-        store: the store's folder.
-        job: a job's id, or a name for its latest job.
-        folder: where to write `<trial_id>.safetensors` for each trial; made if it does not exist. Its tensors are
+        store: The store's folder.
+        job: A job's id, or a name for its latest job.
+        folder: Where to write `<trial_id>.safetensors` for each trial; made if it does not exist. Its tensors are
             named by parameter.
 
     Returns:
         The files, in the order of the job's trials that are stored.
 
     Raises:
-        InputError: there is no such job.
-        StoreError: weights are missing or damaged (those of the other trials are written), or a file cannot be
+        InputError: There is no such job.
+        StoreError: Weights are missing or damaged (those of the other trials are written), or a file cannot be
             written.
     """
     from safetensors.numpy import save
 
     opened = open_store(Path(store))
-    hashes = _weights_of(opened, find_job(opened, job)["trial_ids"])
+    hashes = _weights_of(opened, read_requested(opened, find_job(opened, job))["trial_id"].to_pylist())
     files = {trial_id: Path(folder) / f"{trial_id}.safetensors" for trial_id in hashes}
     lost = []
     for trial_id, weights in read_weights_of(opened, hashes):
@@ -220,13 +322,14 @@ def _weights_of(store: Store, trial_ids: Sequence[str]) -> dict[str, str]:
     return dict(zip(parts.table["trial_id"].to_pylist(), parts.table["weights_sha256"].to_pylist(), strict=True))
 
 
-def _job_and_parts(store: StorePath, job: str, columns: Sequence[str]) -> tuple[Job, Parts]:
-    """Find a job and read these columns of its rows; warn of parts that cannot be used."""
+def _read_job(store: StorePath, job: str, columns: Sequence[str]) -> tuple[Job, pa.Table, pa.Table]:
+    """Find a job; return it, what it asked for, and these columns of its stored rows. Warns of damaged parts."""
     opened = open_store(Path(store))
     found = find_job(opened, job)
-    parts = read_parts(opened, found["trial_ids"], columns)
+    requested = read_requested(opened, found)
+    parts = read_parts(opened, requested["trial_id"].to_pylist(), columns)
     _warn_of(opened, parts.damaged)
-    return found, parts
+    return found, requested, parts.table
 
 
 def _warn_of(store: Store, unusable: Sequence[str], may_move: bool = False) -> None:

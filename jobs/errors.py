@@ -3,6 +3,7 @@
 MnistjobsError
 ├── InputError   the user's input is wrong; carries an InputFault for each mistake in a file; exit code 2
 └── StoreError   the store cannot be read or written; exit code 2
+    └── OldRecordError   a job was submitted by an edition whose records this one does not read
 
 UserWarning
 ├── DamagedPartWarning   a part is damaged; its trials count as missing
@@ -49,6 +50,10 @@ class InputError(MnistjobsError):
 
 class StoreError(MnistjobsError):
     """The store cannot be read or written."""
+
+
+class OldRecordError(StoreError):
+    """A job was submitted by an edition of mnistjobs whose records this one does not read."""
 
 
 class DamagedPartWarning(UserWarning):

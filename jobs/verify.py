@@ -1,4 +1,4 @@
-"""Verify a job: hold every byte of it against its hash, and some of its trials against training them again."""
+"""Verify a job: check every byte of it against its hash, and train some of its trials again to compare."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from cluster import Done, Failed, InProcessSession
 from jobs.errors import DamagedPartWarning, InputError
-from jobs.report import report_files
+from jobs.report import format_count, report_files
 from jobs.run import Pack, TaskContext, run_pack, versions
 from jobs.store import (
     Job,
+    JobState,
     Parts,
     Store,
     check_weights,
@@ -25,73 +26,102 @@ from jobs.store import (
     open_store,
     read_file,
     read_parts,
+    read_requested,
     read_weights,
     set_aside,
 )
 from mnist_core.data import NAMED_DATASETS, Dataset, load_dataset
 from mnist_core.trial import Trial, trial_id
 
-# Columns that describe a run and not its numbers. The hash of the weights depends on the other trials of the part.
-_OF_THE_RUN = {"seconds", "host", "attempt", "finished_at", "weights_sha256", *versions()}
+# Columns that differ between runs of equal results. The hash of the weights depends on the other trials of the part.
+_RUN_COLUMNS = {"seconds", "host", "attempt", "finished_at", "weights_sha256", *versions()}
+_RECORD_FILES = 2  # job.json and requested.parquet
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was looked at, and every problem found, a sentence each."""
+    """What was checked, and everything that is wrong, one sentence each."""
 
-    trials: int  # whose row and weights were hashed
+    trials: int  # whose rows and weights were checked
     files: int  # of the job's folder
-    rerun: int  # trials trained again
+    rerun: int  # trials that were trained again
     problems: tuple[str, ...]
-    notes: tuple[str, ...] = ()  # on what lies in the store and does the job no harm
+    notes: tuple[str, ...] = ()  # on what else the store contains, which does the job no harm
+    lost_trials: tuple[str, ...] = ()  # of the problems: trials that the job had finished and the store has lost
+    outdated_files: tuple[str, ...] = ()  # of the problems: files of the report that are missing or differ
 
 
 def verify_job(store: str | Path, job: str, rerun: int = 0) -> Verification:
-    """Check every byte of a job (its id, or a name's latest job), and train `rerun` of its trials again to compare.
+    """Check every byte of a job, and train some of its trials again: the results must be equal to the bit.
 
-    Raises InputError where trials are to be trained and the dataset is not the one that the job had.
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+        rerun: How many trials to train again, chosen at random among those that ran on a CPU. On a GPU the last bits
+            depend on which trials train together.
+
+    Returns:
+        What was checked and what is wrong. Damaged parts are moved to the quarantine.
+
+    Raises:
+        InputError: There is no such job, or its dataset has changed and trials are to be trained again.
+        StoreError: The store cannot be read, or the job's record is damaged.
+        DataError: The dataset is needed and cannot be read.
     """
     opened = open_store(Path(store))
     found = find_job(opened, job)
-    name, fingerprint = found["dataset"]["name"], found["dataset"]["fingerprint"]
+    name = found.dataset.name
     dataset = load_dataset(name if name in NAMED_DATASETS else Path(name)) if rerun else None
-    if dataset and dataset.fingerprint != fingerprint:
-        raise InputError(f"dataset {name}: is not the one that job {found['job_id']} was trained on; allowed: that one")
+    if dataset and dataset.fingerprint != found.dataset.fingerprint:
+        raise InputError(f"dataset {name}: has changed since job {found.job_id} was trained; restore it")
     return check_job(opened, found, dataset, rerun)
 
 
 def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int = 0) -> Verification:
-    """Check every byte of a job, and train `rerun` of its trials again, chosen at random; raises StoreError.
+    """Check a job as `verify_job` does; the job's record was checked when it was read.
 
-    That its job.json is whole was checked when it was read. Damaged parts are moved, as by every reader. A trial
-    trained again has to give every number and every weight to the bit. Trials that ran on CUDA are not chosen: there
-    the last bits hang on the pack.
+    Args:
+        store: The store.
+        job: The job.
+        dataset: What the job was trained on; without it no trial is trained again.
+        rerun: How many trials to train again.
+
+    Raises:
+        StoreError: The store cannot be read, or what the job asked for is lost.
     """
-    parts = read_parts(store, job["trial_ids"])
-    files = report_files(store, job, parts)
+    requested = read_requested(store, job)
+    parts = read_parts(store, requested["trial_id"].to_pylist())
+    files = report_files(store, job, requested, parts)
     unusable = set_aside(store, parts.damaged)
     chosen = _choose(parts.table, rerun) if dataset else []
+    lost = _lost_trials(job, requested, parts)
+    outdated = _outdated_files(store, job, files)
     problems = [
         *(str(each) for each in unusable if isinstance(each, DamagedPartWarning)),
-        *_missing(job, parts),
+        *(f"trial {identity}: its row is lost" for identity in lost),
         *_damaged_weights(store, parts.table),
-        *_unlike_files(store, job, files),
-        *(problem for row in chosen if dataset for problem in _unlike_rerun(store, row, dataset)),
+        *(f"{name}: {state}" for name, state in outdated.items()),
+        *(problem for row in chosen if dataset for problem in _compare_rerun(store, row, dataset)),
     ]
     notes = [str(each) for each in unusable if not isinstance(each, DamagedPartWarning)]
-    notes += [*describe_quarantine(store), *describe_unattributed_files(store)]
-    if rerun and (others := parts.table.num_rows - len(_of_the_cpu(parts.table))):
-        notes.append(f"{others} trials ran on a GPU, where last bits hang on the pack: they are not trained again")
-    # job.json is a file too.
-    return Verification(parts.table.num_rows, len(files) + 1, len(chosen), tuple(problems), tuple(notes))
+    notes += [*describe_quarantine(store), *describe_unattributed_files(store), *_gpu_note(parts.table, rerun)]
+    return Verification(
+        trials=parts.table.num_rows,
+        files=len(files) + _RECORD_FILES + (job.end is not None),
+        rerun=len(chosen),
+        problems=tuple(problems),
+        notes=tuple(notes),
+        lost_trials=tuple(lost),
+        outdated_files=tuple(outdated),
+    )
 
 
-def _missing(job: Job, parts: Parts) -> Iterator[str]:
-    """Name the trials that the job has come to have and the store has no more."""
-    absent = set(job["trial_ids"]) - set(parts.table["trial_id"].to_pylist())
-    absent -= {failure["trial_id"] for failure in job["failures"]}
-    if job["status"] in ("finished", "failed"):
-        yield from (f"trial {identity} is in no undamaged part" for identity in sorted(absent))
+def _lost_trials(job: Job, requested: pa.Table, parts: Parts) -> list[str]:
+    """Name the trials that the job finished and that are in no undamaged part."""
+    if job.state not in (JobState.finished, JobState.failed):
+        return []
+    absent = set(requested["trial_id"].to_pylist()) - set(parts.table["trial_id"].to_pylist())
+    return sorted(absent - {failure.trial_id for failure in job.failures})
 
 
 def _damaged_weights(store: Store, rows: pa.Table) -> Iterator[str]:
@@ -99,33 +129,44 @@ def _damaged_weights(store: Store, rows: pa.Table) -> Iterator[str]:
     states = {sha256: check_weights(store, sha256) for sha256 in set(hashes)}
     for identity, sha256 in zip(rows["trial_id"].to_pylist(), hashes, strict=True):
         if states[sha256] != "whole":
-            yield f"the weights of trial {identity} are {states[sha256]}"
+            yield f"trial {identity}: its weights are {states[sha256]}"
 
 
-def _unlike_files(store: Store, job: Job, files: Mapping[str, bytes]) -> Iterator[str]:
-    folder = job_folder(store, job["job_id"])
+def _outdated_files(store: Store, job: Job, files: Mapping[str, bytes]) -> dict[str, str]:
+    """Compare the report's files with what the parts give; return what is wrong with each, by file name."""
+    folder = job_folder(store, job.job_id)
+    wrong = {}
     for name, content in files.items():
         found = read_file(folder / name)
         if found != content:
-            state = "is missing" if found is None else "is not what the parts give"
-            yield f"{name} {state}; write it anew with `mnistjobs report {job['job_id']}`"
+            wrong[name] = "is missing" if found is None else "does not match the parts"
+    return wrong
 
 
-def _of_the_cpu(rows: pa.Table) -> list[int]:
-    return [place for place, device in enumerate(rows["device"].to_pylist()) if device == "cpu"]
+def _cpu_rows(rows: pa.Table) -> list[int]:
+    return [index for index, device in enumerate(rows["device"].to_pylist()) if device == "cpu"]
+
+
+def _gpu_note(rows: pa.Table, rerun: int) -> Iterator[str]:
+    count = rows.num_rows - len(_cpu_rows(rows))
+    if rerun and count:
+        verb = "is" if count == 1 else "are"
+        ran = f"{format_count(count, 'trial')} ran on a GPU and {verb} not trained again"
+        yield f"{ran}: there the last bits depend on which trials train together"
 
 
 def _choose(rows: pa.Table, count: int) -> list[dict[str, Any]]:
-    """Choose trials at random, others every time: in the end all of them have been looked at."""
-    places = _of_the_cpu(rows)
-    chosen = random.SystemRandom().sample(places, min(count, len(places)))
+    """Choose trials at random, so that repeated calls check all of them in the end."""
+    indices = _cpu_rows(rows)
+    chosen = random.SystemRandom().sample(indices, min(count, len(indices)))
     return list(rows.take(pa.array(chosen, pa.int64())).to_pylist())
 
 
-def _unlike_rerun(store: Store, row: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
-    """Train a trial again, into a store of its own, and say what came out otherwise."""
+def _compare_rerun(store: Store, row: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
+    """Train a trial again, in a temporary store, and describe how its results differ."""
+    where = f"trial {row['trial_id']}"
     if trial_id(Trial(**row["settings"]), dataset.fingerprint) != row["trial_id"]:
-        yield f"trial {row['trial_id']} is of other numerics; train it again with mnistjobs {row['mnistjobs_version']}"
+        yield f"{where}: was trained by mnistjobs {row['mnistjobs_version']}, whose results differ; compare with that"
         return
     with TemporaryDirectory(prefix="mnistjobs-verify-") as folder:
         executor = InProcessSession().executor(run_pack, TaskContext(dataset, Path(folder)))
@@ -133,21 +174,21 @@ def _unlike_rerun(store: Store, row: Mapping[str, Any], dataset: Dataset) -> Ite
         while not isinstance(event := executor.next_event(0.0), Done | Failed):
             pass
         if isinstance(event, Failed):
-            yield f"trial {row['trial_id']} could not be trained again: {event.failure.message}"
+            yield f"{where}: cannot be trained again: {event.failure.message}"
             return
         elsewhere = Store(Path(folder))
         (again,) = read_parts(elsewhere, [row["trial_id"]]).table.to_pylist()
-        same_weights = _weights_bits(store, row) == _weights_bits(elsewhere, again)
-    unlike = [name for name, value in again.items() if name not in _OF_THE_RUN and _bits(row[name]) != _bits(value)]
-    unlike += [] if same_weights else ["weights"]
-    if unlike:
+        has_same_weights = _weights_bits(store, row) == _weights_bits(elsewhere, again)
+    names = [name for name, value in again.items() if name not in _RUN_COLUMNS and _bits(row[name]) != _bits(value)]
+    names += [] if has_same_weights else ["weights"]
+    if names:
         then, now = ({name: of[name] for name in versions()} for of in (row, again))
-        reason = "" if then == now else f" (then {_listed(then)}; now {_listed(now)})"
-        yield f"trial {row['trial_id']} trained again gives another {', '.join(unlike)}{reason}"
+        reason = "" if then == now else f" (then {_format_versions(then)}; now {_format_versions(now)})"
+        yield f"{where}: trained again, it differs in {', '.join(names)}{reason}"
 
 
 def _bits(value: object) -> str:
-    """Write a value so that equal bits give equal text, NaN included; how long an epoch took is left out."""
+    """Format a value so that equal bits give equal text, NaN included; the seconds of epochs are left out."""
     if isinstance(value, list):
         return f"[{', '.join(map(_bits, value))}]"
     if isinstance(value, dict):
@@ -161,5 +202,5 @@ def _weights_bits(store: Store, row: Mapping[str, Any]) -> dict[str, tuple[str, 
     return None if weights is None else {name: (str(each.shape), each.tobytes()) for name, each in weights.items()}
 
 
-def _listed(facts: Mapping[str, str]) -> str:
+def _format_versions(facts: Mapping[str, str]) -> str:
     return ", ".join(f"{name.removesuffix('_version')} {version}" for name, version in facts.items())

@@ -1,17 +1,22 @@
 """The Python API: the verbs of the command line, with tables for answers."""
 
+import inspect
 import math
 from pathlib import Path
 
 import pytest
 from support.command_line import write_grid
+from support.generated_docs import entries_of, sections_of
 from support.idx_files import write_idx_folder
+from support.job_records import trial_ids
 
 import mnistjobs
 from cluster import Done, Started
 from jobs.errors import InputError
 from jobs.report.summary import SUMMARY
 from jobs.run.driver import JobEvent
+from jobs.store.job_models import JobState
+from jobs.store.layout import Store
 from jobs.store.schemas import CONFUSION, METRICS, TRIALS
 
 
@@ -24,13 +29,41 @@ def test_every_verb_of_the_api_answers(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "results"
     assert len(mnistjobs.plan_grid(str(grid), str(store)).missing) == 3
     job = mnistjobs.submit_grid(str(grid), str(store), in_process=True)
-    assert (job["status"], mnistjobs.list_jobs(store)) == ("finished", [job])
-    assert mnistjobs.read_trials(store, "tiny")["trial_id"].to_pylist() == job["trial_ids"]
-    assert mnistjobs.read_trials(store, job["job_id"]).schema == TRIALS
+    assert (job.state, mnistjobs.list_jobs(store)) == (JobState.finished, [job])
+    assert mnistjobs.read_trials(store, "tiny")["trial_id"].to_pylist() == trial_ids(Store(store), job)
+    assert mnistjobs.read_trials(store, job.job_id).schema == TRIALS
     assert mnistjobs.read_metrics(store, "tiny").schema == METRICS
     assert mnistjobs.read_confusion(store, "tiny").schema == CONFUSION
     assert mnistjobs.read_summary(store, "tiny").schema == SUMMARY
     assert mnistjobs.report_job(store, "tiny").page.is_file()
+
+
+API = {name: getattr(mnistjobs, name) for name in mnistjobs.__all__}
+ERRORS = {"InputError", "StoreError", "DataError", "ClusterError"}
+RAISED = {  # what each function raises where it is tested elsewhere; no function of the API raises nothing
+    "plan_grid": {"InputError", "StoreError", "DataError"},
+    "submit_grid": ERRORS,
+    "verify_job": {"InputError", "StoreError", "DataError"},
+    "list_jobs": {"StoreError"},
+    "compact_store": {"StoreError"},
+    **{name: {"InputError", "StoreError"} for name in API if name.startswith(("read_", "report_"))},
+}
+
+
+@pytest.mark.parametrize("name", API)
+def test_a_docstring_documents_every_parameter_and_error(name: str) -> None:
+    sections = sections_of(inspect.getdoc(API[name]) or "")
+    assert sections[""].endswith(".")
+    assert list(entries_of(sections["Args"])) == list(inspect.signature(API[name]).parameters)
+    assert sections["Returns"].strip()
+    assert entries_of(sections["Raises"]).keys() == RAISED[name]
+    assert all(text.endswith(".") for key in ("Args", "Raises") for text in entries_of(sections[key]).values())
+
+
+@pytest.mark.parametrize("name", sorted({*API} - {"plan_grid", "submit_grid", "list_jobs", "compact_store"}))
+def test_a_job_that_does_not_exist_is_bad_input(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no job 'nope'"):
+        API[name](tmp_path / "results", "nope")
 
 
 def test_a_dataset_that_changes_after_the_grid_was_read_is_refused(grid: Path, tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.job_records import trial_ids
 from support.tiny_study import submit_tiny
 
 import mnistjobs
 from jobs.errors import StoreError
 from jobs.store.checkpoints import read_checkpoint, write_checkpoint
-from jobs.store.job_record import Job, find_job, read_jobs
+from jobs.store.job_models import Job
+from jobs.store.job_record import find_job, read_jobs
 from jobs.store.layout import Store
 from jobs.store.parts import read_parts
 from jobs.store.weights import read_weights
@@ -85,10 +87,10 @@ def check(paths: list[Path], seed: int, is_found_or_harmless: Callable[[Path], b
 
 
 def test_a_bit_flipped_in_a_part_is_found_out(study: Study) -> None:
-    whole = read_parts(study.store, study.job["trial_ids"])
+    whole = read_parts(study.store, trial_ids(study.store, study.job))
 
     def is_found_or_harmless(path: Path) -> bool:
-        read = read_parts(study.store, study.job["trial_ids"])
+        read = read_parts(study.store, trial_ids(study.store, study.job))
         left = read.table["trial_id"].to_pylist()
         rest = whole.table.filter([each in left for each in whole.table["trial_id"].to_pylist()])
         # What the other parts hold is still there, and the same.
@@ -98,7 +100,7 @@ def test_a_bit_flipped_in_a_part_is_found_out(study: Study) -> None:
 
 
 def test_a_bit_flipped_in_weights_is_found_out(study: Study) -> None:
-    rows = read_parts(study.store, study.job["trial_ids"]).table
+    rows = read_parts(study.store, trial_ids(study.store, study.job)).table
     hashes = dict(zip(rows["trial_id"].to_pylist(), rows["weights_sha256"].to_pylist(), strict=True))
 
     def is_found_or_harmless(path: Path) -> bool:
@@ -126,7 +128,7 @@ def test_a_bit_flipped_in_a_job_is_found_out_or_harmless(study: Study) -> None:
         try:
             found = find_job(study.store, path.parent.name)
         except StoreError:
-            return bool(listed["status"] == "damaged")
+            return listed.state == "damaged"
         return bool(found == listed == study.job)
 
-    check(list(study.store.jobs.glob("*/job.json")), 3, is_found_or_harmless)
+    check(list(study.store.jobs.glob("*/*.json")), 3, is_found_or_harmless)

@@ -9,13 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.job_records import trial_ids
 from support.tiny_study import submit_tiny
 
 import mnistjobs
 from jobs.store.atomic_files import temporary_writer, write_file
 from jobs.store.checkpoints import checkpointed
 from jobs.store.cleanup import clean_up, describe_unattributed_files
-from jobs.store.job_record import Job, job_folder
+from jobs.store.job_models import Job
+from jobs.store.job_record import job_folder
 from jobs.store.layout import Store
 from jobs.store.processes import Process, this_process
 from jobs.verify import check_job
@@ -69,7 +71,7 @@ def leave_temporary(folder: Path, writer: Process) -> Path:
 @pytest.mark.parametrize("verb", ["submit", "compact"])
 def test_what_killed_writers_left_goes_wherever_it_lies(verb: str, study: tuple[Store, Job]) -> None:
     store, job = study
-    for folder in (store.parts, store.weights, store.checkpoints, job_folder(store, job["job_id"])):
+    for folder in (store.parts, store.weights, store.checkpoints, job_folder(store, job.job_id)):
         folder.mkdir(exist_ok=True)
         done = subprocess.run([sys.executable, "-c", KILLED_AT_FSYNC, folder / "file"], check=False, timeout=60)
         assert done.returncode == -signal.SIGKILL
@@ -101,7 +103,7 @@ def test_what_other_hosts_left_stays_and_is_named(study: tuple[Store, Job]) -> N
     path = leave_temporary(store.parts, replace(this_process(), host="node-7", pid=12))
     (store.weights / ".unknown.tmp").touch()
     clean_up(store)
-    mnistjobs.report_job(store.root, job["job_id"])
+    mnistjobs.report_job(store.root, job.job_id)
     assert describe_unattributed_files(store) == [
         f"{path} is a temporary file of process 12 on node-7; remove it if that has ended",
         f"{store.weights / '.unknown.tmp'} is a temporary file of an unknown writer; "
@@ -136,7 +138,7 @@ def test_links_and_folders_are_not_followed(tmp_path: Path) -> None:
 
 def test_checkpoints_of_stored_trials_go_and_those_of_others_stay(study: tuple[Store, Job]) -> None:
     store, job = study
-    (stored,), other = job["trial_ids"], "0" * 32
+    (stored,), other = trial_ids(store, job), "0" * 32
     for identity in (stored, other):
         write_file(store.checkpoints / f"{identity}.checkpoint", b"")
     (store.checkpoints / "notes.txt").touch()

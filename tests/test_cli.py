@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,13 @@ import yaml
 from jsonschema import Draft202012Validator
 from support.command_line import GRID, finish, run, said, start, write_grid
 from support.failing_tasks import unwritable_weights
+from support.job_records import put_end
 
 from jobs.api import plan_grid
 from jobs.cli.app import BAD_INPUT, SOME_FAILED
 from jobs.cli.signals import INTERRUPTED
-from jobs.store.job_record import write_job
-from jobs.store.layout import open_store
+from jobs.store.job_record import find_job
+from jobs.store.layout import Store
 
 COMMANDS = ["", "init", "plan", "submit", "summary", "report", "verify", "list", "compact", "schema"]
 COMMANDS += ["data", "data fetch", "data verify"]
@@ -61,11 +63,17 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert said(*command.split(), "-h") == text
 
 
+def test_importing_the_api_and_asking_for_the_version_import_little() -> None:
+    code = "import sys, mnistjobs; print('jobs.api' in sys.modules, 'pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False False\n"
+
+
 def test_the_list_of_commands_cuts_no_description_short() -> None:
     assert "..." not in said("--help").partition("Commands:")[2]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["plan", "grid.yaml"]])
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["plan", "grid.yaml"]])
 def test_help_and_plan_do_not_wait_for_heavy_imports(words: list[str], grid: Path) -> None:
     code = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); import jobs.cli.app as c; c.main()"
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
@@ -110,6 +118,43 @@ def test_init_keeps_a_file_that_is_there(grid: Path) -> None:
     outcome = run("init", grid)
     assert (outcome.code, outcome.err) == (BAD_INPUT, "grid.yaml: exists already; allowed: a new file\n")
     assert grid.read_text() == GRID
+
+
+def test_the_version_is_printed_by_both_entry_points() -> None:
+    command = [sys.executable, "-m", "mnistjobs", "--version"]
+    by_module = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said("--version") == by_module == f"mnistjobs {version('mnistjobs')}\n"
+
+
+def test_plan_prints_json_with_every_trial(grid: Path) -> None:
+    plan = json.loads(said("plan", grid, "--json"))
+    assert (plan["name"], [trial["seed"] for trial in plan["trials"]]) == ("tiny", [0, 1, 2])
+    assert {trial["state"] for trial in plan["trials"]} == {"new"}
+    assert said("plan", grid, "--format", "json") == said("plan", grid, "--json")
+
+
+def test_plan_prints_every_fault_as_json_for_editors(grid: Path) -> None:
+    grid.write_text(GRID.replace("[mlp]", "[rnn]").replace("epochs: 2", "epochs: 0"))
+    outcome = run("plan", grid, "--json")
+    assert (outcome.code, outcome.err) == (BAD_INPUT, "")
+    faults = json.loads(outcome.out)["faults"]
+    assert [(fault["line"], fault["column"], fault["where"]) for fault in faults] == [
+        (3, 16, "grid.model[0]"),
+        (4, 17, "train.epochs"),
+    ]
+    assert all(fault["file"] == "grid.yaml" and "allowed" in fault["message"] for fault in faults)
+
+
+def test_a_grid_that_cannot_be_read_is_a_fault_of_the_file(grid: Path) -> None:
+    outcome = run("plan", "none.yaml", "--json")
+    (fault,) = json.loads(outcome.out)["faults"]
+    assert (outcome.code, fault["file"], fault["line"]) == (BAD_INPUT, "none.yaml", 0)
+    assert "no such file" in fault["message"]
+
+
+def test_one_trial_is_counted_in_the_singular(grid: Path) -> None:
+    grid.write_text(GRID.replace("[0, 1, 2]", "[0]"))
+    assert said("plan", grid).endswith("tiny: 1 trial, 0 found in results, 1 to train\n")
 
 
 def test_plan_counts_what_is_new_and_writes_nothing(grid: Path) -> None:
@@ -244,8 +289,10 @@ def test_schema_prints_the_json_schema() -> None:
 
 
 def test_data_verify_and_fetch_describe_a_dataset(grid: Path) -> None:
-    assert said("data", "verify", "images").startswith("images is whole: 60 training, 6 validation and 10 test images")
-    assert said("data", "fetch", "digits").startswith("digits is whole: 1297 training, ")
+    assert said("data", "verify", "images").startswith(
+        "images is complete: 60 training, 6 validation and 10 test images"
+    )
+    assert said("data", "fetch", "digits").startswith("digits is complete: 1297 training, ")
 
 
 def test_text_from_elsewhere_commands_no_terminal(grid: Path) -> None:
@@ -259,10 +306,11 @@ def test_text_from_elsewhere_commands_no_terminal(grid: Path) -> None:
         assert "\u202e" not in text
 
 
-def test_a_job_file_commands_no_terminal(finished: Path) -> None:
-    path = next(Path("results/jobs").glob("*/job.json"))
-    write_job(open_store(Path("results")), json.loads(path.read_text()) | {"status": HOSTILE})
-    assert r"re\x1b[31m\u202e[red]x" in said("list")
+def test_a_job_record_commands_no_terminal(finished: Path) -> None:
+    store = Store(Path("results"))
+    put_end(store, find_job(store, "tiny"), state=HOSTILE)
+    assert "damaged" in said("list")
+    assert HOSTILE not in run("summary", "tiny").err
 
 
 @pytest.mark.parametrize("words", [["plan", "grid.yaml", "--store", "bü\udcff"], ["summary", "tiny"]])

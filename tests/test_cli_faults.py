@@ -190,7 +190,7 @@ def test_an_address_that_is_none_is_refused() -> None:
 
 
 def test_options_that_contradict_each_other_are_refused() -> None:
-    message = "--workers 3: trials run one by one with --in-process; leave one of the two out\n"
+    message = "--workers 3: --in-process trains one task after the other; remove one of the two\n"
     assert refused_submit("--workers", 3) == message
 
 

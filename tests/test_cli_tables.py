@@ -13,20 +13,22 @@ from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from rich.console import Console
+from rich.text import Text
 from support.command_line import GRID, write_grid
-from support.study_tables import REQUESTED, settings
+from support.job_records import job_of
+from support.study_tables import requested_of, settings
 
 from cluster import Done, Progress, TaskFailure
-from jobs.cli.plan import cpu_places, plan_line
+from jobs.cli.plan import plan_line, trials_at_once
 from jobs.cli.progress import LiveView
-from jobs.cli.tables import summary_table
+from jobs.cli.tables import job_table, summary_table
 from jobs.grid.grid import load_grid
 from jobs.report.summary import summarize
 from jobs.run import JobEvent, Pack, Retry, TaskResult, make_plan
 from jobs.run.scheduler import next_attempts
+from jobs.store.job_models import DamagedJob, JobState
 from jobs.store.layout import open_store
 from jobs.store.schemas import TRIALS
 
@@ -92,7 +94,7 @@ def test_the_time_left_follows_the_arithmetic_left(grid: Path, monkeypatch: pyte
     assert left == ["4 min 40 s left", "1 min 40 s left", "50 s left", ""]
 
 
-def test_a_log_counts_trials_of_packs_and_tells_when_they_are_tried_again(grid: Path) -> None:
+def test_a_log_counts_trials_and_names_retries(grid: Path) -> None:
     grid.write_text(grid.read_text().replace("[0, 1]", "[0, 1, 2]"))
     plan = make_plan(load_grid(grid), open_store(grid.parent / "results"))
     first, second, third = plan.missing
@@ -111,28 +113,29 @@ def test_a_log_counts_trials_of_packs_and_tells_when_they_are_tried_again(grid: 
         )
     )
     assert [line.partition("  about")[0] for line in log.getvalue().splitlines()] == [
-        "[0/3] mlp 20 fixed seed 0 and 1 more: raised: ArithmeticError: no such number; tried again each by itself",
+        "[0/3] mlp 20 fixed seed 0 and 1 more: raised: ArithmeticError: no such number; retried each by itself",
         "[1/3] mlp 20 fixed seed 0: finished",
         "[2/3] mlp 20 fixed seed 1: finished",
         "[4/3] mlp 20 fixed seed 2 and 1 more: 1 finished, 1 diverged",
     ]
 
 
-def test_a_plan_says_how_long_it_may_take_where_that_is_worth_saying(grid: Path) -> None:
+def test_a_plan_estimates_a_long_time(grid: Path) -> None:
     grid.write_text(grid.read_text().replace("4000", "100000"))
     store = grid.parent / "results"
     plan = make_plan(load_grid(grid), open_store(store))
     counts = f"tiny: 2 trials, 0 found in {store}, 2 to train"
     assert re.fullmatch(rf"{re.escape(counts)} \(~\d+ s with 2 at once\)", plan_line(plan, store, 2))
     assert plan_line(plan, store, None) == counts
-    assert cpu_places(plan) == len(os.sched_getaffinity(0))
+    assert trials_at_once(plan) == len(os.sched_getaffinity(0))
     grid.write_text(grid.read_text() + "resources: {device: cuda}\n")
     on_gpu = make_plan(load_grid(grid), open_store(store))
-    assert cpu_places(on_gpu) is None
+    assert trials_at_once(on_gpu) is None
     assert plan_line(on_gpu, store, 2) == counts
 
 
-def test_a_quiet_submit_and_one_with_nothing_to_train_show_no_bar(grid: Path) -> None:
+def test_no_bar_is_shown_when_quiet_or_with_nothing_to_train(grid: Path) -> None:
+    grid.write_text(grid.read_text().replace("4000", "2"))
     first = seen(grid.parent, "submit", grid, "--in-process", "--quiet")
     second = seen(grid.parent, "submit", grid, "--in-process")
     for code, written in (first, second):
@@ -156,7 +159,17 @@ def test_no_cell_of_a_table_is_cut(grid: Path) -> None:
     assert "diverged" in written
 
 
-def test_a_summary_of_thousands_of_configurations_shows_the_first_and_says_how_to_get_all() -> None:
-    asked = [{"trial_id": f"{width}", **settings(0, hidden_units=width)} for width in range(1, 1008)]
-    table = summary_table(summarize(TRIALS.empty_table(), pa.Table.from_pylist(asked, REQUESTED)))
-    assert (table.row_count, table.caption) == (1000, "and 7 more configurations; --format csv gives all")
+def test_a_long_summary_is_cut_and_says_how_to_get_all() -> None:
+    requested = requested_of(*(settings(0, hidden_units=width) for width in range(1, 1008)))
+    table = summary_table(summarize(TRIALS.empty_table(), requested))
+    assert (table.row_count, table.caption) == (1000, "and 7 more configurations; --format csv prints all")
+
+
+def test_jobs_are_listed_with_their_state_and_damaged_ones_too() -> None:
+    table = job_table([DamagedJob("study-20260101-000000-0000", "torn"), job_of(JobState.finished)])
+    assert [list(column.cells) for column in table.columns] == [
+        [Text("study-20260101-000000-0000"), Text("study-20260101-000000-abcd")],
+        [Text("damaged"), Text("finished")],
+        [Text(""), Text("2")],
+        [Text(""), Text("2026-01-01 00:00:00")],
+    ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from support.job_records import trial_ids
 from support.part_tables import identity, ids_in, part_names, part_table, rows_by_trial, whole, write_parts
 from support.tiny_study import submit_tiny
 
@@ -35,16 +36,16 @@ def epochs_by_row_group(store: Store) -> list[list[int]]:
 
 def test_every_table_and_the_report_stay_the_same_to_the_byte(tmp_path: Path) -> None:
     store, job = submit_tiny(tmp_path, subset_size="[20, 30]", seed="[0, 1, 2]")
-    rows = read_parts(store, job["trial_ids"]).table
+    rows = read_parts(store, trial_ids(store, job)).table
     shutil.rmtree(store.parts)
     for place in range(6):
         write_part(store, rows.slice(place, 1))
 
     def everything() -> dict[str, bytes]:
         readers = (mnistjobs.read_trials, mnistjobs.read_metrics, mnistjobs.read_confusion, mnistjobs.read_summary)
-        mnistjobs.report_job(store.root, job["job_id"])
-        files = {path.name: path.read_bytes() for path in (store.jobs / job["job_id"]).iterdir()}
-        return files | {str(read): parquet_bytes(read(store.root, job["job_id"])) for read in readers}
+        mnistjobs.report_job(store.root, job.job_id)
+        files = {path.name: path.read_bytes() for path in (store.jobs / job.job_id).iterdir()}
+        return files | {str(read): parquet_bytes(read(store.root, job.job_id)) for read in readers}
 
     before, parts = everything(), part_names(store)
     done = mnistjobs.compact_store(store.root)

@@ -23,7 +23,8 @@ import mnistjobs
 from jobs.report.report import write_report
 from jobs.store.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
 from jobs.store.compaction import Sizes, compact
-from jobs.store.job_record import Job, find_job, job_folder, read_jobs
+from jobs.store.job_models import Job
+from jobs.store.job_record import find_job, job_folder, read_jobs
 from jobs.store.layout import Store
 from jobs.store.parts import read_parts, stored_ids
 from mnist_core.data.datasets import load_dataset
@@ -114,7 +115,7 @@ def finished(study: Study, store: Store) -> None:
 
 def finished_with_old_report(study: Study, store: Store) -> None:
     finished(study, store)
-    folder = job_folder(store, study.job["job_id"])
+    folder = job_folder(store, study.job.job_id)
     for name in ("trials.parquet", "metrics.parquet", "summary.csv", "report.html"):
         (folder / name).write_bytes(b"of an earlier report")
 
@@ -184,14 +185,14 @@ def check_recovery(study: Study, store: Store, promised: frozenset[str]) -> None
     assert promised & study.trials.keys() <= found <= study.trials.keys()
     assert set(parts.table["trial_id"].to_pylist()) == found
     assert parts.damaged == ()
-    statuses = {job["status"] for job in read_jobs(store)}
+    statuses = {job.state for job in read_jobs(store)}
     assert statuses <= {"running", "finished"}
     if "job tiny" in promised:
-        assert find_job(store, "tiny")["status"] == "finished"
+        assert find_job(store, "tiny").state == "finished"
     check_checkpoint(study, store)
     rows = parts.table.select(["trial_id", "finished_at"]).to_pylist()
     job = mnistjobs.submit_grid(study.grid, store.root, in_process=True)
-    assert (job["status"], job["found"]) == ("finished", len(found))
+    assert (job.state, job.stored_count) == ("finished", len(found))
     assert tables(store) == study.tables
     again = read_parts(store, asked).table.select(["trial_id", "finished_at"]).to_pylist()
     assert [row for row in again if row["trial_id"] in found] == rows

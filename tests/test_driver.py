@@ -1,6 +1,5 @@
 """Submitting a grid from end to end: what is trained, what is found, and what survives."""
 
-import json
 import os
 import signal
 import subprocess
@@ -20,6 +19,9 @@ from cluster import InProcessSession, Session
 from jobs.errors import InputError
 from jobs.grid.grid import load_grid
 from jobs.run import Pack, TaskContext, TaskResult, run_pack
+from jobs.store.job_models import JobState
+from jobs.store.job_record import find_job
+from jobs.store.layout import Store
 from mnist_core.data.datasets import Dataset, load_dataset
 from mnist_core.devices import has_cuda
 
@@ -103,7 +105,7 @@ def test_two_drivers_whose_grids_overlap_end_well(grid: Path, tmp_path: Path) ->
         trials = mnistjobs.read_trials(store, name)
         assert len(set(trials["trial_id"].to_pylist())) == trials.num_rows == 4
         assert set(trials["seed"].to_pylist()) == seeds
-    assert [job["status"] for job in mnistjobs.list_jobs(store)] == ["finished", "finished"]
+    assert [job.state for job in mnistjobs.list_jobs(store)] == ["finished", "finished"]
 
 
 def test_a_second_submit_trains_nothing_and_says_what_it_found(grid: Path, tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_a_grid_that_overlaps_an_earlier_one_trains_only_what_is_missing(grid: P
     assert (len(plan.trials), len(plan.stored)) == (24, 16)
     assert {plan.trials[identity].seed for identity in plan.missing} == {2}
     job = mnistjobs.submit_grid(plan, in_process=True)
-    assert mnistjobs.read_trials(store, job["job_id"]).num_rows == 24
+    assert mnistjobs.read_trials(store, job.job_id).num_rows == 24
     assert mnistjobs.read_trials(store, "tiny").num_rows == 16
 
 
@@ -141,13 +143,16 @@ def test_trials_start_seed_by_seed_and_the_longest_first(grid: Path, tmp_path: P
 
 def test_the_job_records_the_grid_as_submitted_and_where_it_ran(grid: Path, tmp_path: Path) -> None:
     job = mnistjobs.submit_grid(grid, tmp_path / "store", in_process=True)
-    record = json.loads((tmp_path / "store" / "jobs" / job["job_id"] / "job.json").read_text())
-    del record["sha256"]
-    assert record == job
-    assert record["grid"] == GRID
-    assert record["status"] == "finished"
-    assert len(record["trial_ids"]) == 16
-    assert {"mnistjobs_version", "numpy_version", "torch_version", "ray_version", "host"} <= record["provenance"].keys()
+    assert find_job(Store(tmp_path / "store"), "tiny") == job
+    assert (job.grid, job.state, job.trial_count, job.stored_count) == (GRID, JobState.finished, 16, 0)
+    assert job.record.options == {"address": None, "workers": None, "in_process": True}
+    assert {
+        "mnistjobs_version",
+        "numpy_version",
+        "torch_version",
+        "ray_version",
+        "host",
+    } <= job.record.provenance.keys()
 
 
 def test_a_raising_and_a_crashing_trial_take_no_other_along(grid: Path, tmp_path: Path, any_session: Session) -> None:
@@ -166,9 +171,9 @@ def test_a_raising_and_a_crashing_trial_take_no_other_along(grid: Path, tmp_path
 
     store = tmp_path / "store"
     job = submit_with(fail_seed_one, grid, store, any_session)
-    failed = [(failure["kind"], failure["message"].split(":")[0]) for failure in job["failures"]]
+    failed = [(failure.kind, failure.message.split(":")[0]) for failure in job.failures]
     crashed = [] if in_this_process else [("crashed", "WorkerCrashedError")] * 2
-    assert job["status"] == "failed"
+    assert job.state == "failed"
     assert sorted(failed) == sorted(crashed + [("raised", "ArithmeticError")] * 4)
     assert mnistjobs.read_trials(store, "tiny").num_rows == 16 - len(failed)
     summary = mnistjobs.read_summary(store, "tiny").to_pylist()
@@ -190,7 +195,7 @@ def test_the_trials_of_a_pack_that_fails_are_tried_again_one_by_one(grid: Path, 
 
     store = tmp_path / "store"
     job = submit_with(fail_for_one, grid, store, InProcessSession())
-    assert len(job["failures"]) == 2  # an MLP and a CNN
+    assert len(job.failures) == 2  # an MLP and a CNN
     attempts = mnistjobs.read_trials(store, "tiny")["attempt"].to_pylist()
     assert len(attempts) == 14
     assert set(attempts) == {1, 2}
@@ -232,8 +237,8 @@ def test_a_part_that_another_host_wrote_elsewhere_is_a_failure_that_names_the_st
         return run_there
 
     job = submit_with(elsewhere, grid, tmp_path / "store", InProcessSession())
-    assert len(job["failures"]) == 16
-    assert "a store that all nodes of the cluster share" in job["failures"][0]["message"]
+    assert len(job.failures) == 16
+    assert "a store that all nodes of the cluster share" in job.failures[0].message
 
 
 def test_a_worker_whose_numerics_differ_is_refused(dataset: Dataset, grid: Path, tmp_path: Path) -> None:
@@ -273,5 +278,5 @@ def test_an_interrupted_submit_keeps_what_has_finished_and_the_next_one_goes_on(
     assert b"Traceback" not in stderr
     plan = mnistjobs.plan_grid(grid, store)
     assert 2 <= len(plan.stored) < 16
-    assert [job["status"] for job in mnistjobs.list_jobs(store)] == ["interrupted"]
+    assert [job.state for job in mnistjobs.list_jobs(store)] == ["interrupted"]
     assert not list(store.rglob("*.tmp"))

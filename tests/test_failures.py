@@ -16,6 +16,8 @@ from support.failing_tasks import GRID, PackTask, submit_with, write_grid
 import mnistjobs
 from cluster import Failed, FailureKind, InProcessSession, Session, TaskFailure
 from jobs.run import JobEvent, Pack, Retry, TaskContext, TaskResult
+from jobs.store.job_record import find_job
+from jobs.store.layout import Store
 
 # A grid of one trial, which fails only if it is made to.
 ONE_TRIAL = GRID.replace("[mlp, cnn]", "[mlp]").replace("[20, 60]", "[20]").replace("[false, true]", "[false]")
@@ -97,9 +99,9 @@ def test_a_trial_whose_first_attempt_fails_by_no_fault_of_its_own_is_trained_at_
         grid.write_text(ONE_TRIAL + "resources: {hung_after_seconds: 5.0}\n")
     seen: list[JobEvent] = []
     job = submit_with(first_attempt(what), grid, tmp_path / "store", ray_of_two, seen.append)
-    assert (job["status"], job["failures"]) == ("finished", [])
-    (retried,) = job["retried"]
-    assert (retried["kind"], retried["attempt"], retried["trial_ids"]) == (kind, 1, job["trial_ids"])
+    assert (job.state, job.failures) == ("finished", ())
+    (retried,) = job.retries
+    assert (retried.kind, retried.attempt, len(retried.trial_ids)) == (kind, 1, job.trial_count)
     assert [event.failure.kind for event in seen if isinstance(event, Retry)] == [kind]
     assert mnistjobs.read_trials(tmp_path / "store", "tiny")["attempt"].to_pylist() == [2]
 
@@ -118,9 +120,9 @@ def test_a_trial_that_always_dies_is_given_up_after_the_retries_and_takes_no_oth
         return dying
 
     job = submit_with(die_for_one, write_grid(tmp_path), tmp_path / "store", ray_of_two)
-    (failure,) = job["failures"]
-    assert job["status"] == "failed"
-    assert (failure["kind"], failure["attempt"]) == ("crashed", 3)
+    (failure,) = job.failures
+    assert job.state == "failed"
+    assert (failure.kind, failure.attempt) == ("crashed", 3)
     assert mnistjobs.read_trials(tmp_path / "store", "tiny").num_rows == 15
 
 
@@ -138,15 +140,15 @@ def raise_for(seed: int) -> "type[PackTask]":
 
 def test_what_raises_is_reported_with_its_traceback_after_one_attempt(grid: Path, tmp_path: Path) -> None:
     job = submit_with(raise_for(0), grid, tmp_path / "store", InProcessSession())
-    (failure,) = job["failures"]
-    assert (failure["kind"], failure["attempt"], job["retried"]) == ("raised", 1, [])
-    assert "in failing" in failure["traceback"]
+    (failure,) = job.failures
+    assert (failure.kind, failure.attempt, job.retries) == ("raised", 1, ())
+    assert "in failing" in failure.traceback
 
 
 def test_with_fail_fast_the_first_trial_that_fails_ends_the_job(tmp_path: Path) -> None:
     grid = write_grid(tmp_path, GRID.replace("[mlp, cnn]", "[mlp]") + "fail_fast: on\n")
     job = submit_with(raise_for(0), grid, tmp_path / "store", InProcessSession())
-    assert (job["status"], len(job["failures"])) == ("failed", 1)
+    assert (job.state, len(job.failures)) == ("failed", 1)
     assert mnistjobs.plan_grid(grid, tmp_path / "store").stored == frozenset()
 
 
@@ -162,7 +164,7 @@ def test_a_task_that_ray_kills_for_want_of_memory_is_tried_once_alone_and_report
     assert done.returncode == 1, done.stderr
     again, failed = done.stderr.splitlines()[:2]
     assert "out of memory: OutOfMemoryError: killed by Ray at its process had" in again
-    assert again.endswith("tried again alone, at the end")
+    assert again.endswith("retried alone, at the end")
     assert "failed: OutOfMemoryError: killed by Ray at its process had" in failed
-    (failure,) = mnistjobs.list_jobs(tmp_path / "store")[0]["failures"]
-    assert (failure["kind"], failure["attempt"]) == ("out_of_memory", 2)
+    (failure,) = find_job(Store(tmp_path / "store"), "tiny").failures
+    assert (failure.kind, failure.attempt) == ("out_of_memory", 2)

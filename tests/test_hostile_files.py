@@ -18,10 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.command_line import Outcome, run
 from support.hostile_parts import HOSTILE, encode, put_part, truncations, with_column
+from support.job_records import failure_of, put_end, put_record, trial_ids
 from support.part_tables import part_table
 from support.tiny_study import submit_tiny
 
-from jobs.store.job_record import Job, job_folder, write_job
+from jobs.store.job_models import Job, JobEnd, JobRecord, JobState
+from jobs.store.job_record import job_folder
 from jobs.store.layout import Store
 from jobs.store.parts import encode_part, read_parts, stored_ids, write_part
 from jobs.store.schemas import PART
@@ -46,7 +48,7 @@ def read():
     for row in parts.table.select(["trial_id", "weights_sha256"]).to_pylist():
         read_weights(store, row["trial_id"], row["weights_sha256"])
         read_checkpoint(store, row["trial_id"], None, {})
-    return {"ids": ids, "damaged": parts.damaged, "jobs": [job["status"] for job in read_jobs(store)]}
+    return {"ids": ids, "damaged": parts.damaged, "jobs": [job.state for job in read_jobs(store)]}
 def peak():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 store = Store(Path(sys.argv[1]))
@@ -79,7 +81,7 @@ def study(submitted: tuple[Store, Job], tmp_path: Path) -> Study:
     store, job = submitted
     shutil.copytree(store.root.parent, tmp_path, dirs_exist_ok=True)
     store = Store(tmp_path / "results")
-    return Study(store, job, read_parts(store, job["trial_ids"]).table, tmp_path / "tiny.yaml")
+    return Study(store, job, read_parts(store, trial_ids(store, job)).table, tmp_path / "tiny.yaml")
 
 
 Read = dict[str, Any]  # what was found, and by how many bytes memory had grown then
@@ -102,10 +104,10 @@ def read_with(submitted: tuple[Store, Job], tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("hostile")
     job = submitted[1]
     store = Store(Path(shutil.copytree(submitted[0].root, folder / "results")))
-    rows = read_parts(store, job["trial_ids"]).table
+    rows = read_parts(store, trial_ids(store, job)).table
     names = [put_part(folder / "hostile", HOSTILE[kind](rows)) for kind in HOSTILE]
     read = read_beside(store, *((folder / "hostile" / name, store.parts / name) for name in names))
-    expected = ({"ids": job["trial_ids"], "damaged": [name]} for name in names)
+    expected = ({"ids": trial_ids(store, job), "damaged": [name]} for name in names)
     return {kind: {"expected": each, **one} for kind, each, one in zip(HOSTILE, expected, read, strict=False)}
 
 
@@ -119,8 +121,8 @@ def test_a_hostile_part_is_refused_in_bounded_memory_and_hides_no_other(kind: st
 
 def test_a_part_cut_anywhere_is_refused(study: Study) -> None:
     cut = [put_part(study.store.parts, content) for content in truncations(encode(study.rows))]
-    assert stored_ids(study.store) == set(study.job["trial_ids"])
-    assert set(read_parts(study.store, study.job["trial_ids"]).damaged) == set(cut)
+    assert stored_ids(study.store) == set(trial_ids(study.store, study.job))
+    assert set(read_parts(study.store, trial_ids(study.store, study.job)).damaged) == set(cut)
 
 
 DAMAGES = """
@@ -162,18 +164,18 @@ SPARSE_FILES = ("parts", "weights", "checkpoints", "job")
 
 @pytest.mark.parametrize("kind", SPARSE_FILES)
 def test_a_file_larger_than_memory_is_refused_without_reading_it(kind: str, study: Study, tmp_path: Path) -> None:
-    (identity,), (sha256,) = study.job["trial_ids"], study.rows["weights_sha256"].to_pylist()
+    (identity,), (sha256,) = trial_ids(study.store, study.job), study.rows["weights_sha256"].to_pylist()
     places = {
         "parts": study.store.parts / f"{'0' * 64}.parquet",
         "weights": study.store.weights / f"{sha256}.safetensors",
         "checkpoints": study.store.root / "checkpoints" / f"{identity}.checkpoint",
-        "job": job_folder(study.store, study.job["job_id"]) / "job.json",
+        "job": job_folder(study.store, study.job.job_id) / "job.json",
     }
     places[kind].parent.mkdir(exist_ok=True)
     (tmp_path / "sparse").touch()
     os.truncate(tmp_path / "sparse", SPARSE)
     (read,) = read_beside(study.store, (tmp_path / "sparse", places[kind]))
-    assert read["ids"] == study.job["trial_ids"]
+    assert read["ids"] == trial_ids(study.store, study.job)
     assert read["bytes"] < MAX_BYTES
     assert (read["damaged"] != []) == (kind == "parts")
     assert read["jobs"] == (["damaged"] if kind == "job" else ["finished"])
@@ -186,31 +188,41 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
     max_leaves=8,
 )
-KEYS = ("name", "submitted_at", "status", "grid", "trial_ids", "found", "failures", "dataset", "provenance")
+KEYS = [*JobRecord.model_fields, *JobEnd.model_fields]
 WRONG: dict[str, list[Any]] = {
     "name": [None, 3, ["a"], {"a": 1}, "../../etc", "a" * 100_000],
-    "status": [None, 3, "", "\x1b[2J", "a" * 100_000],
     "submitted_at": [None, 3, "", "yesterday", "\u202e"],
-    "finished_at": [None, 3, {"a": 1}],
-    "trial_ids": [None, [None], [3], [["a"]], ["../../../etc/passwd"], ["a"] * 1000, "abc"],
-    "failures": [None, [None], ["a"], [{}], [{"trial_id": 3, "message": None, "traceback": 5}], {"a": 1}],
     "dataset": [None, {}, {"name": "mnist"}, {"name": [], "train_size": "x"}, {"a": {"b": {"c": 1}}}],
     "provenance": [None, [], "host", {"host": {"a": [1]}}, {"\x1b": "<script>"}],
     "grid": [None, "", "[" * 10_000, "a: &a [*a]", "name: ..", "\x00"],
-    "found": [None, "many", -1],
+    "options": [None, [], {"workers": [1]}],
+    "driver": [None, {}, {"pid": 1}, "me"],
+    "trial_count": [None, "many", -1, 10**30],
+    "stored_count": [None, "many", -1],
+    "requested_sha256": [None, 3, "../../../etc/passwd"],
+    "state": [None, 3, "", "\x1b[2J", "a" * 100_000],
+    "finished_at": [None, 3, {"a": 1}],
+    "failures": [None, [None], ["a"], [{}], [{"trial_id": 3, "message": None, "traceback": 5}], {"a": 1}],
+    "retries": [None, ["a"], [{"trial_ids": "abc"}]],
 }
+
+
+def put(study: Study, values: dict[str, Any]) -> None:
+    """Put values into the job's two records, each where it belongs."""
+    put_record(study.store, study.job, **{key: value for key, value in values.items() if key in JobRecord.model_fields})
+    put_end(study.store, study.job, **{key: value for key, value in values.items() if key in JobEnd.model_fields})
 
 
 def shown(study: Study, *commands: str) -> Iterator[Outcome]:
     """Run commands on the study's job; anything but a message for the user is raised."""
     for command in commands:
-        words = [] if command == "list" else [study.job["job_id"]]
+        words = [] if command == "list" else [study.job.job_id]
         yield run(command, *words, "--store", study.store.root)
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
 def test_a_job_with_a_wrong_value_is_shown_or_refused_with_a_message(key: str, value: object, study: Study) -> None:
-    write_job(study.store, {**study.job, key: value})
+    put(study, {key: value})
     for outcome in shown(study, "list", "summary"):
         assert outcome.code in (0, 2), outcome
         assert "\x1b" not in outcome.out + outcome.err
@@ -220,7 +232,7 @@ def test_a_job_with_a_wrong_value_is_shown_or_refused_with_a_message(key: str, v
 @given(st.dictionaries(st.sampled_from(KEYS), JSON, min_size=1, max_size=3))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_job_with_any_values_is_shown_or_refused_with_a_message(study: Study, values: dict[str, Any]) -> None:
-    write_job(study.store, {**study.job, **values})
+    put(study, values)
     for outcome in shown(study, "list", "summary"):
         assert outcome.code in (0, 2), outcome
 
@@ -228,7 +240,7 @@ def test_a_job_with_any_values_is_shown_or_refused_with_a_message(study: Study, 
 @pytest.mark.parametrize("key", ["failures", "provenance", "dataset", "name", "finished_at"])
 def test_a_report_of_a_job_with_wrong_values_is_written_or_refused_with_a_message(key: str, study: Study) -> None:
     for value in WRONG[key][:4]:
-        write_job(study.store, {**study.job, key: value})
+        put(study, {key: value})
         for outcome in shown(study, "report"):
             assert outcome.code in (0, 2), outcome
 
@@ -237,7 +249,7 @@ def test_a_report_of_a_job_with_wrong_values_is_written_or_refused_with_a_messag
     "content", ["[" * 100_000, '{"a":' * 100_000, "1" * 100_000, '"' + "a" * 5_000_000, "1e999999"]
 )
 def test_a_job_s_file_that_is_no_job_is_named_and_the_list_goes_on(content: str, study: Study) -> None:
-    (job_folder(study.store, study.job["job_id"]) / "job.json").write_text(content)
+    (job_folder(study.store, study.job.job_id) / "job.json").write_text(content)
     listed, summary = shown(study, "list", "summary")
     assert (listed.code, summary.code) == (0, 2)
     assert "damaged" in listed.out
@@ -268,13 +280,13 @@ def test_what_a_hostile_host_or_error_says_is_inert_wherever_it_is_shown(text: s
     for name in ("host", "device", "python_version"):
         rows = with_column(rows, name, pa.array([text]), PART.field(name))
     write_part(study.store, rows)
-    failure = {"trial_id": text, "kind": "raised", "message": text, "traceback": text}
-    changed = {"failures": [failure], "provenance": {text: text}, "name": text, "status": text}
-    write_job(study.store, {**study.job, **changed})
+    put_record(study.store, study.job, provenance={text: text}, name=text)
+    failure = failure_of(text, text, text).model_dump()
+    put_end(study.store, study.job, state=JobState.failed, failures=[failure])
     said = [outcome.out + outcome.err for outcome in shown(study, "list", "summary", "report")]
-    folder = job_folder(study.store, study.job["job_id"])
+    folder = job_folder(study.store, study.job.job_id)
     written = {path.name: path.read_text() for path in folder.iterdir() if path.suffix != ".parquet"}
-    del written["job.json"]
+    del written["job.json"], written["final.json"]
     assert not [one for one in [*said, *written.values()] if COMMAND.search(one)]
     assert not [name for name, one in written.items() if name.endswith((".html", ".svg")) and MARKUP.search(one)]
     assert "report.html" in written

@@ -1,34 +1,36 @@
-"""Reads the page back: what it shows, and that nothing in it can run or fetch."""
+"""The page: what it shows, and that it neither runs nor loads anything."""
 
 import base64
 import re
 from html import unescape
-from typing import Any
 
 import pyarrow as pa
 import pytest
+from support.job_records import failure_of, job_of
 from support.study_tables import study
 
+from jobs.report.figures import ReportFigure
 from jobs.report.page import render_page
-from jobs.report.pictures import Picture
 from jobs.report.summary import SUMMARY, summarize
+from jobs.store.job_models import Job, JobState
 from jobs.store.schemas import TRIALS
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-PICTURE = Picture("curves-mlp-2000.svg", "Training curves: MLP", "What it shows.", "<svg/>")
+FIGURE = ReportFigure("curves-mlp-2000.svg", "Training curves: MLP", "What it shows.", "<svg/>")
+JOB = job_of(JobState.finished)
 
 
-def page(job: dict[str, Any] | None = None, *accuracies: float | None, pictures: tuple[Picture, ...] = ()) -> str:
+def page(job: Job = JOB, *accuracies: float | None, figures: tuple[ReportFigure, ...] = ()) -> str:
     trials, requested = study(*(accuracies or (0.9, 0.92)))
-    return render_page(job or {}, summarize(trials, requested), pictures, trials)
+    return render_page(job, summarize(trials, requested), figures, trials)
 
 
-def test_the_page_forbids_everything_but_its_own_style_and_pictures() -> None:
+def test_the_page_allows_only_its_own_style_and_figures() -> None:
     assert f'<meta http-equiv="Content-Security-Policy" content="{POLICY}' in page()
 
 
-def test_the_page_has_no_script_and_refers_to_nothing_elsewhere() -> None:
-    text = page({"name": "study", "provenance": {"python": "3.11"}}, pictures=(PICTURE,)).lower()
+def test_the_page_has_no_script_and_no_external_link() -> None:
+    text = page(job_of(provenance={"python": "3.11"}), figures=(FIGURE,)).lower()
     assert "<script" not in text
     assert "http://" not in text
     assert "https://" not in text
@@ -36,53 +38,54 @@ def test_the_page_has_no_script_and_refers_to_nothing_elsewhere() -> None:
     assert "url(" not in text
 
 
-def test_a_picture_is_part_of_the_page() -> None:
+def test_a_figure_is_part_of_the_page() -> None:
     data = base64.b64encode(b"<svg/>").decode()
-    text = page(pictures=(PICTURE,))
+    text = page(figures=(FIGURE,))
     assert f'<img src="data:image/svg+xml;base64,{data}" alt="Training curves: MLP">' in text
     assert "What it shows." in text
 
 
-def test_only_kinds_with_pictures_have_a_heading() -> None:
-    text = page(pictures=(PICTURE,))
+def test_only_kinds_with_figures_have_a_heading() -> None:
+    text = page(figures=(FIGURE,))
     assert "<h2>Training curves</h2>" in text
     assert "<h2>W1</h2>" not in text
 
 
 def test_the_page_says_how_many_trials_are_done() -> None:
-    text = page({"name": "study", "status": "finished"}, 0.9, None)
+    text = page(JOB, 0.9, None)
     assert "<h1>study</h1>" in text
-    assert "Status: finished" in text
+    assert "State: finished" in text
     assert "2 of 2 trials done" in text
     assert "1 diverged" in text
 
 
 def test_a_row_with_too_few_seeds_is_marked_and_says_why() -> None:
-    assert '<tr class="warn">' in page(None, 0.9, None)
-    assert '<td class="text">n is 1 of 2: 1 diverged</td>' in page(None, 0.9, None)
-    assert '<tr class="warn">' not in page(None, 0.9, 0.91)
+    assert '<tr class="warn">' in page(JOB, 0.9, None)
+    assert '<td class="text">n is 1 of 2: 1 diverged</td>' in page(JOB, 0.9, None)
+    assert '<tr class="warn">' not in page(JOB, 0.9, 0.91)
+
+
+def test_one_trial_is_counted_in_the_singular() -> None:
+    assert "1 of 1 trial done" in page(JOB, 0.9)
 
 
 def test_the_page_shows_where_the_numbers_come_from() -> None:
-    job = {
-        "job_id": "study-20260101-000000-abcd",
-        "provenance": {"git_commit": "0123abc"},
-        "dataset": {"name": "mnist"},
-    }
-    text = page({**job, "grid_text": "name: study\ngrid: {}\n"})
-    for fact in ("study-20260101-000000-abcd", "0123abc", "mnist", "here (2)", "name: study\ngrid: {}\n"):
+    text = page(job_of(JobState.finished, provenance={"git_commit": "0123abc"}, grid="name: study\ngrid: {}\n"))
+    for fact in (JOB.job_id, "0123abc", "mnist", "here (2)", "name: study\ngrid: {}\n", "2026-01-01T00:00:00+00:00"):
         assert fact in text
 
 
-def test_a_failure_shows_its_error() -> None:
-    text = page({"failures": [{"trial_id": "ab12", "error": "ValueError: no\n  at <line> 3\x1b[0m"}]})
+def test_a_failure_shows_its_traceback_or_its_message() -> None:
+    raised = failure_of("ab12", "ValueError: no", "ValueError: no\n  at <line> 3\x1b[0m")
+    text = page(job_of(JobState.failed, (raised, failure_of("cd34", "its process died"))))
     assert "Trial ab12" in text
     assert "ValueError: no\n  at &lt;line&gt; 3\\x1b[0m" in text
+    assert "its process died" in text
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x onerror=y>', "{{ 7 * 7 }}", "a" * 300])
-def test_a_hostile_name_is_shown_as_it_is_and_does_nothing(name: str) -> None:
-    text = page({"name": name, "job_id": name, "dataset": {name: name}, "grid_text": name})
+def test_a_hostile_name_is_shown_as_it_is(name: str) -> None:
+    text = page(job_of(name=name, job_id=name, provenance={name: name}, grid=name))
     heading = re.search(r"<h1>(.*)</h1>", text)
     assert heading is not None
     assert unescape(heading[1]) == name
@@ -90,15 +93,15 @@ def test_a_hostile_name_is_shown_as_it_is_and_does_nothing(name: str) -> None:
     assert "<img" not in text
 
 
-@pytest.mark.parametrize("character", ["\x1b", "\x00", "\x07", "‮", "⁦", "\r", "\x9b"])
-def test_no_unseen_character_reaches_the_page(character: str) -> None:
+@pytest.mark.parametrize("character", ["\x1b", "\x00", "\x07", "\u202e", "\u2066", "\r", "\x9b"])
+def test_no_invisible_character_reaches_the_page(character: str) -> None:
     hostile = f"a{character}b"
-    job = {"name": hostile, "status": hostile, "grid_text": hostile, "provenance": {hostile: hostile}}
-    text = page({**job, "failures": [{"trial_id": hostile, "error": hostile}]})
+    failures = (failure_of(hostile, hostile, hostile),)
+    text = page(job_of(JobState.failed, failures, name=hostile, grid=hostile, provenance={hostile: hostile}))
     assert character not in text
     assert character.encode("unicode_escape").decode() in text
 
 
 def test_a_page_without_any_data_renders() -> None:
     empty: pa.Table = SUMMARY.empty_table()
-    assert "0 of 0 trials done" in render_page({}, empty, [], TRIALS.empty_table())
+    assert "0 of 0 trials done" in render_page(JOB, empty, [], TRIALS.empty_table())

@@ -27,8 +27,8 @@ from jobs.store.parts import (
     stored_ids,
     write_part,
 )
-from jobs.store.schemas import PART
-from mnist_core.data.datasets import Dataset
+from jobs.store.schemas import PART, REQUESTED
+from mnist_core.data.datasets import NAMED_DATASETS, Dataset
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_store_below_a_file_is_refused_when_it_is_read_and_when_a_job_is_made(
         with pytest.raises(StoreError, match="cannot be read: Not a directory"):
             use(store)
     with pytest.raises(StoreError, match="cannot be written: Not a directory"):
-        create_job(store, "study", {})
+        create_job(store, "study", REQUESTED.empty_table(), grid="", dataset=NAMED_DATASETS["mnist"])
 
 
 # Parts

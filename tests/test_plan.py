@@ -37,7 +37,7 @@ def seeds_trained_by(grid: Path) -> set[int]:
     """Submit, and return the seeds of the trials that have finished since."""
     before = datetime.now(UTC)
     job = mnistjobs.submit_grid(grid, "results", in_process=True)
-    rows = mnistjobs.read_trials("results", job["job_id"]).to_pylist()
+    rows = mnistjobs.read_trials("results", job.job_id).to_pylist()
     return {row["seed"] for row in rows if row["finished_at"] >= before}
 
 

@@ -12,7 +12,7 @@ import pytest
 from support.tiny_study import submit_tiny
 
 from jobs.report.report import write_report
-from jobs.store.job_record import Job
+from jobs.store.job_models import Job
 from jobs.store.schemas import METRICS
 
 README = Path(__file__).parent.parent / "README.md"
@@ -39,7 +39,7 @@ def test_every_example_of_the_readme_that_reads_metrics_runs(
     folder, job = study
     monkeypatch.chdir(folder)
     for example in readme_examples():
-        exec(example.replace("<job>", job["job_id"]), dict(READERS))  # noqa: S102
+        exec(example.replace("<job>", job.job_id), dict(READERS))  # noqa: S102
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -51,18 +51,18 @@ def test_the_readme_has_a_line_for_every_reader_and_it_gives_all_rows(
     lines = [line for example in readme_examples() for line in example.splitlines() if line.startswith(f"{reader}.")]
     assert lines, f"README.md has no line in a python fence that begins with {reader}. and reads metrics.parquet"
     for line in lines:
-        assert len(eval(line.replace("<job>", job["job_id"]), dict(READERS))) == 4
+        assert len(eval(line.replace("<job>", job.job_id), dict(READERS))) == 4
 
 
 def test_pyarrow_reads_it_in_one_line_too(study: tuple[Path, Job]) -> None:
     folder, job = study
-    assert pq.read_table(f"{folder}/results/jobs/{job['job_id']}/metrics.parquet").schema.equals(METRICS)
+    assert pq.read_table(f"{folder}/results/jobs/{job.job_id}/metrics.parquet").schema.equals(METRICS)
 
 
 @pytest.mark.parametrize("name", ["trials", "metrics", "confusion", "summary"])
 def test_every_reader_sees_the_same_table(study: tuple[Path, Job], name: str) -> None:
     folder, job = study
-    path = folder / "results" / "jobs" / job["job_id"] / f"{name}.parquet"
+    path = folder / "results" / "jobs" / job.job_id / f"{name}.parquet"
     rows = pq.read_table(path).to_pylist()
     for frame in (duckdb.read_parquet(str(path)).pl(), polars.read_parquet(path)):
         assert [_plain(row) for row in frame.to_dicts()] == [_plain(row) for row in rows]
@@ -75,7 +75,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 def test_pandas_has_the_columns_in_their_types(study: tuple[Path, Job]) -> None:
     folder, job = study
-    frame = pandas.read_parquet(folder / "results" / "jobs" / job["job_id"] / "metrics.parquet")
+    frame = pandas.read_parquet(folder / "results" / "jobs" / job.job_id / "metrics.parquet")
     assert list(frame.columns) == METRICS.names
     assert frame["epoch"].tolist() == [1, 2, 1, 2]
     assert frame["learning_rate"].dtype == "float64"

@@ -8,19 +8,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.job_records import failure_of, trial_ids, with_end
 from support.tiny_study import DIVERGING, submit_tiny
 
 import mnistjobs
 from jobs.report.report import write_report
 from jobs.report.summary import SUMMARY
-from jobs.store.job_record import Job, find_job, job_folder, write_job
+from jobs.store.job_models import Job, JobState
+from jobs.store.job_record import job_folder
 from jobs.store.layout import Store
 from jobs.store.parts import read_parts, write_part
 from jobs.store.schemas import CONFUSION, METRICS, TRIALS
 from jobs.store.weights import write_weights
 
 TABLES = {"trials": TRIALS, "metrics": METRICS, "confusion": CONFUSION, "summary": SUMMARY}
-PICTURES = ["confusion-mlp-20-fixed.svg", "curves-mlp-20.svg", "learning-curve.svg", "w1-mlp-20-fixed.svg"]
+FIGURES = ["confusion-mlp-20-fixed.svg", "curves-mlp-20.svg", "learning-curve.svg", "w1-mlp-20-fixed.svg"]
 
 
 @pytest.fixture(scope="module")
@@ -38,41 +40,48 @@ def study(trained: tuple[Store, Job], tmp_path: Path) -> tuple[Store, Job]:
 
 def files_of(store: Store, job: Job) -> dict[str, bytes]:
     write_report(store, job)
-    return {path.name: path.read_bytes() for path in job_folder(store, job["job_id"]).iterdir()}
+    return {path.name: path.read_bytes() for path in job_folder(store, job.job_id).iterdir()}
 
 
-def test_a_report_is_every_file_that_the_store_promises(study: tuple[Store, Job]) -> None:
-    names = {f"{name}.parquet" for name in TABLES} | {"job.json", "report.html", "summary.csv", "summary.md"}
-    assert files_of(*study).keys() == names | set(PICTURES)
+@pytest.fixture(scope="module")
+def files(trained: tuple[Store, Job]) -> dict[str, bytes]:
+    """Every file of the job's folder, with its report written once."""
+    return files_of(*trained)
 
 
-def test_its_tables_have_exactly_the_columns_that_analysts_build_on(study: tuple[Store, Job]) -> None:
-    files = files_of(*study)
+def test_a_report_is_every_file_that_is_promised(files: dict[str, bytes]) -> None:
+    names = {f"{name}.parquet" for name in TABLES} | {"summary.csv", "summary.md"}
+    names |= {"job.json", "requested.parquet", "final.json", "report.html"}
+    assert files.keys() == names | set(FIGURES)
+
+
+def test_tables_have_the_declared_columns(files: dict[str, bytes]) -> None:
     for name, schema in TABLES.items():
         table = pq.read_table(pa.BufferReader(files[f"{name}.parquet"]))
         assert table.schema.equals(schema)
         assert table.num_rows == {"trials": 3, "metrics": 6, "confusion": 300, "summary": 1}[name]
 
 
-def test_a_report_written_again_is_the_same_to_the_byte(study: tuple[Store, Job]) -> None:
-    assert files_of(*study) == files_of(*study)
+def test_a_report_written_again_is_byte_equal(study: tuple[Store, Job], files: dict[str, bytes]) -> None:
+    assert files_of(*study) == files
 
 
 @pytest.mark.parametrize("sizes", [(3,), (2, 1), (1, 1, 1)])
-def test_how_the_rows_lie_in_parts_does_not_show(study: tuple[Store, Job], sizes: tuple[int, ...]) -> None:
+def test_the_grouping_of_rows_into_parts_has_no_effect(
+    study: tuple[Store, Job], sizes: tuple[int, ...], files: dict[str, bytes]
+) -> None:
     store, job = study
-    expected = files_of(store, job)
-    rows = read_parts(store, list(reversed(job["trial_ids"]))).table
+    rows = read_parts(store, list(reversed(trial_ids(store, job)))).table
     shutil.rmtree(store.parts)
     for size, end in zip(sizes, np.cumsum(sizes).tolist(), strict=True):
         write_part(store, rows.slice(end - size, size))
-    assert files_of(store, job) == expected
+    assert files_of(store, job) == files
 
 
-def test_a_damaged_part_is_named_and_its_trials_are_missing(study: tuple[Store, Job]) -> None:
+def test_trials_of_a_damaged_part_are_missing(study: tuple[Store, Job]) -> None:
     store, job = study
     (part,) = store.parts.iterdir()
-    rows = read_parts(store, job["trial_ids"]).table
+    rows = read_parts(store, trial_ids(store, job)).table
     part.unlink()
     for row in range(3):
         write_part(store, rows.slice(row, 1))
@@ -84,7 +93,7 @@ def test_a_damaged_part_is_named_and_its_trials_are_missing(study: tuple[Store, 
     assert "n is 2 of 3: 1 missing" in report.page.read_text()
 
 
-def test_a_report_without_one_stored_trial_has_a_page_and_empty_tables(study: tuple[Store, Job]) -> None:
+def test_a_report_without_trials_has_empty_tables(study: tuple[Store, Job]) -> None:
     store, job = study
     shutil.rmtree(store.parts)
     files = files_of(store, job)
@@ -94,22 +103,21 @@ def test_a_report_without_one_stored_trial_has_a_page_and_empty_tables(study: tu
     assert b"n is 0 of 3: 3 missing" in files["report.html"]
 
 
-def test_failed_trials_are_on_the_page_with_what_was_raised(study: tuple[Store, Job]) -> None:
+def test_the_page_shows_the_tracebacks_of_failed_trials(study: tuple[Store, Job]) -> None:
     store, job = study
     shutil.rmtree(store.parts)
-    raised, crashed, _ = job["trial_ids"]
+    raised, crashed, _ = trial_ids(store, job)
     failures = [
-        {"trial_id": raised, "kind": "raised", "message": "ValueError: no", "traceback": "Traceback <of> it"},
-        {"trial_id": crashed, "kind": "crashed", "message": "its process died", "traceback": ""},
+        failure_of(raised, "ValueError: no", "Traceback <of> it"),
+        failure_of(crashed, "its process died"),
     ]
-    write_job(store, {**job, "failures": failures})
-    page = write_report(store, find_job(store, job["job_id"])).page.read_text()
+    page = write_report(store, with_end(job, JobState.failed, *failures)).page.read_text()
     assert "Traceback &lt;of&gt; it" in page
     assert "its process died" in page
     assert "n is 0 of 3: 2 failed, 1 missing" in page
 
 
-def test_a_study_that_diverged_has_its_curves_and_no_confusion_matrix(tmp_path: Path) -> None:
+def test_a_diverged_study_has_curves_only(tmp_path: Path) -> None:
     store, job = submit_tiny(tmp_path, learning_rate=str(DIVERGING))
     files = files_of(store, job)
     assert [name for name in files if name.endswith(".svg")] == ["curves-mlp-20.svg"]
@@ -117,21 +125,21 @@ def test_a_study_that_diverged_has_its_curves_and_no_confusion_matrix(tmp_path: 
     assert b"n is 0 of 2: 2 diverged" in files["report.html"]
 
 
-def test_both_models_stand_in_one_report(tmp_path: Path) -> None:
+def test_a_report_covers_both_models(tmp_path: Path) -> None:
     store, job = submit_tiny(tmp_path, model="[mlp, cnn]", seed="[0]")
     files = files_of(store, job)
-    expected = [*PICTURES, "confusion-cnn-20-fixed.svg", "curves-cnn-20.svg"]
+    expected = [*FIGURES, "confusion-cnn-20-fixed.svg", "curves-cnn-20.svg"]
     assert sorted(name for name in files if name.endswith(".svg")) == sorted(expected)
 
 
-def test_w1_is_that_of_the_first_seed_whose_weights_are_whole(study: tuple[Store, Job]) -> None:
+def test_w1_is_of_the_first_seed_with_whole_weights(study: tuple[Store, Job]) -> None:
     store, job = study
     assert _w1_seed(store, job) == "0"
-    rows = read_parts(store, job["trial_ids"]).table
+    rows = read_parts(store, trial_ids(store, job)).table
     for part in store.parts.iterdir():
         part.unlink()
     hashes = rows["weights_sha256"].to_pylist()
-    other = write_weights(store, {job["trial_ids"][0]: {"W1": np.zeros((4, 784), np.float32)}})
+    other = write_weights(store, {trial_ids(store, job)[0]: {"W1": np.zeros((4, 784), np.float32)}})
     (store.weights / f"{other}.safetensors").unlink()
     index = rows.schema.get_field_index("weights_sha256")
     write_part(store, rows.set_column(index, rows.schema.field(index), pa.array([other, *hashes[1:]])))
@@ -140,7 +148,7 @@ def test_w1_is_that_of_the_first_seed_whose_weights_are_whole(study: tuple[Store
     assert _w1_seed(store, job) is None
 
 
-def test_w1_is_that_of_the_lowest_seed_whatever_the_order_in_the_grid(tmp_path: Path) -> None:
+def test_w1_is_of_the_lowest_seed(tmp_path: Path) -> None:
     assert _w1_seed(*submit_tiny(tmp_path, seed="[2, 1, 0]")) == "0"
 
 
@@ -150,20 +158,21 @@ def _w1_seed(store: Store, job: Job) -> str | None:
     return found[1] if found else None
 
 
-def test_a_job_that_found_everything_stored_has_the_same_tables(study: tuple[Store, Job]) -> None:
+def test_a_job_that_trained_nothing_has_the_same_tables(study: tuple[Store, Job]) -> None:
     store, job = study
     grid = store.root.parent / "grid.yaml"
-    grid.write_text(job["grid"].replace("images", job["dataset"]["name"]))
+    grid.write_text(job.grid.replace("images", job.dataset.name))
     again = mnistjobs.submit_grid(grid, store.root, in_process=True)
-    assert (again["found"], again["trial_ids"]) == (3, job["trial_ids"])
+    assert again.stored_count == 3
+    assert trial_ids(store, again) == trial_ids(store, job)
     first, second = files_of(store, job), files_of(store, again)
-    for name in first.keys() - {"job.json", "report.html"}:
+    for name in first.keys() - {"job.json", "final.json", "report.html"}:
         assert second[name] == first[name]
 
 
-def test_pictures_of_earlier_reports_go_and_files_of_others_stay(study: tuple[Store, Job]) -> None:
+def test_figures_of_earlier_reports_go_and_other_files_stay(study: tuple[Store, Job]) -> None:
     store, job = study
-    folder = job_folder(store, job["job_id"])
+    folder = job_folder(store, job.job_id)
     before = files_of(store, job)
     old = ["curves-mlp-40.svg", "confusion-cnn-20-adaptive.svg", "w1-mlp-20-fixed-hidden_units=8.svg"]
     kept = ["mine.svg", "curves.svg", "curves-mlp-20.png", "w1-notes.svg", "learning-curve-2.svg"]
@@ -173,8 +182,35 @@ def test_pictures_of_earlier_reports_go_and_files_of_others_stay(study: tuple[St
     assert {path.name for path in folder.iterdir()} == before.keys() | set(kept)
 
 
-def test_the_learning_curve_goes_when_there_is_nothing_to_draw(study: tuple[Store, Job]) -> None:
+def test_a_learning_curve_without_data_is_removed(study: tuple[Store, Job]) -> None:
     store, job = study
     assert "learning-curve.svg" in files_of(store, job)
     shutil.rmtree(store.parts)
     assert not [name for name in files_of(store, job) if name.endswith(".svg")]
+
+
+def test_the_dataset_is_not_needed(study: tuple[Store, Job]) -> None:
+    assert not (study[0].root.parent / "images").exists()
+    assert write_report(*study).summary["n"].to_pylist() == [3]
+
+
+def test_failed_and_missing_trials_are_counted_apart(study: tuple[Store, Job]) -> None:
+    store, job = study
+    rows = read_parts(store, trial_ids(store, job)).table
+    shutil.rmtree(store.parts)
+    write_part(store, rows.slice(0, 1))
+    stored, failed, _ = trial_ids(store, job)
+    summary = write_report(store, with_end(job, JobState.failed, failure_of(failed))).summary
+    assert summary["note"].to_pylist() == ["n is 1 of 3: 1 failed, 1 missing"]
+    # A trial that failed and that a later job trained counts as finished.
+    summary = write_report(store, with_end(job, JobState.failed, failure_of(stored))).summary
+    assert summary["note"].to_pylist() == ["n is 1 of 3: 2 missing"]
+
+
+def test_the_configurations_are_in_the_grid_s_order(tmp_path: Path) -> None:
+    store, job = submit_tiny(tmp_path, subset_size="[30, 20]", seed="[1, 0]")
+    summary = mnistjobs.read_summary(store.root, job.job_id)
+    assert summary.schema.equals(SUMMARY)
+    assert summary["subset_size"].to_pylist() == [30, 20]
+    stored = read_parts(store, trial_ids(store, job)[:2]).table["test_accuracy"].to_pylist()
+    assert summary["test_accuracy_mean"].to_pylist()[0] == sum(stored) / 2

@@ -97,7 +97,7 @@ def test_running_trials_are_given_up_within_seconds_and_nothing_stays_behind(
     assert await_end([process.pid], GENEROUS_S) == []
     assert not list(grid.parent.rglob("*.tmp"))
     assert shared_memory() <= before
-    assert [job["status"] for job in mnistjobs.list_jobs(grid.parent / "store")] == ["interrupted"]
+    assert [job.state for job in mnistjobs.list_jobs(grid.parent / "store")] == ["interrupted"]
 
 
 @pytest.mark.ray
@@ -151,7 +151,7 @@ def test_a_reader_that_goes_away_does_not_end_a_study(both: bool, grid: Path) ->
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     (job,) = mnistjobs.list_jobs(grid.parent / "store")
-    assert job["status"] == "finished"
+    assert job.state == "finished"
     assert not both or err is None
     assert "Traceback" not in (err or "")
 
@@ -164,7 +164,7 @@ def test_a_log_whose_disk_is_full_does_not_end_a_study(both: bool, grid: Path) -
         process = start(grid, "--in-process", stdout=full.fileno(), stderr=full.fileno() if both else subprocess.PIPE)
         process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
-    assert [job["status"] for job in mnistjobs.list_jobs(grid.parent / "store")] == ["finished"]
+    assert [job.state for job in mnistjobs.list_jobs(grid.parent / "store")] == ["finished"]
 
 
 def test_a_submit_without_stdout_and_stderr_ends_as_any_other(grid: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_submit_without_stdout_and_stderr_ends_as_any_other(grid: Path) -> Non
     process = start(grid, "--in-process", code=WITHOUT_OUTPUT)
     process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
-    assert [job["status"] for job in mnistjobs.list_jobs(grid.parent / "store")] == ["finished"]
+    assert [job.state for job in mnistjobs.list_jobs(grid.parent / "store")] == ["finished"]
 
 
 @pytest.mark.ray
@@ -186,7 +186,7 @@ def test_a_ray_that_dies_ends_the_submit_with_a_message_and_the_job_as_interrupt
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == BAD_INPUT, err
     assert f"its {victim} has died; what has finished is stored; submit the same grid again" in err
-    assert [job["status"] for job in mnistjobs.list_jobs(grid.parent / "store")] == ["interrupted"]
+    assert [job.state for job in mnistjobs.list_jobs(grid.parent / "store")] == ["interrupted"]
     assert await_end([process.pid], GENEROUS_S) == []
 
 

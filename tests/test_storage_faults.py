@@ -10,7 +10,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def check_recovery(outcome: Outcome, undisturbed: dict[str, pa.Table]) -> None:
     assert mnistjobs.plan_grid("grid.yaml", "results").stored
     assert not any(path.name.endswith(".tmp") for path in store.root.rglob("*"))
     job = mnistjobs.submit_grid("grid.yaml", "results", in_process=True)
-    assert job["status"] == "finished"
+    assert job.state == "finished"
     assert_same(tables(store.root), undisturbed)
     assert mnistjobs.report_job("results", "tiny").damaged == ()
 
@@ -139,6 +139,8 @@ FAULTS = [
     ("replace", errno.ENOSPC, "report.html"),
     ("replace", errno.EROFS, "job.json"),
     ("mkdir", errno.EROFS, "/jobs/"),
+    ("fsync", errno.EIO, "requested.parquet"),
+    ("link", errno.EROFS, "final.json"),
 ]
 
 
@@ -182,7 +184,7 @@ def test_a_disk_that_is_full_is_a_message_and_room_is_all_that_it_needs(
     assert outcome.err.count("\n") == 1
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
     assert len(mnistjobs.plan_grid(grid, store).stored) == 1
-    assert mnistjobs.submit_grid(grid, store, in_process=True)["status"] == "finished"
+    assert mnistjobs.submit_grid(grid, store, in_process=True).state == "finished"
     assert_same(tables(store), undisturbed)
 
 
@@ -201,10 +203,10 @@ def test_a_file_system_that_turns_read_only_is_a_message(
     assert outcome.code == BAD_INPUT
     assert outcome.err.splitlines()[-1].startswith(f"{store}/")
     assert "Read-only file system" in outcome.err.splitlines()[-1]
-    assert [job["status"] for job in mnistjobs.list_jobs(store)] == ["finished", "interrupted"]
+    assert [job.state for job in mnistjobs.list_jobs(store)] == ["finished", "lost"]
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
     grid.write_text(ALL)
-    assert mnistjobs.submit_grid(grid, store, in_process=True)["status"] == "finished"
+    assert mnistjobs.submit_grid(grid, store, in_process=True).state == "finished"
     assert_same(tables(store), undisturbed)
 
 
@@ -218,12 +220,12 @@ def test_a_store_that_vanishes_is_a_message_and_can_be_brought_back(
     Path("results").rename("away")
     outcome = finish(process)
     assert outcome.code == BAD_INPUT
-    assert "has gone while the job ran; bring the store" in outcome.err.splitlines()[-1]
+    assert "is gone, although its job is running; bring the store" in outcome.err.splitlines()[-1]
     shutil.rmtree("results", ignore_errors=True)
     Path("away").rename("results")
-    assert [job["status"] for job in mnistjobs.list_jobs("results")] == ["finished", "interrupted"]
+    assert [job.state for job in mnistjobs.list_jobs("results")] == ["finished", "lost"]
     grid.write_text(ALL)
-    assert mnistjobs.submit_grid(grid, "results", in_process=True)["status"] == "finished"
+    assert mnistjobs.submit_grid(grid, "results", in_process=True).state == "finished"
     assert_same(tables(Path("results")), undisturbed)
 
 
@@ -239,14 +241,19 @@ def test_a_store_of_another_user_is_a_message_before_anything_is_trained(grid: P
     assert len(mnistjobs.plan_grid(grid, "results").stored) == 1
 
 
-def test_a_job_is_written_twice_and_no_more(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace, written = os.replace, list[str]()
+def test_the_record_of_a_job_is_written_once(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moves, written = {"replace": os.replace, "link": os.link}, list[str]()
 
-    def note(source: Path, target: Path) -> None:
-        written.append(Path(target).name)
-        replace(source, target)
+    def noting(name: str) -> Callable[[Path, Path], None]:
+        def move(source: Path, target: Path) -> None:
+            written.append(Path(target).name)
+            moves[name](source, target)
 
-    monkeypatch.setattr(os, "replace", note)
+        return move
+
+    for name in moves:
+        monkeypatch.setattr(os, name, noting(name))
     job = mnistjobs.submit_grid(grid, "results", in_process=True)
-    assert written.count("job.json") == 2
-    assert json.loads(Path(f"results/jobs/{job['job_id']}/job.json").read_text())["status"] == "finished"
+    assert [written.count(name) for name in ("requested.parquet", "job.json", "final.json")] == [1, 1, 1]
+    assert written.index("requested.parquet") < written.index("job.json") < written.index("final.json")
+    assert json.loads(Path(f"results/jobs/{job.job_id}/final.json").read_text())["state"] == "finished"

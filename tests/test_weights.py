@@ -11,6 +11,7 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from support.command_line import run
+from support.job_records import trial_ids
 from support.part_tables import make_old, part_table
 from support.tiny_study import submit_tiny
 
@@ -18,7 +19,7 @@ import mnistjobs
 from jobs.errors import DamagedPartWarning, InputError, StoreError
 from jobs.store.atomic_files import write_file
 from jobs.store.compaction import compact
-from jobs.store.job_record import Job
+from jobs.store.job_models import Job
 from jobs.store.layout import Store
 from jobs.store.parts import read_parts, write_part
 from jobs.store.weights import check_weights, read_weights, read_weights_of, write_weights
@@ -161,7 +162,7 @@ def test_weights_written_again_are_young_again(store: Store) -> None:
 
 def test_the_weights_of_a_trial_are_read_by_its_id(study: tuple[Store, Job]) -> None:
     store, job = study
-    weights = mnistjobs.read_weights(store.root, job["trial_ids"][0])
+    weights = mnistjobs.read_weights(store.root, trial_ids(store, job)[0])
     assert {name: value.shape for name, value in weights.items()} == {
         "W1": (4, 784), "b1": (4,), "W2": (10, 4), "b2": (10,)
     }  # fmt: skip
@@ -172,15 +173,16 @@ def test_weights_that_cannot_be_read_are_one_error(study: tuple[Store, Job]) -> 
     with pytest.raises(InputError, match=f"trial '{ID}': is in no part of the store"):
         mnistjobs.read_weights(store.root, ID)
     shutil.rmtree(store.weights)
-    with pytest.raises(StoreError, match=f"trial {job['trial_ids'][0]}: its weights in .* are missing or damaged"):
-        mnistjobs.read_weights(store.root, job["trial_ids"][0])
+    first, _ = trial_ids(store, job)
+    with pytest.raises(StoreError, match=f"trial {first}: its weights in .* are missing or damaged"):
+        mnistjobs.read_weights(store.root, first)
 
 
 def test_export_writes_a_file_per_trial(study: tuple[Store, Job], tmp_path: Path) -> None:
     store, job = study
     outcome = run("export", "tiny", "--weights", tmp_path / "new" / "weights", "--store", store.root)
     assert (outcome.code, outcome.out) == (0, f"Wrote 2 files to {tmp_path / 'new' / 'weights'}\n")
-    for identity in job["trial_ids"]:
+    for identity in trial_ids(store, job):
         exported = load_file(tmp_path / "new" / "weights" / f"{identity}.safetensors")
         expected = mnistjobs.read_weights(store.root, identity)
         assert exported.keys() == expected.keys()
@@ -190,8 +192,8 @@ def test_export_writes_a_file_per_trial(study: tuple[Store, Job], tmp_path: Path
 
 def test_export_names_weights_that_are_lost_and_writes_the_others(study: tuple[Store, Job], tmp_path: Path) -> None:
     store, job = study
-    first, _ = job["trial_ids"]
-    rows = read_parts(store, job["trial_ids"]).table
+    first, _ = trial_ids(store, job)
+    rows = read_parts(store, trial_ids(store, job)).table
     shutil.rmtree(store.parts)
     index = rows.schema.get_field_index("weights_sha256")
     for row, sha256 in enumerate(("0" * 64, rows["weights_sha256"][1].as_py())):

@@ -1,18 +1,22 @@
-"""The command line: with jobs.cli.data and jobs.cli.output, the only modules that print or exit."""
+"""The commands. With the other modules of jobs.cli, this is the only one that prints or exits.
+
+Heavy imports are inside the commands, so that --help and --version take a tenth of a second.
+"""
 
 import io
 import json
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from cluster.interface import ClusterError
+from jobs.cli.arguments import STORE, Format, GridArgument, JobArgument, PlanFormat, StoreOption
 from jobs.cli.data import data_app
-from jobs.cli.output import say, say_each_warning_once, say_first
+from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES, with_hint
+from jobs.cli.output import echo, echo_first, echo_warnings_once
 from jobs.cli.signals import end_now, interruptible, unread_output_dropped
 from jobs.errors import InputError, MnistjobsError
 from mnist_core.errors import DataError
@@ -34,59 +38,38 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 
-def _store_path(text: str | Path) -> Path:
-    if text == "":  # of an unset variable, most likely; as a path it would be the folder one is in
-        raise typer.BadParameter("is empty; allowed: a folder")
-    return Path(os.path.expanduser(text))
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        echo(f"mnistjobs {version('mnistjobs')}")
+        raise typer.Exit
 
 
-GridArgument = Annotated[Path, typer.Argument(metavar="GRID", help="The grid file, such as grid.yaml.")]
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or a name for its latest job.")]
-StoreOption = Annotated[
-    Path,
-    typer.Option(
-        "--store",
-        envvar="MNISTJOBS_STORE",
-        metavar="FOLDER",
-        parser=_store_path,
-        help="The folder that holds all results.",
-    ),
-]
-STORE = Path("results")
-
-
-class Format(StrEnum):
-    """How `summary` writes its table."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    markdown = "markdown"
-
-
-class PlanFormat(StrEnum):
-    """How `plan` writes what it found."""
-
-    table = "table"
-    json = "json"
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
 
 
 def main() -> NoReturn:
-    """Run the command line; bad input ends in one message and exit code 2."""
+    """Run the command line; an error that a user can cause becomes one message and exit code 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A terminal that lacks a character gets its escape.
-            stream.reconfigure(errors="backslashreplace")
-    say_each_warning_once()
-    # matplotlib reads both unchecked: a notebook's backend may not be installed here, and no picture has a date.
+            stream.reconfigure(errors="backslashreplace")  # escapes characters that the terminal does not have
+    echo_warnings_once()
+    # matplotlib fails on values that it does not know: a notebook's backend, a date that is not a number.
     os.environ["MPLBACKEND"] = "svg"
     os.environ.pop("SOURCE_DATE_EPOCH", None)
     try:
         app(prog_name="mnistjobs")
     except (MnistjobsError, DataError, ClusterError) as error:
-        say(str(error), err=True)
+        echo(with_hint(error), err=True)
     except OSError as error:  # a full disk behind stdout, a working directory that is gone
-        say(f"{error.filename or 'mnistjobs'}: {error.strerror or error}", err=True)
+        echo(f"{error.filename or 'mnistjobs'}: {error.strerror or error}", err=True)
     sys.exit(BAD_INPUT)
 
 
@@ -108,7 +91,7 @@ def init(
     except InputError:
         path.unlink()  # it would prevent a second try
         raise
-    say(f"Wrote {path}; editors check it against {schema_path}. Next: mnistjobs submit {path}")
+    echo(f"Wrote {path}; editors check it against {schema_path}. Next: mnistjobs submit {path}")
 
 
 def _write_new(path: Path, text: str) -> None:
@@ -118,7 +101,7 @@ def _write_new(path: Path, text: str) -> None:
                 file.write(text)
                 file.flush()
             except OSError:
-                path.unlink()  # an empty file would prevent a second try
+                path.unlink()  # an empty file would make the next try fail
                 raise
     except FileExistsError:
         raise InputError(f"{path}: exists already; allowed: a new file") from None
@@ -130,25 +113,30 @@ def _write_new(path: Path, text: str) -> None:
 def plan(
     grid: GridArgument,
     store: StoreOption = STORE,
-    trials: Annotated[bool, typer.Option("--trials", help="List every trial, and why it is to be trained.")] = False,
-    format_: Annotated[PlanFormat, typer.Option("--format", help="How to write it; json has every trial.")] = (
-        PlanFormat.table
-    ),
+    trials: Annotated[bool, typer.Option("--trials", help="List every trial, and why it would be trained.")] = False,
+    format_: Annotated[
+        PlanFormat, typer.Option("--format", help="json has every trial, or every fault of the grid.")
+    ] = (PlanFormat.table),
+    json_: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Count a grid's trials, stored, new and stale; nothing runs.
+    """Count a grid's trials: stored, new and stale. Nothing is trained.
 
     Example: mnistjobs plan grid.yaml --trials
     """
     from jobs.api import plan_grid
-    from jobs.cli.plan import cpu_places, plan_json, plan_line, plan_table, plan_trials
+    from jobs.cli.plan import faults_json, plan_json, plan_line, plan_table, plan_trials, trials_at_once
     from jobs.cli.tables import print_table
 
-    made = plan_grid(grid, store)
-    if format_ is PlanFormat.json:
-        say(plan_json(made))
+    if json_ or format_ is PlanFormat.json:
+        try:
+            echo(plan_json(plan_grid(grid, store)))
+        except InputError as error:
+            echo(faults_json(grid, error))
+            sys.exit(BAD_INPUT)
         return
+    made = plan_grid(grid, store)
     print_table(plan_trials(made) if trials else plan_table(made))
-    say(plan_line(made, store, cpu_places(made)))
+    echo(plan_line(made, store, trials_at_once(made)))
 
 
 @app.command()
@@ -161,38 +149,38 @@ def submit(
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Tasks at once; default: as the CPUs and GPUs allow.")
     ] = None,
-    in_process: Annotated[bool, typer.Option("--in-process", help="Run here one by one, without Ray.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the result only.")] = False,
+    in_process: Annotated[bool, typer.Option("--in-process", help="Train in this process, without Ray.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
 ) -> None:
-    """Train what the store lacks of a grid; write tables and pictures.
+    """Train a grid's missing trials; write tables and figures.
 
     Example: mnistjobs submit grid.yaml --workers 4
     """
     from rich.console import Console
 
     from jobs.api import plan_grid, report_job, submit_grid
-    from jobs.cli.plan import cpu_places, plan_line
+    from jobs.cli.plan import plan_line, trials_at_once
     from jobs.cli.progress import LiveView
     from jobs.cli.tables import failures_line, fetch_mnist_with_bar
     from mnist_core.data import find_mnist
 
     if in_process and workers:
-        raise InputError(f"--workers {workers}: trials run one by one with --in-process; leave one of the two out")
+        raise InputError(f"--workers {workers}: --in-process trains one task after the other; remove one of the two")
     try:
         with interruptible(), unread_output_dropped():
             made = plan_grid(grid, store, quarantine=True)
             if not quiet:
-                say(plan_line(made, store, None if address else workers or cpu_places(made)))
+                echo(plan_line(made, store, None if address else workers or trials_at_once(made)))
             if made.missing and made.grid.dataset_source() == "mnist" and find_mnist() is None and not quiet:
                 fetch_mnist_with_bar()
             with LiveView(made, Console(stderr=True, quiet=quiet)) as view:
                 job = submit_grid(made, address=address, workers=workers, in_process=in_process, observe=view.observe)
-            _print_report(report_job(store, job["job_id"]))
-            if job["failures"]:
-                say(failures_line(job), err=True)
+            _print_report(report_job(store, job.job_id))
+            if job.failures:
+                echo(failures_line(job), err=True)
     except KeyboardInterrupt:
-        end_now()  # a Ray that was interrupted as it started does not end well by itself
-    if job["failures"]:
+        end_now()  # a Ray that is interrupted while it starts does not shut down cleanly
+    if job.failures:
         sys.exit(SOME_FAILED)
 
 
@@ -200,7 +188,7 @@ def submit(
 def summary(
     job: JobArgument,
     store: StoreOption = STORE,
-    format_: Annotated[Format, typer.Option("--format", help="How to write the table.")] = Format.table,
+    format_: Annotated[Format, typer.Option("--format", help="The format of the table.")] = Format.table,
 ) -> None:
     """Print a job's accuracies, one row per configuration.
 
@@ -215,12 +203,12 @@ def summary(
         print_table(summary_table(table))
     else:
         renderers = {Format.csv: summary_csv, Format.json: summary_json, Format.markdown: summary_markdown}
-        say(renderers[format_](table).rstrip("\n"))
+        echo(renderers[format_](table).rstrip("\n"))
 
 
 @app.command()
 def report(job: JobArgument, store: StoreOption = STORE) -> None:
-    """Write a job's tables, pictures and page anew from the store.
+    """Write a job's tables, figures and page again, from the store.
 
     Example: mnistjobs report report
     """
@@ -233,19 +221,23 @@ def report(job: JobArgument, store: StoreOption = STORE) -> None:
 def verify_job_(
     job: JobArgument,
     store: StoreOption = STORE,
-    rerun: Annotated[int, typer.Option(min=0, metavar="N", help="Trials, chosen at random, to train again.")] = 0,
+    rerun: Annotated[int, typer.Option(min=0, metavar="N", help="Train N trials again, chosen at random.")] = 0,
 ) -> None:
     """Check every byte of a job; train some trials again.
 
     Example: mnistjobs verify report --rerun 3
     """
+    from jobs.report import format_count
     from jobs.verify import verify_job
 
     found = verify_job(store, job, rerun)
-    say_first(found.problems, "problems")
-    say_first([f"note: {note}" for note in found.notes], "notes")
+    echo_first(found.problems, "problem")
+    hints = {LOST_TRIALS: found.lost_trials, OUTDATED_FILES: found.outdated_files}
+    echo_first([hint for hint, reasons in hints.items() if reasons], "hint")
+    echo_first([f"note: {note}" for note in found.notes], "note")
+    checked = f"{format_count(found.trials, 'trial')} with weights, {format_count(found.files, 'file')}"
     again = f", {found.rerun} trained again" if rerun else ""
-    say(f"{found.trials} trials with their weights, {found.files} files{again}: {len(found.problems)} problems")
+    echo(f"{checked}{again}: {format_count(len(found.problems), 'problem')}")
     if found.problems:
         sys.exit(SOME_FAILED)
 
@@ -265,7 +257,7 @@ def export(
     from jobs.api import export_weights
 
     written = export_weights(store, job, weights)
-    say(f"Wrote {len(written)} file{'' if len(written) == 1 else 's'} to {weights}")
+    echo(f"Wrote {len(written)} file{'' if len(written) == 1 else 's'} to {weights}")
 
 
 @app.command("list")
@@ -280,7 +272,7 @@ def list_(store: StoreOption = STORE) -> None:
     if jobs := list_jobs(store):
         print_table(job_table(jobs))
     else:
-        say(f"No jobs in {store} yet; `mnistjobs submit GRID` makes one")
+        echo(f"No jobs in {store} yet; `mnistjobs submit GRID` makes one")
 
 
 @app.command()
@@ -290,10 +282,11 @@ def compact(store: StoreOption = STORE) -> None:
     Example: mnistjobs compact
     """
     from jobs.api import compact_store
+    from jobs.report import format_count
 
     done = compact_store(store)
-    what = f"{len(done.merged)} parts merged into {len(done.written)}" if done.merged else "no small parts to merge"
-    say(f"{store}: {what}")
+    merged = f"{format_count(len(done.merged), 'part')} merged into {len(done.written)}"
+    echo(f"{store}: {merged if done.merged else 'no small parts to merge'}")
 
 
 @app.command()
@@ -304,11 +297,11 @@ def schema() -> None:
     """
     from jobs.grid import grid_schema
 
-    say(json.dumps(grid_schema(), indent=2))
+    echo(json.dumps(grid_schema(), indent=2))
 
 
 def _print_report(written: "Report") -> None:
     from jobs.cli.tables import print_table, summary_table
 
     print_table(summary_table(written.summary))
-    say(f"Report: {written.page}")
+    echo(f"Report: {written.page}")

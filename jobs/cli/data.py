@@ -1,22 +1,24 @@
-"""The data commands of the command line."""
+"""The commands for datasets."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jobs.cli.output import say
+from jobs.cli.output import echo
 from jobs.errors import InputError
 
 data_app = typer.Typer(help="Fetch and verify datasets.\n\nExample: mnistjobs data verify digits", no_args_is_help=True)
-MirrorOption = Annotated[list[str] | None, typer.Option(metavar="URL", help="Download from here instead; repeatable.")]
+MirrorOption = Annotated[
+    list[str] | None, typer.Option(metavar="URL", help="Download from this address instead; repeatable.")
+]
 
 
 @data_app.command()
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="mnist or digits.")], mirror: MirrorOption = None
 ) -> None:
-    """Download a dataset unless it is there.
+    """Download a dataset, unless this machine has it.
 
     Example: mnistjobs data fetch mnist
     """
@@ -41,6 +43,6 @@ def verify(
     from mnist_core.data import NAMED_DATASETS, find_mnist, verify_dataset
 
     info = verify_dataset(name if name in NAMED_DATASETS else Path(name))
-    place = f" in {find_mnist()}" if name == "mnist" else ""
+    where = f" in {find_mnist()}" if name == "mnist" else ""
     sizes = f"{info.train_size} training, {info.validation_size} validation and {info.test_size} test images"
-    say(f"{name} is whole{place}: {sizes}, fingerprint {info.fingerprint}")
+    echo(f"{name} is complete{where}: {sizes}, fingerprint {info.fingerprint}")

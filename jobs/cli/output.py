@@ -1,37 +1,47 @@
-"""What the command line says: text from elsewhere made inert, and no warning twice."""
+"""Print text: escaped, and each warning once."""
 
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.errors import DamagedPartWarning
+from jobs.cli.hints import with_hint
 from jobs.escape import escape
 
-_MOST_LINES = 100
+_MAX_LINES = 100
 
 
-def say(text: str, err: bool = False) -> None:
-    """Print a text of any number of lines."""
+def echo(text: str, err: bool = False) -> None:
+    """Print text, with every invisible character but the newline escaped.
+
+    Args:
+        text: One line or more.
+        err: Whether to print to stderr.
+    """
     print(escape(text, keep="\n"), file=sys.stderr if err else sys.stdout, flush=True)
 
 
-def say_first(lines: Sequence[str], what: str) -> None:
-    """Print the first of some lines to stderr, and how many more there are of what."""
-    for line in lines[:_MOST_LINES]:
-        say(line, err=True)
-    if len(lines) > _MOST_LINES:
-        say(f"and {len(lines) - _MOST_LINES} more {what}; mnistjobs.verify_job gives all", err=True)
+def echo_first(lines: Sequence[str], noun: str) -> None:
+    """Print the first lines of many to stderr, and the number of the others.
+
+    Args:
+        lines: All of them.
+        noun: What a line is, in the singular.
+    """
+    for line in lines[:_MAX_LINES]:
+        echo(line, err=True)
+    if (rest := len(lines) - _MAX_LINES) > 0:
+        echo(f"and {rest} more {noun if rest == 1 else f'{noun}s'}; mnistjobs.verify_job returns all", err=True)
 
 
-def say_each_warning_once() -> None:
-    """Print warnings in one line each; what one command says it says once, whichever of its steps finds it."""
-    said = set[str]()
+def echo_warnings_once() -> None:
+    """Print each warning in one line; print the same one once, however many steps of a command issue it."""
+    seen = set[str]()
 
     def show(message: Warning | str, *where: Any, **how: Any) -> None:  # noqa: ANN401
-        if str(message) not in said:
-            said.add(str(message))
-            hint = "; `mnistjobs submit` trains them again" if isinstance(message, DamagedPartWarning) else ""
-            say(f"warning: {message}{hint}", err=True)
+        text = with_hint(message) if isinstance(message, Warning) else message
+        if text not in seen:
+            seen.add(text)
+            echo(f"warning: {text}", err=True)
 
     warnings.showwarning = show

@@ -1,55 +1,63 @@
-"""What a person sees of a plan: its trials, which of them are stored, new or stale, and why."""
+"""How a plan is shown: its trials, which of them are stored, new or stale, and why; and the faults of a grid."""
 
 import json
 import os
 from collections import Counter
+from collections.abc import Collection
 from itertools import islice
 from pathlib import Path
 
 from rich.table import Table
 
-from jobs.cli.tables import duration_text, lay_out, varying_settings
-from jobs.report import CONFIGURATION, setting_text
+from jobs.cli.tables import lay_out
+from jobs.errors import InputError
+from jobs.report import CONFIGURATION_COLUMNS, IDENTIFYING, format_count, format_setting, varying_settings
 from jobs.run import Plan
+from mnist_core.trial import Trial
 
-_MOST_ROWS = 40  # configurations that a plan lists
-_MOST_TRIALS = 1000  # trials that it lists one by one; laying out 10,000 takes rich ten seconds
-_WORTH_SAYING_S = 5.0  # of expected time
+_MAX_ROWS = 40  # configurations in a table
+_MAX_TRIALS = 1000  # trials in a table; rich takes ten seconds to lay out 10,000
+_MIN_DURATION_S = 5.0  # a shorter expected time is not worth a mention
 
 
 def plan_table(plan: Plan) -> Table:
     """Count new, stale and stored trials per configuration, named by the settings that vary."""
-    names = [*(field.name for field in CONFIGURATION[:3]), *varying_settings(plan.trials.values())]
+    names = [*IDENTIFYING, *varying_trial_settings(plan.trials.values())]
     states = ["new", "stale", "stored"] if plan.stale else ["new", "stored"]
     counts: dict[tuple[object, ...], Counter[str]] = {}
     for identity, trial in plan.trials.items():
         key = tuple(vars(trial)[name] for name in names)
         counts.setdefault(key, Counter())[plan.explain(identity)[0]] += 1
     rows = [
-        [*map(setting_text, key), *(str(count[state]) for state in states)]
-        for key, count in islice(counts.items(), _MOST_ROWS)
+        [*map(format_setting, key), *(str(count[state]) for state in states)]
+        for key, count in islice(counts.items(), _MAX_ROWS)
     ]
     table = lay_out([*(name.replace("_", " ") for name in names), *states], rows)
-    if len(counts) > _MOST_ROWS:
-        table.caption = f"and {len(counts) - _MOST_ROWS} more configurations"
+    if (rest := len(counts) - _MAX_ROWS) > 0:
+        table.caption = f"and {format_count(rest, 'more configuration')}"
     return table
 
 
 def plan_trials(plan: Plan) -> Table:
     """List a plan's trials: the settings that vary, whether each is stored, new or stale, and why."""
-    names = [*(field.name for field in CONFIGURATION[:3]), *varying_settings(plan.trials.values()), "seed"]
+    names = [*IDENTIFYING, *varying_trial_settings(plan.trials.values()), "seed"]
     rows = [
-        [*(setting_text(vars(trial)[name]) for name in names), *plan.explain(identity)]
-        for identity, trial in islice(plan.trials.items(), _MOST_TRIALS)
+        [*(format_setting(vars(trial)[name]) for name in names), *plan.explain(identity)]
+        for identity, trial in islice(plan.trials.items(), _MAX_TRIALS)
     ]
     table = lay_out([*(name.replace("_", " ") for name in names), "state", "why"], rows)
-    if len(plan.trials) > _MOST_TRIALS:
-        table.caption = f"and {len(plan.trials) - _MOST_TRIALS} more trials; --format json gives all"
+    if (rest := len(plan.trials) - _MAX_TRIALS) > 0:
+        table.caption = f"and {format_count(rest, 'more trial')}; --json prints all"
     return table
 
 
+def varying_trial_settings(trials: Collection[Trial]) -> list[str]:
+    """Name the settings, apart from IDENTIFYING and the seed, of which the trials have more than one value."""
+    return varying_settings({name: [vars(trial)[name] for trial in trials] for name in CONFIGURATION_COLUMNS})
+
+
 def plan_json(plan: Plan) -> str:
-    """Write a plan's trials as JSON: of each its trial_id, state, reason and settings."""
+    """Format a plan's trials as JSON, each with its trial_id, state, reason and settings."""
     trials = [
         {"trial_id": identity, **dict(zip(("state", "reason"), plan.explain(identity), strict=True)), **vars(trial)}
         for identity, trial in plan.trials.items()
@@ -57,23 +65,42 @@ def plan_json(plan: Plan) -> str:
     return json.dumps({"name": plan.grid.name, "trials": trials}, indent=1)
 
 
+def faults_json(grid: Path, error: InputError) -> str:
+    """Format the faults of a grid as JSON, for editors; an error without a position belongs to the whole file."""
+    whole_file = {"file": str(grid), "line": 0, "column": 0, "where": "", "message": str(error)}
+    return json.dumps({"faults": [vars(fault) for fault in error.faults] or [whole_file]}, indent=1)
+
+
 def plan_line(plan: Plan, store: Path, workers: int | None) -> str:
-    """Count a plan's trials: all, found in the store, and to train; with the time that so many workers may take."""
-    found, new = len(plan.stored), len(plan.missing)
-    line = f"{plan.grid.name}: {len(plan.trials)} trials, {found} found in {store}, {new} to train"
+    """Count a plan's trials: all, stored, and to train.
+
+    Args:
+        plan: The plan.
+        store: As the user wrote it.
+        workers: Tasks at once, for the expected time; None where that is not known.
+    """
+    found, missing = len(plan.stored), len(plan.missing)
+    line = f"{plan.grid.name}: {format_count(len(plan.trials), 'trial')}, {found} found in {store}, {missing} to train"
     reasons = Counter(plan.stale.values()).most_common()
     if reasons:
         line += f", {len(plan.stale)} of them stale ({'; '.join(f'{reason}: {count}' for reason, count in reasons)})"
-    going_on = len(plan.checkpointed & set(plan.missing))
-    if going_on:
-        line += f", {going_on} of them from a checkpoint"
+    resumed = len(plan.checkpointed & set(plan.missing))
+    if resumed:
+        line += f", {resumed} of them from a checkpoint"
     expected = plan.expected_seconds(workers) if workers else None
-    if expected is None or expected < _WORTH_SAYING_S:
+    if expected is None or expected < _MIN_DURATION_S:
         return line
-    return f"{line} (~{duration_text(expected)} with {workers} at once)"
+    return f"{line} (~{format_duration(expected)} with {workers} at once)"
 
 
-def cpu_places(plan: Plan) -> int | None:
-    """Count the trials that this machine's CPUs run at once, or None where they do not decide."""
+def format_duration(seconds: float) -> str:
+    """Format a duration for a person, such as 1 min 40 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def trials_at_once(plan: Plan) -> int | None:
+    """Count the trials that this machine's CPUs run at once, or None where trials run on GPUs."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return None if plan.timings.device == "cuda" else max(1, cpus // plan.grid.resources.cpus_per_trial)

@@ -13,7 +13,7 @@ from rich.progress import Progress as ProgressBar
 from rich.text import Text
 
 from cluster import Done, Progress, Waiting
-from jobs.cli.tables import duration_text, varying_settings
+from jobs.cli.plan import format_duration, varying_trial_settings
 from jobs.escape import escape
 from jobs.run import GiveUp, JobEvent, Pack, Plan, RefuseNode, Retry, TaskResult
 from mnist_core.trial import Trial
@@ -33,7 +33,7 @@ class LiveView:
         self._done_s = 0.0  # expected seconds of what is done
         self._all_s = sum(plan.timings.expected_seconds(plan.trials[trial_id]) for trial_id in plan.missing)
         self._running: dict[Pack, int] = {}  # epochs done
-        self._varying = varying_settings(plan.trials.values())
+        self._varying = varying_trial_settings(plan.trials.values())
         self._bar = ProgressBar(
             TextColumn("trials"),
             BarColumn(bar_width=20),
@@ -129,7 +129,7 @@ class LiveView:
         if not done_s or self._done == len(self._plan.missing):
             return ""
         seconds = (time.monotonic() - self._started_s) * (self._all_s - done_s) / done_s
-        return f"about {duration_text(seconds)} left"
+        return f"about {format_duration(seconds)} left"
 
     def _seconds_under_way(self) -> Iterator[float]:
         for pack, epochs in self._running.items():
@@ -145,10 +145,10 @@ def _ended(pack: Pack, result: TaskResult) -> str:
 
 
 def _retried(retry: Retry) -> str:
-    """Describe why a pack is tried again, and how."""
+    """Describe why a pack is retried, and how."""
     how = ""
     if len(retry.packs) > 1:
         how = " each by itself"
     elif retry.packs[0].is_alone:
         how = " alone, at the end"
-    return f"{retry.failure.kind.replace('_', ' ')}: {escape(retry.failure.message)}; tried again{how}"
+    return f"{retry.failure.kind.replace('_', ' ')}: {escape(retry.failure.message)}; retried{how}"

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal, which all mean the same: end now, and keep what is done."""
+"""Ctrl-C, SIGTERM and a closed terminal: all three stop the job and keep what is finished."""
 
 import errno
 import io
@@ -13,26 +13,26 @@ from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 from cluster import kill_own_ray
-from jobs.cli.output import say
+from jobs.cli.output import echo
 
 INTERRUPTED = 130  # the exit code, as shells count it: 128 + SIGINT
-HOW_TO_GO_ON = "Interrupted. What has finished is stored; submit the same grid again to train the rest."
-_CLEAN_END_S = 3.0  # for closing the job and ending Ray; then it is ended by force
-_SAME_S = 0.3  # a terminal and a shell, or a wrapper, may both pass on one and the same wish
+HOW_TO_CONTINUE = "Interrupted. What has finished is stored; submit the same grid again to train the rest."
+_SHUTDOWN_S = 3.0  # to record the end of the job and shut Ray down, before the shutdown is forced
+_SAME_S = 0.3  # a terminal and a wrapper script may both deliver the same request
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# Nobody reads any longer, or a log's disk is full: neither is a reason to end a study.
+# The reader is gone, or the log's disk is full: neither is a reason to stop a study.
 _UNREAD = (errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SHOW_CURSOR = "\x1b[?25h"
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Take SIGTERM and a closed terminal for Ctrl-C: the first raises KeyboardInterrupt, the second ends at once.
+    """Treat SIGTERM and a closed terminal like Ctrl-C: the first raises KeyboardInterrupt, the second exits at once.
 
-    So does the first, if the end takes long. What whoever started this process had it ignore (nohup) stays ignored.
+    A slow shutdown is forced. Signals that are already ignored (nohup) stay ignored.
     """
-    taken = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    ending = threading.Timer(_CLEAN_END_S, end_now)
+    handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    ending = threading.Timer(_SHUTDOWN_S, end_now)
     ending.daemon = True
 
     first_s: list[float] = []  # when the first signal came
@@ -45,7 +45,7 @@ def interruptible() -> Iterator[None]:
         if time.monotonic() - first_s[0] > _SAME_S:
             end_now()
 
-    before = {number: signal.signal(number, interrupt) for number in taken}
+    before = {number: signal.signal(number, interrupt) for number in handled}
     try:
         yield
     finally:
@@ -55,10 +55,10 @@ def interruptible() -> Iterator[None]:
 
 
 def end_now() -> NoReturn:
-    """End this process and its Ray on the spot; what is lost is swept up by the next submit."""
+    """Exit at once, and end the Ray of this process; the next submit cleans up what is left behind."""
     kill_own_ray()
     with suppress(OSError, ValueError):
-        say(HOW_TO_GO_ON, err=True)
+        echo(HOW_TO_CONTINUE, err=True)
         if sys.stderr.isatty():
             sys.stderr.write(_SHOW_CURSOR)
             sys.stderr.flush()
@@ -67,7 +67,7 @@ def end_now() -> NoReturn:
 
 @contextmanager
 def unread_output_dropped() -> Iterator[None]:
-    """Go on when nobody reads stdout or stderr any longer: a closed pipe, a terminal that is gone, a full disk."""
+    """Continue when stdout or stderr cannot be written: a closed pipe, a closed terminal, a full disk."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = map(_tolerant, before)
     try:
@@ -88,7 +88,7 @@ def _tolerant(stream: TextIO) -> TextIO:
 
 
 class _Unread(io.FileIO):
-    """Drop what nobody can read."""
+    """A file that drops what cannot be written for want of a reader or of room."""
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401
         try:

@@ -10,22 +10,22 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from jobs.report.figure_style import COLOURS, GREY, MARKERS, house_style, new_figure, to_svg
+from jobs.report.figure_style import COLOURS, GREY, MARKERS, figure_style, new_figure, to_svg
 
 Floats = NDArray[np.float64]
 
-# A close-up of the late epochs stands below them where the curves rise early, then fill only the panel's top.
-_FEWEST_EPOCHS = 10
-_CLEAR, _LATE = 0.2, 0.3  # shares of the epochs: curves must be high from here on; the close-up starts here
-_TOP = 0.7  # share of the panel's height above which they must be
+# Curves that rise early stay in the top part of a panel. The room below them then shows the late epochs enlarged.
+_MIN_EPOCHS = 10
+_CLEAR, _LATE = 0.2, 0.3  # shares of the epochs: from where on curves must be high; where the close-up starts
+_TOP = 0.7  # share of the panel's height above which they must stay
 _BOTTOM, _HEIGHT = 0.08, 0.5  # of the close-up, as shares of the panel's height
 
-_LEGEND_COLUMNS = 40  # characters of a label before it goes on in a new line
+_LEGEND_COLUMNS = 40  # characters in a line of a label
 
 
 @dataclass(frozen=True)
 class Panel:
-    """The curves of one configuration: (seeds, epochs), percent, NaN where a seed has no such epoch."""
+    """The training curves of one configuration in percent, shape (seeds, epochs); NaN after a seed's last epoch."""
 
     name: str
     train: Floats
@@ -37,7 +37,7 @@ class Line:
     """The learning curve of one model and schedule, in percent; low and high are NaN where n is below 2."""
 
     name: str
-    group: int  # lines of one group share colour and marker
+    group: int  # lines of one group share a colour and a marker
     adaptive_lr: bool
     subset_sizes: tuple[int, ...]
     mean: Floats
@@ -46,19 +46,27 @@ class Line:
     n: tuple[int, ...]
 
 
-def range_text(values: Sequence[int]) -> str:
-    """Write the smallest and the largest value, as 4–5, or one value where they are the same."""
+def format_range(values: Sequence[int]) -> str:
+    """Format the smallest and the largest value, such as 4–5, or one value where they are equal."""
     low, high = min(values), max(values)
     return f"{low}" if low == high else f"{low}–{high}"
 
 
-@house_style()
+@figure_style()
 def training_curves(title: str, panels: Sequence[Panel]) -> str:
-    """Draw train and validation accuracy against the epoch as SVG, panels on one y axis."""
-    footnote = "Lines: mean over n seeds. Bands: smallest to largest seed. A seed counts until it diverges."
+    """Draw training and validation accuracy against the epoch.
+
+    Args:
+        title: Of the figure.
+        panels: At least one; they share the accuracy axis.
+
+    Returns:
+        The figure as SVG.
+    """
+    footnote = "Lines: mean over n seeds. Bands: range over seeds. A seed is included until it diverges."
     figure = new_figure(9.6 if len(panels) > 1 else 5.6, 4.4, title, footnote)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    panels = _of_equal_length(panels)
+    panels = _pad_to_longest(panels)
     curves = [curve for panel in panels for curve in (panel.train, panel.validation)]
     limits = _limits(curves)
     close_up = _close_up(curves, limits)
@@ -72,12 +80,12 @@ def training_curves(title: str, panels: Sequence[Panel]) -> str:
     return to_svg(figure, title)
 
 
-def _of_equal_length(panels: Sequence[Panel]) -> list[Panel]:
+def _pad_to_longest(panels: Sequence[Panel]) -> list[Panel]:
     longest = max(panel.train.shape[1] for panel in panels)
-    return [Panel(p.name, _lengthened(p.train, longest), _lengthened(p.validation, longest)) for p in panels]
+    return [Panel(p.name, _pad(p.train, longest), _pad(p.validation, longest)) for p in panels]
 
 
-def _lengthened(curve: Floats, epochs: int) -> Floats:
+def _pad(curve: Floats, epochs: int) -> Floats:
     return np.pad(curve, ((0, 0), (0, epochs - curve.shape[1])), constant_values=np.nan)
 
 
@@ -96,9 +104,9 @@ def _from(curves: Sequence[Floats], share: float) -> list[Floats]:
 
 
 def _close_up(curves: Sequence[Floats], limits: tuple[float, float]) -> tuple[float, float] | None:
-    """Give the limits of the close-up's accuracy axis, or None where there is no need or no room for one."""
+    """Return the limits of the close-up's accuracy axis, or None where a close-up is not needed or has no room."""
     low, high = limits
-    if curves[0].shape[1] < _FEWEST_EPOCHS:
+    if curves[0].shape[1] < _MIN_EPOCHS:
         return None
     lowest = min((float(np.nanmin(c)) for c in _from(curves, _CLEAR) if np.isfinite(c).any()), default=low)
     return _limits(_from(curves, _LATE)) if lowest > low + _TOP * (high - low) else None
@@ -110,11 +118,11 @@ def _draw_close_up(ax: Axes, panel: Panel, limits: tuple[float, float]) -> None:
     left, right = ((epoch - start) / (end - start) for epoch in (first, epochs))
     inset = ax.inset_axes((left, _BOTTOM, right - left, _HEIGHT), xlim=(first, epochs), ylim=limits)
     _draw_curves(inset, panel)
-    inset.set_title("the framed part, enlarged", fontsize=7, color=GREY, pad=3)
+    inset.set_title("enlarged detail", fontsize=7, color=GREY, pad=3)
     inset.tick_params(labelsize=7)
     inset.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     frame = ax.indicate_inset_zoom(inset, edgecolor=GREY)
-    # The close-up stands right below its frame: lines between the two would only cross the curves.
+    # The close-up is right below its frame: connecting lines would only cross the curves.
     for connector in frame.connectors or ():
         connector.set_visible(False)
 
@@ -131,7 +139,7 @@ def _draw_panel(ax: Axes, panel: Panel) -> None:
         ax.text(
             0.5,
             0.5,
-            "every seed diverged in its first epoch",
+            "all seeds diverged in the first epoch",
             transform=ax.transAxes,
             ha="center",
             color=GREY,
@@ -157,7 +165,7 @@ def _draw_curves(ax: Axes, panel: Panel) -> None:
         ax.plot(
             epochs,
             np.nanmean(seen, axis=0),
-            label=f"{name} (n = {range_text(n[epochs - 1].tolist())})",
+            label=f"{name} (n = {format_range(n[epochs - 1].tolist())})",
             color=colour,
             linestyle=style,
             linewidth=1.4,
@@ -168,11 +176,19 @@ def _draw_curves(ax: Axes, panel: Panel) -> None:
         )
 
 
-@house_style()
+@figure_style()
 def learning_curve(title: str, lines: Sequence[Line]) -> str:
-    """Draw test accuracy against subset size as SVG, the 95 % interval of the mean as error bars."""
-    footnote = "Points: mean over n seeds. Bars: 95 % t-interval of the mean. Points of one size stand side by side."
-    labels = [textwrap.fill(f"{line.name} (n = {range_text(line.n)})", _LEGEND_COLUMNS) for line in lines]
+    """Draw test accuracy against subset size, with the 95 % interval of the mean as error bars.
+
+    Args:
+        title: Of the figure.
+        lines: One for each model, schedule and combination of other settings.
+
+    Returns:
+        The figure as SVG.
+    """
+    footnote = "Points: mean over n seeds. Bars: 95 % t-interval of the mean. Equal sizes are drawn side by side."
+    labels = [textwrap.fill(f"{line.name} (n = {format_range(line.n)})", _LEGEND_COLUMNS) for line in lines]
     height = 0.6 + 0.19 * sum(label.count("\n") + 1 for label in labels)  # inches, for the legend
     figure = new_figure(8.4, max(4.8, height), title, footnote)
     ax = figure.subplots()
@@ -182,7 +198,7 @@ def learning_curve(title: str, lines: Sequence[Line]) -> str:
         _draw_line(ax, line, label, step ** (index - (len(lines) - 1) / 2))
     ax.set(xlabel="subset size (training images, log scale)", ylabel="test accuracy (%)")
     _set_size_axis(ax, sizes)
-    # An interval over two seeds may reach far beyond what an accuracy can be; the points must stay readable.
+    # An interval over two seeds can extend far beyond [0, 100] and would squeeze the points together.
     low, high = ax.get_ylim()
     ax.set_ylim(max(low, -1), min(high, 101))
     figure.legend(loc="outside right upper", title="model, learning rate", alignment="left")
@@ -190,7 +206,7 @@ def learning_curve(title: str, lines: Sequence[Line]) -> str:
 
 
 def _dodge_step(sizes: Sequence[int], lines: int) -> float:
-    """Give the factor between neighbouring points of one size: small against the nearest two sizes."""
+    """Return the factor that separates points of one size: small compared with the gap between two sizes."""
     nearest = float(np.diff(np.log(sizes)).min(initial=np.log(sizes[-1] / sizes[0]) or 1.0))
     return float(np.exp(min(0.022, 0.4 / lines) * nearest))
 

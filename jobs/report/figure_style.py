@@ -1,4 +1,4 @@
-"""How every picture looks: fonts, colours told apart without colour vision, SVG that is always the same."""
+"""The style of all figures: fonts, colours that differ without colour vision, and reproducible SVG."""
 
 import io
 import textwrap
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from jobs.escape import escape
 
-# Okabe and Ito's colours, without the two that are faint on white (https://jfly.uni-koeln.de/color/).
+# The colours of Okabe and Ito, without the two that are faint on white (https://jfly.uni-koeln.de/color/).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#595959"
@@ -29,21 +29,28 @@ _STYLE = {
     "grid.color": "#DDDDDD",
     "grid.linewidth": 0.6,
     "legend.frameon": False,
-    "svg.fonttype": "none",  # text stays text: small files, and it can be searched
+    "svg.fonttype": "none",  # text stays text: the files are small and can be searched
     "svg.hashsalt": "mnistjobs",
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
 }
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
-    """Set matplotlib up for a picture, whatever the user's own configuration says."""
+def figure_style() -> Iterator[None]:
+    """Apply the style, whatever the user's own configuration of matplotlib."""
     with matplotlib.style.context(["default", _STYLE]):
         yield
 
 
 def new_figure(width: float, height: float, title: str, footnote: str) -> Figure:
-    """Make an empty figure of this size in inches, a title above it and a footnote below."""
+    """Make an empty figure with a title above and a footnote below.
+
+    Args:
+        width: In inches.
+        height: In inches.
+        title: Wrapped to the width.
+        footnote: Wrapped to the width.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
     columns = int(width * 9)  # characters of the title's size that fit
     figure.suptitle(_wrap(title, columns), x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -56,10 +63,10 @@ def _wrap(text: str, columns: int) -> str:
 
 
 def to_svg(figure: Figure, title: str) -> str:
-    """Write the figure as SVG; equal figures give equal bytes."""
+    """Render a figure as SVG; equal figures give equal text."""
     file = io.StringIO()
     metadata = {"Date": None, "Creator": None, "Title": escape(title)}
     figure.savefig(file, format="svg", metadata=metadata)
     text = file.getvalue()
-    # What comes before the root refers to a document type elsewhere, which no reader should fetch.
+    # The text before the root element refers to a remote document type, which no reader should fetch.
     return '<?xml version="1.0" encoding="utf-8"?>\n' + text[text.index("<svg ") :]

@@ -1,4 +1,4 @@
-"""Matrices as pictures: the confusion matrix, and W1 as a sheet of small images."""
+"""Figures of matrices: the confusion matrix, and W1 as a sheet of small images."""
 
 import math
 
@@ -7,28 +7,34 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from numpy.typing import NDArray
 
-from jobs.report.figure_style import GREY, house_style, new_figure, to_svg
+from jobs.report.figure_style import GREY, figure_style, new_figure, to_svg
 from mnist_core.data import SIDE
 
 COLUMNS = 8  # of the sheet
 MAX_UNITS = 256  # hidden units drawn; a wider layer's sheet would be too tall to read
 
 _GAP = 2  # pixels between two images of the sheet
-_CLIPPED = 0.002  # share of the weights allowed beyond the colour scale, so that a few do not fade all others
+_CLIPPED = 0.002  # share of the weights beyond the colour scale: a few large ones would make all others pale
 
 
-@house_style()
-def confusion_picture(counts: NDArray[np.int64], title: str, footnote: str) -> str:
-    """Draw a confusion matrix in row percent as SVG.
+@figure_style()
+def confusion_matrix(counts: NDArray[np.int64], title: str, footnote: str) -> str:
+    """Draw a confusion matrix in percent of each row.
 
-    `counts` is (actual, predicted). An actual digit without images has an empty row.
+    Args:
+        counts: Shape (10, 10): actual digit, predicted digit. A digit without images has an empty row.
+        title: Of the figure.
+        footnote: Below it.
+
+    Returns:
+        The figure as SVG.
     """
     totals = counts.sum(axis=1, keepdims=True)  # (actual, 1)
     percent = np.full(counts.shape, np.nan)
     np.divide(100 * counts, totals, out=percent, where=totals > 0)
     figure = new_figure(6.8, 5.9, title, footnote)
     ax = figure.subplots()
-    # The root makes errors of a fraction of a percent visible beside hits of nearly a hundred.
+    # A power below 1 makes errors of a fraction of a percent visible beside a diagonal near 100 percent.
     mesh = ax.pcolormesh(percent, cmap="Blues", norm=PowerNorm(0.4, vmin=0, vmax=100), edgecolor="white")
     _label_cells(ax, percent)
     _label_digits(ax, totals.ravel())
@@ -46,7 +52,7 @@ def _label_cells(ax: Axes, percent: NDArray[np.float64]) -> None:
         weight = "bold" if actual == predicted else "normal"
         at = (predicted + 0.5, actual + 0.5)
         label = ax.text(*at, f"{share:.2f}", ha="center", va="center", fontsize=7.5, color=colour, fontweight=weight)
-        label.set_in_layout(False)  # it stays in its cell: no need to measure a hundred of them
+        label.set_in_layout(False)  # it fits its cell: measuring a hundred labels would be slow
 
 
 def _label_digits(ax: Axes, totals: NDArray[np.int64]) -> None:
@@ -63,15 +69,23 @@ def _label_digits(ax: Axes, totals: NDArray[np.int64]) -> None:
     ax.text(len(totals) + 0.15, -0.15, "images", va="bottom", fontsize=7, color=GREY)
 
 
-@house_style()
+@figure_style()
 def weight_sheet(weight: NDArray[np.float32], title: str) -> str:
-    """Draw W1, shape (hidden, 784), as SVG: its rows as 28x28 pictures, left to right and top to bottom."""
+    """Draw the rows of W1 as 28x28 images, from left to right and top to bottom.
+
+    Args:
+        weight: W1, shape (hidden, 784).
+        title: Of the figure.
+
+    Returns:
+        The figure as SVG.
+    """
     hidden = len(weight)
-    shown = weight[:MAX_UNITS]
-    largest = float(np.quantile(np.abs(shown), 1 - _CLIPPED)) or 1.0
-    sheet = _sheet(shown)
-    left_out = f" The first {MAX_UNITS} of {hidden:,} hidden units." if hidden > MAX_UNITS else ""
-    footnote = f"Weights beyond ±{largest:.2g} have the colours of the scale's ends.{left_out}"
+    drawn = weight[:MAX_UNITS]
+    largest = float(np.quantile(np.abs(drawn), 1 - _CLIPPED)) or 1.0
+    sheet = _sheet(drawn)
+    omitted = f" Only the first {MAX_UNITS} of {hidden:,} hidden units are drawn." if hidden > MAX_UNITS else ""
+    footnote = f"Weights beyond ±{largest:.2g} have the colour of that end of the scale.{omitted}"
     figure = new_figure(6.8, 1.2 + 5.6 * sheet.shape[0] / sheet.shape[1], title, footnote)
     ax = figure.subplots()
     image = ax.imshow(sheet, cmap="PuOr_r", vmin=-largest, vmax=largest, interpolation="none")

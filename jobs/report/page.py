@@ -1,35 +1,34 @@
-"""The report as one HTML page that needs nothing from elsewhere and runs nothing."""
+"""The report page: one HTML file that loads nothing from elsewhere and runs no script."""
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 import jinja2
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.escape import escape
-from jobs.report.pictures import Picture
-from jobs.report.summary import TEXT_HEADERS, summary_cells
+from jobs.report.figures import ReportFigure
+from jobs.report.formats import TEXT_HEADERS, format_count, summary_cells
+from jobs.store import Job
 
-# Heading of each section of pictures, and how the file names of its pictures begin.
-_SECTIONS = {
+# The heading of each section of figures, and how the file names of its figures begin.
+SECTIONS = {
     "Training curves": "curves-",
     "Learning curve": "learning-curve",
     "Confusion matrices": "confusion-",
     "W1": "w1-",
 }
-_FACTS = ("job_id", "status", "submitted_at", "finished_at")
-_OF_TRIALS = ("host", "device", "mnistjobs_version", "python_version", "numpy_version", "torch_version")
-_LARGEST_COUNT = 20  # distinct values of a provenance column that are named
+_TRIAL_FACTS = ("host", "device", "mnistjobs_version", "python_version", "numpy_version", "torch_version")
+_MAX_DISTINCT = 20  # values of a column that are named
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A picture as the page shows it."""
+class EmbeddedFigure:
+    """A figure as the page contains it."""
 
     anchor: str
     title: str
@@ -42,28 +41,35 @@ class SummaryRow:
     """A row of the summary as the page shows it."""
 
     cells: list[str]
-    complete: bool  # every seed asked for has finished
+    complete: bool  # every requested seed has finished
 
 
-def render_page(job: Mapping[str, Any], summary: pa.Table, pictures: Sequence[Picture], trials: pa.Table) -> str:
-    """Render the report of a job as one self-contained HTML page.
+def render_page(job: Job, summary: pa.Table, figures: Sequence[ReportFigure], trials: pa.Table) -> str:
+    """Render the report of a job.
 
-    `job` may have job_id, name, status, submitted_at, finished_at, provenance and dataset (flat mappings),
-    grid_text, and failures (a list of {trial_id, error}); what it has is shown. The tables have the schemas
-    SUMMARY and TRIALS.
+    Args:
+        job: The job.
+        summary: A table with the schema SUMMARY.
+        figures: In the order in which a section shows them.
+        trials: A table with the schema TRIALS.
+
+    Returns:
+        One self-contained HTML document.
     """
     header, rows = summary_cells(summary)
     notes = summary["note"].to_pylist()
+    progress = _progress(summary)
     return _template().render(
-        title=str(job.get("name") or job.get("job_id") or "report"),
-        status=job.get("status"),
-        progress=_progress(summary),
+        title=job.name,
+        state=job.state,
+        progress=progress,
+        requested=format_count(progress["seeds_requested"], "trial"),
         header=[(name, name in TEXT_HEADERS) for name in header],
         rows=[SummaryRow(cells, not note) for cells, note in zip(rows, notes, strict=True)],
-        sections=_sections(pictures),
+        sections=_sections(figures),
         provenance=_provenance(job, trials),
-        grid_text=job.get("grid_text"),
-        failures=job.get("failures", ()),
+        grid=job.grid,
+        failures=job.failures,
     )
 
 
@@ -71,8 +77,8 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["inert"] = lambda value: escape(str(value))
-    environment.filters["inert_lines"] = lambda value: escape(str(value), keep="\n\t")
+    environment.filters["escape_text"] = lambda value: escape(str(value))
+    environment.filters["escape_lines"] = lambda value: escape(str(value), keep="\n\t")
     return environment.from_string(files("jobs.report").joinpath("page.html.j2").read_text(encoding="utf-8"))
 
 
@@ -81,30 +87,36 @@ def _progress(summary: pa.Table) -> dict[str, int]:
     return {**counted, "done": counted["n"] + counted["diverged"]}
 
 
-def _sections(pictures: Iterable[Picture]) -> list[tuple[str, list[Figure]]]:
-    drawn = list(pictures)
+def _sections(figures: Iterable[ReportFigure]) -> list[tuple[str, list[EmbeddedFigure]]]:
+    drawn = list(figures)
     found = (
-        (heading, [_figure(picture) for picture in drawn if picture.file_name.startswith(beginning)])
-        for heading, beginning in _SECTIONS.items()
+        (heading, [_embed(figure) for figure in drawn if figure.file_name.startswith(beginning)])
+        for heading, beginning in SECTIONS.items()
     )
-    return [(heading, figures) for heading, figures in found if figures]
+    return [(heading, embedded) for heading, embedded in found if embedded]
 
 
-def _figure(picture: Picture) -> Figure:
-    data = base64.b64encode(picture.svg.encode()).decode("ascii")
-    anchor = picture.file_name.removesuffix(".svg")
-    return Figure(anchor, picture.title, picture.caption, f"data:image/svg+xml;base64,{data}")
+def _embed(figure: ReportFigure) -> EmbeddedFigure:
+    data = base64.b64encode(figure.svg.encode()).decode("ascii")
+    anchor = figure.file_name.removesuffix(".svg")
+    return EmbeddedFigure(anchor, figure.title, figure.caption, f"data:image/svg+xml;base64,{data}")
 
 
-def _provenance(job: Mapping[str, Any], trials: pa.Table) -> list[tuple[str, str]]:
-    facts = [(name, str(job[name])) for name in _FACTS if job.get(name)]
-    facts += [(name, str(value)) for name, value in job.get("provenance", {}).items()]
-    facts += [(f"dataset {name}", str(value)) for name, value in job.get("dataset", {}).items()]
-    return facts + [(f"{name} of trials", _distinct(trials[name])) for name in _OF_TRIALS if len(trials)]
+def _provenance(job: Job, trials: pa.Table) -> list[tuple[str, str]]:
+    times = {"submitted_at": job.submitted_at, "finished_at": job.finished_at}
+    return [
+        ("job_id", job.job_id),
+        ("state", job.state),
+        *((name, time.isoformat()) for name, time in times.items() if time),
+        *job.record.provenance.items(),
+        *((f"dataset {name}", str(value)) for name, value in vars(job.dataset).items()),
+        *((f"{name} of trials", _distinct(trials[name])) for name in _TRIAL_FACTS if len(trials)),
+    ]
 
 
 def _distinct(column: pa.ChunkedArray) -> str:
+    """List the values of a column, each with its count."""
     counts = sorted(Counter(column.to_pylist()).items())
-    named = ", ".join(f"{value} ({count})" for value, count in counts[:_LARGEST_COUNT])
-    rest = len(counts) - _LARGEST_COUNT
+    named = ", ".join(f"{value} ({count})" for value, count in counts[:_MAX_DISTINCT])
+    rest = len(counts) - _MAX_DISTINCT
     return f"{named} and {rest} more" if rest > 0 else named

@@ -1,8 +1,5 @@
-"""The summary: one row per configuration, over its seeds; and that table as CSV, Markdown and JSON."""
+"""The summary: accuracies per configuration, aggregated over its seeds."""
 
-import csv
-import io
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean, stdev
@@ -10,9 +7,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from jobs.store import SETTINGS
-
-CONFIGURATION = [field for field in SETTINGS if field.name != "seed"]
+from jobs.report.configurations import CONFIGURATION, CONFIGURATION_COLUMNS
 
 # One row per configuration. Accuracies are fractions; null where too few trials finished.
 SUMMARY = pa.schema(
@@ -30,45 +25,18 @@ SUMMARY = pa.schema(
         pa.field("diverged", pa.int64(), nullable=False),
         pa.field("failed", pa.int64(), nullable=False),
         pa.field("missing", pa.int64(), nullable=False),  # neither stored nor failed
-        pa.field("note", pa.string(), nullable=False),  # empty where n is the n asked for
+        pa.field("note", pa.string(), nullable=False),  # empty where n equals seeds_requested
     ]
 )
 
+SUMMARY_COLUMNS = ("trial_id", "status", "test_accuracy", "train_accuracy", "validation_accuracy")  # read from trials
 CONFIDENCE = 0.95
-ABSENT = "–"  # what a person reads where there is no value
-_ALWAYS_SHOWN = ("model", "subset_size", "adaptive_lr")
-TEXT_HEADERS = ("model", "note")  # of the columns that a person reads as words
-MEASURED = ("trial_id", "status", "test_accuracy", "train_accuracy", "validation_accuracy")  # all it needs of trials
 
 Row = dict[str, Any]
-Key = tuple[Any, ...]
 
 
-def configuration_key(row: Mapping[str, Any]) -> Key:
-    """Give the settings that make up a row's configuration, in the order of CONFIGURATION."""
-    return tuple(row[field.name] for field in CONFIGURATION)
-
-
-def summarize(trials: pa.Table, requested: pa.Table, failed_ids: Collection[str] = ()) -> pa.Table:
-    """Aggregate stored trials over seeds, one row per configuration asked for.
-
-    `trials` has the columns MEASURED of TRIALS, and others do no harm; `requested` has trial_id and SETTINGS, one
-    row per trial asked for, and decides the order of the result's rows. The result has the schema SUMMARY; the order
-    of `trials` does not change one bit of it.
-    """
-    # Column by column: a dict for each of 100,000 rows would take longer than all that follows.
-    stored = {one.trial_id: one for one in map(_Trial, *(trials[name].to_pylist() for name in MEASURED))}
-    asked: dict[Key, list[str]] = {}
-    keys = zip(*(requested[field.name].to_pylist() for field in CONFIGURATION), strict=True)
-    for key, trial_id in zip(keys, requested["trial_id"].to_pylist(), strict=True):
-        asked.setdefault(key, []).append(trial_id)
-    failed = frozenset(failed_ids)
-    rows = [_summary_row(key, ids, stored, failed) for key, ids in asked.items()]
-    return pa.Table.from_pylist(rows, schema=SUMMARY)
-
-
-class _Trial(NamedTuple):
-    """Hold what a summary takes from a stored trial: MEASURED."""
+class _Result(NamedTuple):
+    """The SUMMARY_COLUMNS of one stored trial."""
 
     trial_id: str
     status: str
@@ -77,22 +45,49 @@ class _Trial(NamedTuple):
     validation_accuracy: float
 
 
-def _summary_row(key: Key, ids: list[str], stored: Mapping[str, _Trial], failed: frozenset[str]) -> Row:
-    found = [stored[trial_id] for trial_id in ids if trial_id in stored]
+def summarize(trials: pa.Table, requested: pa.Table, failed_ids: Collection[str] = ()) -> pa.Table:
+    """Aggregate stored trials over seeds.
+
+    Args:
+        trials: The stored trials, with at least SUMMARY_COLUMNS; the order of the rows does not matter.
+        requested: One row per requested trial, in the schema REQUESTED.
+        failed_ids: The trials that failed for good.
+
+    Returns:
+        A table with the schema SUMMARY: one row per requested configuration, in the order in which `requested` first
+        mentions it.
+    """
+    # Column by column: dicts of 100,000 rows would take longer than everything that follows.
+    results = {one.trial_id: one for one in map(_Result, *(trials[name].to_pylist() for name in SUMMARY_COLUMNS))}
+    seeds: dict[str, list[str]] = {}  # trial ids by configuration_id
+    first_rows = []
+    ids = zip(requested["configuration_id"].to_pylist(), requested["trial_id"].to_pylist(), strict=True)
+    for index, (configuration, trial_id) in enumerate(ids):
+        if configuration not in seeds:
+            first_rows.append(index)
+        seeds.setdefault(configuration, []).append(trial_id)
+    settings = requested.select(CONFIGURATION_COLUMNS).take(pa.array(first_rows, pa.int64())).to_pylist()
+    failed = frozenset(failed_ids)
+    rows = [row | _aggregate(each, results, failed) for row, each in zip(settings, seeds.values(), strict=True)]
+    return pa.Table.from_pylist(rows, schema=SUMMARY)
+
+
+def _aggregate(trial_ids: Sequence[str], results: Mapping[str, _Result], failed: frozenset[str]) -> Row:
+    """Return the columns of one configuration, apart from its settings."""
+    found = [results[trial_id] for trial_id in trial_ids if trial_id in results]
     finished = [trial for trial in found if trial.status == "finished" and all(map(_is_number, trial[2:]))]
-    absent = [trial_id for trial_id in ids if trial_id not in stored]
+    absent = [trial_id for trial_id in trial_ids if trial_id not in results]
     counts = {
         "diverged": sum(trial.status == "diverged" for trial in found),
         "failed": sum(trial_id in failed for trial_id in absent),
         "missing": sum(trial_id not in failed for trial_id in absent),
     }
     return {
-        **dict(zip((field.name for field in CONFIGURATION), key, strict=True)),
-        "seeds_requested": len(ids),
+        "seeds_requested": len(trial_ids),
         "n": len(finished),
         **_accuracies(finished),
         **counts,
-        "note": _note(len(finished), len(ids), counts),
+        "note": _note(len(finished), len(trial_ids), counts),
     }
 
 
@@ -100,8 +95,8 @@ def _is_number(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _accuracies(finished: Sequence[_Trial]) -> dict[str, float]:
-    # fmean and stdev round an exact sum once, so the order of the trials cannot show.
+def _accuracies(finished: Sequence[_Result]) -> dict[str, float]:
+    # fmean and stdev round an exact sum once, so the result does not depend on the order of the trials.
     if not finished:
         return {}
     test = [trial.test_accuracy for trial in finished if trial.test_accuracy is not None]
@@ -117,10 +112,11 @@ def _accuracies(finished: Sequence[_Trial]) -> dict[str, float]:
 
 
 def _spread(test: Sequence[float]) -> dict[str, float]:
+    """Return the standard deviation over seeds and the t-interval of the mean, or nothing for a single seed."""
     n = len(test)
     if n < 2:
         return {}
-    from scipy.special import stdtrit  # a quarter of a second: `plan` can do without
+    from scipy.special import stdtrit  # takes a quarter of a second to import, and `plan` does not need it
 
     mean, std = fmean(test), stdev(test)
     half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * std / math.sqrt(n)
@@ -132,103 +128,4 @@ def _note(n: int, seeds_requested: int, counts: Mapping[str, int]) -> str:
         return ""
     unmeasured = seeds_requested - n - sum(counts.values())
     reasons = {**counts, "without a test accuracy": unmeasured}
-    return f"n is {n} of {seeds_requested}: " + ", ".join(f"{k} {why}" for why, k in reasons.items() if k)
-
-
-def varying_settings(summary: pa.Table) -> list[str]:
-    """Name the settings that tell the configurations apart; model, subset_size and adaptive_lr always do.
-
-    Null stands where the model or the schedule does not use a setting, so it does not count as a value.
-    """
-    names = [field.name for field in CONFIGURATION]
-    return [name for name in names if name in _ALWAYS_SHOWN or len(set(summary[name].drop_null().to_pylist())) > 1]
-
-
-def setting_text(value: Any) -> str:  # noqa: ANN401  (a cell of any column)
-    """Write a setting's value for a person."""
-    if value is None:
-        return ABSENT
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return {"mlp": "MLP", "cnn": "CNN"}.get(value, str(value))
-
-
-def summary_cells(summary: pa.Table) -> tuple[list[str], list[list[str]]]:
-    """Lay the summary out for a person: the header, and one list of texts per configuration."""
-    settings = varying_settings(summary)
-    header = [setting.replace("_", " ") for setting in settings]
-    header += [
-        "n",
-        "test accuracy [95 % interval]",
-        "std (pp)",
-        "train",
-        "validation",
-        "gap (pp)",
-        "diverged",
-        "failed",
-    ]
-    rows = [[setting_text(row[name]) for name in settings] + _result_cells(row) for row in summary.to_pylist()]
-    notes: list[str] = summary["note"].to_pylist()
-    if any(notes):
-        header.append("note")
-        rows = [[*row, note] for row, note in zip(rows, notes, strict=True)]
-    return header, rows
-
-
-def _result_cells(row: Row) -> list[str]:
-    n, asked = row["n"], row["seeds_requested"]
-    interval = f" [{_points(row['test_accuracy_low'])}, {_points(row['test_accuracy_high'])}]" if n > 1 else ""
-    return [
-        f"{n}" if n == asked else f"{n} of {asked}",
-        _percent(row["test_accuracy_mean"]) + interval,
-        _points(row["test_accuracy_std"]),
-        _percent(row["train_accuracy_mean"]),
-        _percent(row["validation_accuracy_mean"]),
-        _points(row["train_validation_gap"]),
-        f"{row['diverged']}",
-        f"{row['failed']}",
-    ]
-
-
-def _points(fraction: float | None) -> str:
-    return ABSENT if fraction is None else f"{100 * fraction:z.2f}"
-
-
-def _percent(fraction: float | None) -> str:
-    return ABSENT if fraction is None else f"{_points(fraction)} %"
-
-
-def summary_markdown(summary: pa.Table) -> str:
-    """Write the summary as a Markdown table, accuracies in percent."""
-    header, rows = summary_cells(summary)
-    rule = ["---" if name in TEXT_HEADERS else "---:" for name in header]
-    lines = [_markdown_line(header), "| " + " | ".join(rule) + " |", *map(_markdown_line, rows)]
-    return "\n".join(lines) + "\n"
-
-
-def _markdown_line(cells: Sequence[str]) -> str:
-    escaped = (" ".join(cell.replace("\\", "\\\\").replace("|", "\\|").split()) for cell in cells)
-    return "| " + " | ".join(escaped) + " |"
-
-
-def summary_csv(summary: pa.Table) -> str:
-    """Write every column of the summary as CSV, accuracies as unrounded fractions, null as nothing."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(summary.column_names)
-    writer.writerows([_csv_cell(value) for value in row.values()] for row in summary.to_pylist())
-    return text.getvalue()
-
-
-def _csv_cell(value: Any) -> Any:  # noqa: ANN401  (a cell of any column)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    # A spreadsheet would run text that begins like a formula.
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-
-
-def summary_json(summary: pa.Table) -> str:
-    """Write the summary as a JSON list of objects, accuracies as fractions."""
-    return json.dumps(summary.to_pylist(), indent=2, allow_nan=False) + "\n"
+    return f"n is {n} of {seeds_requested}: " + ", ".join(f"{count} {why}" for why, count in reasons.items() if count)

@@ -1,4 +1,4 @@
-"""The three flat tables out of parts, as pure functions: trials, metrics and confusion."""
+"""The flat tables of a job, made from parts: trials, metrics and confusion."""
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +14,28 @@ CONFUSION_COLUMNS = ("trial_id", "confusion")
 
 
 def trials_table(parts: pa.Table) -> pa.Table:
-    """Flatten parts (schema PART) into one row per trial, in the order of the parts' rows."""
+    """Flatten parts into one row per trial, in the order of their rows.
+
+    Args:
+        parts: A table with at least TRIALS_COLUMNS of the schema PART.
+
+    Returns:
+        A table with the schema TRIALS.
+    """
     settings = _settings(parts)
     columns = {name: settings[name] if name in settings else parts[name] for name in TRIALS.names}
     return pa.table(columns).cast(TRIALS)
 
 
 def metrics_table(parts: pa.Table) -> pa.Table:
-    """Flatten parts into one row per trial and epoch."""
+    """Flatten parts into one row per trial and epoch.
+
+    Args:
+        parts: A table with at least METRICS_COLUMNS of the schema PART.
+
+    Returns:
+        A table with the schema METRICS.
+    """
     parent, records = _explode(parts["epochs"])
     epochs = {field.name: pc.struct_field(records, field.name) for field in EPOCH}
     trials = {"trial_id": parts["trial_id"], **_settings(parts)}
@@ -30,7 +44,14 @@ def metrics_table(parts: pa.Table) -> pa.Table:
 
 
 def confusion_table(parts: pa.Table) -> pa.Table:
-    """Flatten parts into one row per trial, actual and predicted digit; diverged trials have none."""
+    """Flatten parts into one row per trial, actual and predicted digit; diverged trials have no rows.
+
+    Args:
+        parts: A table with at least CONFUSION_COLUMNS of the schema PART.
+
+    Returns:
+        A table with the schema CONFUSION.
+    """
     parent, counts = _explode(parts["confusion"])
     cell = np.arange(len(counts)) % DIGITS**2
     columns = {
@@ -47,6 +68,6 @@ def _settings(parts: pa.Table) -> dict[str, pa.ChunkedArray]:
 
 
 def _explode(lists: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
-    """Flatten a column of lists: return the row that each element comes from, and the elements."""
+    """Flatten a column of lists: return, for each element, the index of its row, and the elements."""
     combined = lists.combine_chunks()
     return pc.list_parent_indices(combined), pc.list_flatten(combined)

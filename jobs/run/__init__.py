@@ -1,7 +1,6 @@
 """From a plan to stored results: packs, tasks, the scheduler and the driver that carries out its decisions."""
 
 from jobs.run.driver import JobEvent as JobEvent
-from jobs.run.driver import close_job as close_job
 from jobs.run.driver import open_job as open_job
 from jobs.run.driver import run_job as run_job
 from jobs.run.events import GiveUp as GiveUp

@@ -1,11 +1,10 @@
 """The driver: carry out what the scheduler decides, with a real executor, a real clock and the store."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from cluster import (
     Done,
@@ -24,7 +23,17 @@ from jobs.run.plan import Plan
 from jobs.run.provenance import collect_provenance
 from jobs.run.scheduler import Rules, State, begin, step, wake_up_s
 from jobs.run.task import TaskContext, TaskResult, run_pack
-from jobs.store import Job, Store, check_job_is_there, create_job, is_stored, write_job
+from jobs.store import (
+    Job,
+    JobState,
+    TaskRetry,
+    TrialFailure,
+    check_job_exists,
+    create_job,
+    end_job,
+    is_stored,
+    requested_table,
+)
 from mnist_core.data import Dataset
 
 PackEvent: TypeAlias = TaskEvent[Pack, int, TaskResult] | NodeEvent
@@ -71,9 +80,9 @@ def run_job(
             outcome = drive(begin(packs, rules), session.nodes, executor, record.check, record.note)
         except BaseException:
             with suppress(StoreError):  # which may be the reason; readers see that the driver is gone
-                record.end("interrupted")
+                record.end(JobState.interrupted)
             raise
-    return record.end(outcome)
+    return record.end(JobState(outcome))
 
 
 class _Record:
@@ -83,13 +92,13 @@ class _Record:
         self._job = job
         self._plan = plan
         self._observe = observe
-        self._failures: list[dict[str, Any]] = []
-        self._retried: list[dict[str, Any]] = []
+        self._failures: list[TrialFailure] = []
+        self._retries: list[TaskRetry] = []
 
     def check(self, event: PackEvent) -> PackEvent:
         """Turn a task whose part is not in the store, as seen from here, into a failed one; raise StoreError."""
         store = self._plan.store
-        check_job_is_there(store, self._job)
+        check_job_exists(store, self._job)
         if not isinstance(event, Done) or is_stored(store, event.result.part, event.item.trials):
             return event
         wrote = f"host {event.result.host} wrote its part to its own {store.root}"
@@ -100,43 +109,40 @@ class _Record:
         """Record failures, and pass every event on."""
         if isinstance(event, GiveUp):
             failure = {"attempt": event.pack.attempt, **asdict(event.failure)}
-            self._failures += [{"trial_id": trial_id, **failure} for trial_id in event.pack.trials]
+            self._failures += [TrialFailure(trial_id=trial_id, **failure) for trial_id in event.pack.trials]
         elif isinstance(event, Retry):
-            what = {"kind": event.failure.kind, "message": event.failure.message}
-            self._retried.append({"trial_ids": list(event.pack.trials), "attempt": event.pack.attempt, **what})
+            pack, failed = event.pack, event.failure
+            self._retries.append(
+                TaskRetry(trial_ids=tuple(pack.trials), attempt=pack.attempt, kind=failed.kind, message=failed.message)
+            )
         self._observe(event)
 
-    def end(self, status: str) -> Job:
+    def end(self, state: JobState) -> Job:
         """Write how the job ended."""
-        return close_job(self._job, self._plan.store, status, self._failures, self._retried)
+        return end_job(self._plan.store, self._job, state, self._failures, self._retries)
 
 
-def open_job(plan: Plan) -> Job:
-    """Enter a new job into the store, with the grid as submitted and where it comes from."""
-    content = {
-        "status": "running",
-        "grid": plan.grid.text,
-        "trial_ids": list(plan.trials),
-        "found": len(plan.stored),
-        "failures": [],
-        "dataset": asdict(plan.grid.dataset_info),
-        "provenance": collect_provenance(),
-    }
-    return create_job(plan.store, plan.grid.name, content)
+def open_job(plan: Plan, options: Mapping[str, str | int | bool | None] | None = None) -> Job:
+    """Enter a new job into the store: what was asked for, and where it comes from.
 
+    Args:
+        plan: The plan, whose trials are written to the job's requested.parquet.
+        options: The options of the submission, for the record.
 
-def close_job(
-    job: Job,
-    store: Store,
-    status: str,
-    failures: Sequence[Mapping[str, Any]] = (),
-    retried: Sequence[Mapping[str, Any]] = (),
-) -> Job:
-    """Write how a job ended: the trials that failed for good, and the failures that were retried."""
-    ended = {**job, "status": status, "finished_at": datetime.now(UTC).isoformat()}
-    ended |= {"failures": list(failures), "retried": list(retried)}
-    write_job(store, ended)
-    return ended
+    Raises:
+        StoreError: The store cannot be written.
+    """
+    info = plan.grid.dataset_info
+    return create_job(
+        plan.store,
+        plan.grid.name,
+        requested_table(plan.trials, info.fingerprint),
+        grid=plan.grid.text,
+        dataset=info,
+        stored_count=len(plan.stored),
+        provenance=collect_provenance(),
+        options=options,
+    )
 
 
 def hang_timeout_s(plan: Plan, pack: Pack) -> float:

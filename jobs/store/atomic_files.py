@@ -15,6 +15,7 @@ from jobs.store.processes import Process, this_process
 # The file does not exist, has been deleted on another node (ESTALE), or the path leads nowhere.
 NOT_THERE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ELOOP)
 MAX_FILE_BYTES = 1 << 30  # a larger file was not written by mnistjobs, and is not read
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # of file systems without hard links
 _TEMPORARY = re.compile(
     r"\..*\.(?P<host>[\w-]+)\.(?P<boot>[0-9a-f]*)\.(?P<space>\d+)\.(?P<pid>\d+)\.(?P<started>\d+)\.[0-9a-f]{8}\.tmp",
     re.ASCII | re.DOTALL,
@@ -35,10 +36,7 @@ def write_file(path: Path, content: bytes) -> None:
     try:
         make_folder(path.parent)
         try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            _write_durably(temporary, content)
             temporary.replace(path)
         finally:
             # Also after a failed fsync: the kernel may have dropped the pages, and a second fsync would falsely
@@ -49,6 +47,53 @@ def write_file(path: Path, content: bytes) -> None:
         raise StoreError(
             f"{path}: cannot be written: {error.strerror or error}; what was stored before is kept"
         ) from error
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    """Write a new file and fsync it; raise OSError."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def create_file(path: Path, content: bytes) -> bool:
+    """Write a file whole unless its folder has one of that name; the folder has to exist.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    temporary = path.with_name(_temporary_name(path.name))
+    try:
+        try:
+            _write_durably(temporary, content)
+            created = _move_to_free_name(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        fsync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be written: {error.strerror or error}; what was stored before is kept"
+        ) from error
+    return created
+
+
+def _move_to_free_name(temporary: Path, path: Path) -> bool:
+    """Move a file to a name that is free; a link, unlike a rename, fails where the name is taken."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():
+            return False
+        temporary.replace(path)
+    return True
 
 
 def _temporary_name(name: str) -> str:

@@ -1,48 +1,122 @@
-"""The job.json of every job: what was submitted, where it came from, and how it ended."""
+"""The record of a job: what was asked for (job.json, requested.parquet) and how it ended (final.json).
+
+Each file is written once. A job without final.json is running, or lost where its driver is known to be gone.
+"""
 
 import hashlib
 import json
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from jobs.errors import InputError, StoreError
-from jobs.store.atomic_files import fsync_folder, list_dir, make_folder, read_file, write_file
+import pyarrow as pa
+from pydantic import ValidationError
+
+from jobs.errors import InputError, OldRecordError, StoreError
+from jobs.store.atomic_files import create_file, fsync_folder, list_dir, make_folder, read_file, write_file
+from jobs.store.job_models import (
+    END_STATES,
+    DamagedJob,
+    Job,
+    JobEnd,
+    JobRecord,
+    JobState,
+    SealedModel,
+    TaskRetry,
+    TrialFailure,
+    encodable,
+)
 from jobs.store.layout import Store
-from jobs.store.processes import is_gone, read_process, this_process
+from jobs.store.parts import parquet_bytes
+from jobs.store.processes import is_gone, this_process
+from mnist_core.data import DatasetInfo
 
+REQUESTED_FILE = "requested.parquet"
+_RECORD_FILE, _END_FILE = "job.json", "final.json"
 _JOB_ID = re.compile(r"(?P<second>(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)-\d{8}-\d{6})-[0-9a-f]{4}")
-Job = dict[str, Any]  # the content of a job.json
-# What every reader of a job.json relies on.
-_JOB_KEYS = {"submitted_at": str, "status": str, "grid": str, "trial_ids": list, "failures": list, "dataset": dict}
-_DATASET_KEYS = {"name": str, "fingerprint": str, "train_size": int, "validation_size": int, "test_size": int}
-_FAILURE_KEYS = ("trial_id", "message", "traceback")
+_FIRST_EDITION_KEYS = {"status", "trial_ids"}
+_MAX_REASON = 300  # characters of what is wrong with a file
+
+
+Sealed = TypeVar("Sealed", bound=SealedModel)
 
 
 def job_folder(store: Store, job_id: str) -> Path:
-    """Return the folder of a job whose id has been checked."""
+    """Return the folder of a job.
+
+    Args:
+        store: The store.
+        job_id: An id that was checked before, or made by `create_job`.
+    """
     assert _JOB_ID.fullmatch(job_id), job_id
     return store.jobs / job_id
 
 
-def create_job(store: Store, name: str, content: Mapping[str, Any]) -> Job:
-    """Make a job's folder and its job.json, with a new id and the time of submission; return the content."""
+def create_job(
+    store: Store,
+    name: str,
+    requested: pa.Table,
+    *,
+    grid: str,
+    dataset: DatasetInfo,
+    stored_count: int = 0,
+    provenance: Mapping[str, str] | None = None,
+    options: Mapping[str, str | int | bool | None] | None = None,
+) -> Job:
+    """Make a job's folder, its requested.parquet and, last, its job.json.
+
+    Args:
+        store: The store; its folder is made where it does not exist.
+        name: The grid's name, with which the job's id begins.
+        requested: One row per requested trial, in the schema REQUESTED.
+        grid: The YAML text.
+        dataset: The dataset that the trials train on.
+        stored_count: How many of the trials the store already has.
+        provenance: Versions, host and commit that the job was submitted with.
+        options: Options of the submission.
+
+    Returns:
+        The new job, in the state running: its driver is this process.
+
+    Raises:
+        StoreError: The store cannot be written.
+    """
     now = datetime.now(UTC)
+    content = parquet_bytes(requested)
+    record = JobRecord(
+        job_id=_make_job_folder(store, f"{name}-{now:%Y%m%d-%H%M%S}"),
+        name=name,
+        submitted_at=now,
+        grid=grid,
+        options=options or {},
+        dataset=replace(dataset, name=str(encodable(dataset.name))),
+        provenance=provenance or {},
+        driver=this_process(),
+        trial_count=requested.num_rows,
+        stored_count=stored_count,
+        requested_sha256=hashlib.sha256(content).hexdigest(),
+    ).seal()
+    folder = job_folder(store, record.job_id)
+    write_file(folder / REQUESTED_FILE, content)
+    write_file(folder / _RECORD_FILE, record.to_bytes())
+    return Job(record, None, JobState.running)
+
+
+def _make_job_folder(store: Store, second: str) -> str:
+    """Make the folder of a new job and return the job's id."""
     try:
         make_folder(store.jobs)
-        fsync_folder(store.root)  # whoever made the folders in it may have been killed before
-        job_id = _claim_job_id(store, f"{name}-{now:%Y%m%d-%H%M%S}")
+        fsync_folder(store.root)  # an earlier process may have been killed between making a folder in it and this
+        job_id = _claim_job_id(store, second)
         fsync_folder(store.jobs)
     except OSError as error:
         raise StoreError(f"store {str(store.root)!r}: cannot be written: {error.strerror or error}") from error
-    driver = vars(this_process())
-    job = {"job_id": job_id, "name": name, "submitted_at": now.isoformat(), "driver": driver, **content}
-    write_job(store, job)
-    return job
+    return job_id
 
 
 def _claim_job_id(store: Store, second: str) -> str:
@@ -55,39 +129,85 @@ def _claim_job_id(store: Store, second: str) -> str:
         return job_id
 
 
-def check_job_is_there(store: Store, job: Job) -> None:
-    """Raise StoreError where the folder of a job under way has gone: with it, most likely, the store."""
-    if not os.path.isdir(job_folder(store, job["job_id"])):
+def end_job(
+    store: Store,
+    job: Job,
+    state: JobState,
+    failures: Sequence[TrialFailure] = (),
+    retries: Sequence[TaskRetry] = (),
+) -> Job:
+    """Write how a job ended, unless that is written already.
+
+    Args:
+        store: The store.
+        job: The job.
+        state: One of END_STATES.
+        failures: The trials that failed for good.
+        retries: The failures after which trials were tried again.
+
+    Returns:
+        The job as final.json has it: where an earlier call wrote that file, as it ended then.
+
+    Raises:
+        StoreError: The job's folder is gone, or cannot be written.
+    """
+    assert state in END_STATES, state
+    check_job_exists(store, job)
+    end = JobEnd(
+        job_id=job.job_id,
+        state=state,
+        finished_at=datetime.now(UTC),
+        failures=tuple(failures),
+        retries=tuple(retries),
+    ).seal()
+    if create_file(job_folder(store, job.job_id) / _END_FILE, end.to_bytes()):
+        return Job(job.record, end, state)
+    return _read_job(store, job.job_id)
+
+
+def check_job_exists(store: Store, job: Job) -> None:
+    """Check that the folder of a job under way is still there; without it, most likely, the whole store is gone.
+
+    Raises:
+        StoreError: It is gone.
+    """
+    folder = job_folder(store, job.job_id)
+    if not os.path.isdir(folder):
         raise StoreError(
-            f"{job_folder(store, job['job_id'])}: has gone while the job ran; bring the store {str(store.root)!r} "
-            "back, if you can, and submit the same grid again"
+            f"{folder}: is gone, although its job is running; bring the store {str(store.root)!r} back, if you can, "
+            "and submit the same grid again"
         )
 
 
-def write_job(store: Store, job: Job) -> None:
-    """Write a job's job.json anew; raises StoreError, also where the job's folder has gone."""
-    check_job_is_there(store, job)
-    text = json.dumps({**job, "sha256": _digest(job)}, indent=1, ensure_ascii=False)
-    # A lone surrogate, out of some file name in a traceback, becomes its JSON escape.
-    write_file(job_folder(store, job["job_id"]) / "job.json", text.encode(errors="backslashreplace"))
+def read_jobs(store: Store) -> list[Job | DamagedJob]:
+    """Read every job of a store.
 
+    Returns:
+        The jobs, oldest first; before them those whose record cannot be read.
 
-def _digest(job: Mapping[str, Any]) -> str:
-    """Hash what a job.json says, whatever its spelling."""
-    content = {key: value for key, value in job.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def read_jobs(store: Store) -> list[Job]:
-    """Read the job.json of every job, oldest first; where one is damaged, its job has the status `damaged`."""
+    Raises:
+        StoreError: The store cannot be read.
+    """
     jobs = [_read_job_or_damage(store, job_id) for job_id in _job_ids(store)]
-    return sorted(jobs, key=lambda job: (job["submitted_at"], job["job_id"]))
+    damaged = [job for job in jobs if isinstance(job, DamagedJob)]
+    return [*damaged, *sorted((job for job in jobs if isinstance(job, Job)), key=_age)]
+
+
+def _age(job: Job) -> tuple[datetime, str]:
+    return job.submitted_at, job.job_id
 
 
 def find_job(store: Store, job: str) -> Job:
-    """Return the job with this id, or the latest job with this name.
+    """Read one job; others may be damaged.
 
-    Raises InputError where there is none, StoreError where its job.json is damaged; other jobs' do not matter.
+    Args:
+        store: The store.
+        job: The job's id, or a name, which means the latest job of that name.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: Its record cannot be read.
+        OldRecordError: Its record was written by the first edition of mnistjobs.
     """
     ids = _job_ids(store)
     if job in ids:
@@ -96,57 +216,55 @@ def find_job(store: Store, job: str) -> Job:
     if not seconds:
         known = ", ".join(sorted({match["name"] for match in ids.values()})) or "none yet"
         raise InputError(f"no job {job!r} in the store {str(store.root)!r}; jobs there: {known}")
-    latest = [_read_job(store, job_id) for job_id in ids if ids[job_id]["second"] == max(seconds)]
-    return max(latest, key=lambda each: (each["submitted_at"], each["job_id"]))
+    return max((_read_job(store, job_id) for job_id in ids if ids[job_id]["second"] == max(seconds)), key=_age)
 
 
 def _job_ids(store: Store) -> dict[str, re.Match[str]]:
-    """Give the ids of all jobs, each with its parts; a folder without a job.json is no job yet."""
+    """Return the ids of all jobs, each with its match; a folder without a job.json is not a job yet."""
     matches = map(_JOB_ID.fullmatch, list_dir(store.jobs))
-    return {match[0]: match for match in matches if match and (store.jobs / match[0] / "job.json").exists()}
+    return {match[0]: match for match in matches if match and (store.jobs / match[0] / _RECORD_FILE).exists()}
 
 
-def _read_job_or_damage(store: Store, job_id: str) -> Job:
+def _read_job_or_damage(store: Store, job_id: str) -> Job | DamagedJob:
     try:
         return _read_job(store, job_id)
-    except StoreError:
-        return {"job_id": job_id, "status": "damaged", "submitted_at": "", "trial_ids": [], "failures": []}
+    except StoreError as error:
+        return DamagedJob(job_id, str(error))
 
 
 def _read_job(store: Store, job_id: str) -> Job:
-    path = job_folder(store, job_id) / "job.json"
+    record = _read_model(JobRecord, job_folder(store, job_id) / _RECORD_FILE)
+    path = job_folder(store, job_id) / _END_FILE
+    if path.exists():
+        end = _read_model(JobEnd, path)
+        return Job(record, end, end.state)
+    return Job(record, None, JobState.lost if is_gone(record.driver) else JobState.running)
+
+
+def _read_model(kind: type[Sealed], path: Path) -> Sealed:
+    """Read and check a file of the folder of the job that it has to belong to; raises StoreError."""
+    content = read_file(path) or b""
     try:
-        job = json.loads(read_file(path) or b"")
-        wrong = _wrong_keys(job, job_id)
-        if wrong:
-            raise ValueError(f"wrong content of {', '.join(wrong)}")
-        if job.pop("sha256") != _digest(job):
-            raise ValueError("its sha256 is that of other content")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        message = f"missing key {error}" if isinstance(error, KeyError) else str(error)
-        raise StoreError(f"{path}: is not a job's file: {message}; restore it, or remove its folder") from error
-    return {**job, "status": "interrupted"} if _is_orphan(job) else dict(job)
+        model = kind.model_validate_json(content)
+    except ValidationError as error:
+        if _is_first_edition(content):
+            raise OldRecordError(f"{path}: was written by the first edition of mnistjobs") from error
+        faults = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}".lstrip(": ") for each in error.errors()[:3])
+        raise _damage(path, ", ".join(faults)) from error
+    if model.job_id != path.parent.name:
+        raise _damage(path, f"job_id: {model.job_id!r} is another job")
+    if model.sha256 != model.digest():
+        raise _damage(path, "sha256: does not match the content")
+    return model
 
 
-def _wrong_keys(job: Mapping[str, Any], job_id: str) -> list[str]:
-    """Name what is not as every reader relies on; raises KeyError where a key is missing."""
-    wrong = [key for key, kind in _JOB_KEYS.items() if not isinstance(job[key], kind)]
-    wrong += [] if job["job_id"] == job_id else ["job_id"]
-    wrong += [] if isinstance(job.get("provenance", {}), dict) else ["provenance"]
-    if not wrong and not all(isinstance(each, str) for each in job["trial_ids"]):
-        wrong.append("trial_ids")
-    if not wrong and not all(isinstance(job["dataset"].get(key), kind) for key, kind in _DATASET_KEYS.items()):
-        wrong.append("dataset")
-    if not wrong and not all(map(_is_failure, job["failures"])):
-        wrong.append("failures")
-    return wrong
+def _damage(path: Path, reason: str) -> StoreError:
+    return StoreError(f"{path}: is not a job's record: {reason[:_MAX_REASON]}; restore it, or remove its folder")
 
 
-def _is_failure(failure: object) -> bool:
-    return isinstance(failure, dict) and all(isinstance(failure.get(key), str) for key in _FAILURE_KEYS)
-
-
-def _is_orphan(job: Job) -> bool:
-    """Tell whether a job was left running by a driver that was killed; nobody could say so in its job.json."""
-    driver = read_process(job.get("driver"))
-    return job["status"] == "running" and driver is not None and is_gone(driver)
+def _is_first_edition(content: bytes) -> bool:
+    try:
+        record: Any = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and record.keys() >= _FIRST_EDITION_KEYS

@@ -51,7 +51,7 @@ def check_store(store: Store, before: Seen) -> tuple[Seen, list[str]]:
     try:
         lost = now.rows.keys() - stored_ids(store)
         wrong += [f"trial {trial_id} stands in a part and is not found" for trial_id in sorted(lost)]
-        wrong += [f"job {job['job_id']} is damaged" for job in read_jobs(store) if job["status"] == "damaged"]
+        wrong += [f"job {job.job_id} is damaged" for job in read_jobs(store) if job.state == "damaged"]
     except MnistjobsError as error:
         wrong.append(f"the store cannot be read: {error}")
     for trial_id, count in before.rows.items():
@@ -75,8 +75,8 @@ def compare_stores(clean: Store, faulted: Store, name: str) -> list[str]:
 
 def _files_of(store: Store, name: str) -> dict[str, Path]:
     """Name every file that a fault must not change: all but the page and the record of the job, which have times."""
-    folder = job_folder(store, find_job(store, name)["job_id"])
-    files = [path for path in folder.iterdir() if path.name not in ("job.json", "report.html")]
+    folder = job_folder(store, find_job(store, name).job_id)
+    files = [path for path in folder.iterdir() if path.name not in ("job.json", "final.json", "report.html")]
     return {path.name: path for path in [*files, *store.weights.iterdir()]}
 
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-Kind = Literal["create", "write", "truncate", "fsync", "rename", "unlink", "mkdir", "rmdir", "fsync folder", "promise"]
+Kind = Literal[
+    "create", "write", "truncate", "fsync", "rename", "link", "unlink", "mkdir", "rmdir", "fsync folder", "promise"
+]
 Fault = Literal["lost", "torn", "garbage", "under both names"]
 Disk = dict[str, bytes | None]  # by path below the root; a folder has no content
-ENTRIES = ("create", "rename", "unlink", "mkdir", "rmdir")  # what changes the names in a folder
+ENTRIES = ("create", "rename", "link", "unlink", "mkdir", "rmdir")  # what changes the names in a folder
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Recording:
         """Give every content that a name was ever meant to have: from before, and when a file was moved there."""
         found: dict[str, set[bytes | None]] = {path: {content} for path, content in self.before.items()}
         for count, operation in enumerate(self.operations, start=1):
-            if operation.kind in ("rename", "mkdir", "create"):
+            if operation.kind in ("rename", "link", "mkdir", "create"):
                 name = operation.target or operation.path
                 found.setdefault(name, set()).add(replay(self, count, {})[name])
         return found
@@ -94,7 +96,7 @@ def _change_names(names: dict[str, int | None], operation: Operation, fault: Fau
     elif operation.kind in ("unlink", "rmdir"):
         names.pop(operation.path, None)
     else:
-        names[operation.path] = operation.file if operation.kind == "create" else None
+        names[operation.path] = operation.file if operation.kind in ("create", "link") else None
 
 
 def _written(content: bytes, operation: Operation, fault: Fault | None) -> bytes:

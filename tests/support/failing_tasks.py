@@ -13,7 +13,7 @@ import pytest
 from cluster import Device, NodeJoined, Session, Task
 from jobs.grid.grid import load_grid
 from jobs.run import JobEvent, Pack, TaskContext, TaskResult, make_plan, open_job, run_job
-from jobs.store.job_record import Job
+from jobs.store.job_models import Job
 from jobs.store.layout import open_store
 from mnist_core.data.datasets import load_dataset
 from support.idx_files import write_idx_folder

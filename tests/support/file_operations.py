@@ -52,7 +52,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._real: dict[str, Callable[..., Any]] = {
             name: getattr(os, name)
-            for name in ("open", "write", "fsync", "replace", "unlink", "mkdir", "rmdir", "ftruncate")
+            for name in ("open", "write", "fsync", "replace", "link", "unlink", "mkdir", "rmdir", "ftruncate")
         }
         self._open = io.open
 
@@ -78,6 +78,7 @@ class Recorder:
             (os, "fdatasync", self._fsync),
             (os, "replace", self._replace),
             (os, "rename", self._replace),
+            (os, "link", self._link),
             (os, "unlink", self._unlink),
             (os, "remove", self._unlink),
             (os, "mkdir", self._mkdir),
@@ -156,6 +157,13 @@ class Recorder:
         if old is not None and new is not None:
             self._files[new] = self._files.pop(old)
             self._note("rename", old, file=self._files[new], target=new)
+
+    def _link(self, source: Any, target: Any) -> None:  # noqa: ANN401 - paths
+        old, new = self._below(source), self._below(target)
+        self._real["link"](source, target)
+        if old is not None and new is not None:
+            self._files[new] = self._files[old]
+            self._note("link", new, file=self._files[new])
 
     def _unlink(self, path: Any, **options: Any) -> None:  # noqa: ANN401
         below = self._below(path)

@@ -4,15 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import pyarrow as pa
 
-from jobs.store.schemas import CONFUSION, METRICS, SETTINGS, TRIALS
+from jobs.store.schemas import CONFUSION, METRICS, REQUESTED, TRIALS
 from mnist_core.trial import Trial
-
-REQUESTED = pa.schema([pa.field("trial_id", pa.string()), *SETTINGS])
-
 
 Setting = str | int | float | bool | None
 
@@ -50,8 +48,17 @@ def study(*accuracies: float | None, name: str = "trial", **changed: Setting) ->
     asked = [settings(seed, **changed) for seed in range(len(accuracies))]
     ids = [f"{name}-{seed}" for seed in range(len(accuracies))]
     rows = [trial_row(*three) for three in zip(ids, accuracies, asked, strict=True)]
-    requested = [{"trial_id": trial_id, **one} for trial_id, one in zip(ids, asked, strict=True)]
-    return pa.Table.from_pylist(rows, TRIALS), pa.Table.from_pylist(requested, REQUESTED)
+    return pa.Table.from_pylist(rows, TRIALS), requested_of(*asked, ids=ids)
+
+
+def requested_of(*asked: dict[str, Any], ids: Sequence[str] | None = None) -> pa.Table:
+    """Give the table of requested trials with these settings; ids are 0, 1, ... by default."""
+    rows = []
+    for index, one in enumerate(asked):
+        configuration = repr(sorted((name, value) for name, value in one.items() if name != "seed"))
+        trial_id = ids[index] if ids else f"{index}"
+        rows.append({"trial_id": trial_id, "configuration_id": sha256(configuration.encode()).hexdigest()[:8], **one})
+    return pa.Table.from_pylist(rows, REQUESTED)
 
 
 def metrics_of(trials: pa.Table, accuracies: Sequence[float]) -> pa.Table:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import mnistjobs
 from cluster import Done, InProcessSession
 from jobs.run import Pack, TaskContext, TaskResult, run_pack
-from jobs.store.job_record import Job
+from jobs.store.job_models import Job
 from jobs.store.layout import Store
 from jobs.store.parts import read_parts
 from mnist_core.data.datasets import Dataset

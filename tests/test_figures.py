@@ -1,7 +1,8 @@
-"""Reads the pictures back as XML: their texts, that they are always the same, and odd inputs."""
+"""Reads the figures back as XML: their texts, that they are always the same, and odd inputs."""
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from xml.etree import ElementTree
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 from support.study_tables import confusion_of, metrics_of, study
 
 from jobs.report.curves import Floats, Line, Panel, learning_curve, training_curves
-from jobs.report.matrices import MAX_UNITS, confusion_picture, weight_sheet
-from jobs.report.pictures import MAX_CONFIGURATIONS, Picture, draw_pictures
+from jobs.report.figures import MAX_CONFIGURATIONS, ReportFigure, draw_figures
+from jobs.report.matrices import MAX_UNITS, confusion_matrix, weight_sheet
 from jobs.report.summary import SUMMARY, summarize
 from jobs.store.schemas import CONFUSION, METRICS, TRIALS
 
@@ -31,17 +32,23 @@ def both_schedules() -> tuple[pa.Table, pa.Table]:
     return trials, requested
 
 
-def draw(trials: pa.Table, requested: pa.Table, accuracies: Sequence[float] = RISING) -> dict[str, Picture]:
+def draw(trials: pa.Table, requested: pa.Table, accuracies: Sequence[float] = RISING) -> dict[str, ReportFigure]:
     rng = np.random.default_rng(0)
     weights = {"trial-0": rng.normal(0, 0.1, (64, 784)).astype(np.float32)}
     summary = summarize(trials, requested)
     metrics, confusion = metrics_of(trials, accuracies), confusion_of(trials)
-    pictures = draw_pictures(summary, trials, metrics, confusion, weights)
-    return {picture.file_name: picture for picture in pictures}
+    figures = draw_figures(summary, trials, metrics, confusion, weights)
+    return {figure.file_name: figure for figure in figures}
 
 
-def test_every_kind_of_picture_has_its_file_name() -> None:
-    assert list(draw(*both_schedules())) == [
+@cache
+def drawn() -> dict[str, ReportFigure]:
+    """Draw both schedules, once for all tests that look at them."""
+    return draw(*both_schedules())
+
+
+def test_every_kind_of_figure_has_its_file_name() -> None:
+    assert list(drawn()) == [
         "curves-mlp-2000.svg",
         "learning-curve.svg",
         "confusion-mlp-2000-fixed.svg",
@@ -64,17 +71,17 @@ def test_file_names_hold_allowed_characters_only() -> None:
 
 
 def test_training_curves_name_their_axes_and_say_n() -> None:
-    found = texts(draw(*both_schedules())["curves-mlp-2000.svg"].svg)
+    found = texts(drawn()["curves-mlp-2000.svg"].svg)
     assert {"epoch", "accuracy (%)", "fixed learning rate", "adaptive learning rate"} <= set(found)
     assert {"train (n = 3)", "validation (n = 3)", "train (n = 2–3)"} <= set(found)
 
 
-def test_training_curves_are_those_of_the_training_subset_and_of_the_validation_set() -> None:
-    picture = draw(*study(0.9))["curves-mlp-2000.svg"]
+def test_training_curves_show_training_and_validation() -> None:
+    figure = draw(*study(0.9))["curves-mlp-2000.svg"]
     train: Floats = 100 * np.array([RISING])
     validation: Floats = 100 * (np.array([RISING]) - 0.02)
-    assert picture.svg == training_curves(picture.title, [Panel("fixed learning rate", train, validation)])
-    assert picture.svg != training_curves(picture.title, [Panel("fixed learning rate", validation, train)])
+    assert figure.svg == training_curves(figure.title, [Panel("fixed learning rate", train, validation)])
+    assert figure.svg != training_curves(figure.title, [Panel("fixed learning rate", validation, train)])
 
 
 def test_the_epoch_of_divergence_is_not_drawn() -> None:
@@ -83,9 +90,9 @@ def test_the_epoch_of_divergence_is_not_drawn() -> None:
     assert "4" not in texts(svg)
 
 
-def test_a_configuration_that_diverged_at_once_gives_an_empty_panel() -> None:
+def test_a_configuration_that_diverged_at_once_is_empty() -> None:
     found = texts(draw(*study(None), accuracies=(0.1, 0.1))["curves-mlp-2000.svg"].svg)
-    assert "every seed diverged in its first epoch" in found
+    assert "all seeds diverged in the first epoch" in found
     assert not any(text.startswith("train (") for text in found)
 
 
@@ -93,7 +100,7 @@ def test_curves_that_rise_early_get_a_close_up() -> None:
     early: Floats = 100 - 80 * np.exp(-np.arange(40.0))[None]
     slow: Floats = np.linspace(10.0, 100.0, 40)[None]
     panels = [Panel("fixed learning rate", curve, curve) for curve in (early, slow)]
-    enlarged = "the framed part, enlarged"
+    enlarged = "enlarged detail"
     assert [enlarged in texts(training_curves("t", [panel])) for panel in panels] == [True, False]
 
 
@@ -102,12 +109,12 @@ def test_panels_of_different_lengths_share_their_axes(epochs: int) -> None:
     long: Floats = 100 - 80 * np.exp(-np.arange(40.0))[None]
     panels = [Panel("fixed learning rate", long[:, :epochs], long[:, :epochs]), Panel("adaptive", long, long)]
     found = texts(training_curves("t", panels))
-    assert found.count("the framed part, enlarged") == 2
+    assert found.count("enlarged detail") == 2
     assert found.count("train (n = 1)") == 2
 
 
 def test_the_learning_curve_names_its_axes_the_sizes_and_n() -> None:
-    found = texts(draw(*both_schedules())["learning-curve.svg"].svg)
+    found = texts(drawn()["learning-curve.svg"].svg)
     assert {"subset size (training images, log scale)", "test accuracy (%)", "2,000"} <= set(found)
     assert {"MLP, fixed (n = 3)", "MLP, adaptive (n = 2)"} <= set(found)
 
@@ -119,7 +126,7 @@ def test_the_learning_curve_has_a_tick_at_every_size(sizes: tuple[int, ...]) -> 
     assert {f"{size:,}" for size in sizes} <= set(texts(learning_curve("t", [line])))
 
 
-def test_many_lines_with_long_names_leave_room_for_the_learning_curve() -> None:
+def test_long_names_leave_room_for_the_learning_curve() -> None:
     name = "MLP, fixed" + ", one more setting 0.001" * 7
     nothing = np.full(1, np.nan)
     lines = [Line(name, group, False, (2000,), np.full(1, 90.0), nothing, nothing, (1,)) for group in range(24)]
@@ -127,33 +134,33 @@ def test_many_lines_with_long_names_leave_room_for_the_learning_curve() -> None:
 
 
 def test_a_confusion_matrix_shows_row_percent_summed_over_seeds() -> None:
-    picture = draw(*both_schedules())["confusion-mlp-2000-fixed.svg"]
-    found = texts(picture.svg)
+    figure = drawn()["confusion-mlp-2000-fixed.svg"]
+    found = texts(figure.svg)
     assert (found.count("97.00"), found.count("3.00"), found.count("0.00")) == (10, 10, 80)
     assert found.count("300") == 10
-    assert {"predicted digit", "actual digit", "Row percent over n = 3 seeds: 3,000 predictions."} <= set(found)
-    assert picture.caption.endswith("n = 3 seeds: 3,000 predictions, 2,910 of them right.")
+    assert {"predicted digit", "actual digit", "Percent of each row over n = 3 seeds: 3,000 predictions."} <= set(found)
+    assert figure.caption.endswith("n = 3 seeds: 3,000 predictions, 2,910 of them correct.")
 
 
-def _place(svg: str, shown: str) -> tuple[str | None, str | None]:
-    """Give x and y of the first text that reads so."""
-    found = (text for text in ElementTree.fromstring(svg).iter(f"{SVG}text") if "".join(text.itertext()) == shown)
+def _position(svg: str, label: str) -> tuple[str | None, str | None]:
+    """Return x and y of the first text that is this label."""
+    found = (text for text in ElementTree.fromstring(svg).iter(f"{SVG}text") if "".join(text.itertext()) == label)
     text = next(found)
     return text.get("x"), text.get("y")
 
 
-def test_a_confusion_matrix_has_the_actual_digit_as_its_row_and_the_predicted_one_as_its_column() -> None:
+def test_rows_are_actual_and_columns_predicted_digits() -> None:
     counts = np.diag(np.full(10, 4))
     counts[2, 7] = 1
-    svg = confusion_picture(counts, "t", "f")
-    _, row_of_2 = _place(svg, "80.00")
-    column_of_7, _ = _place(svg, "7")
-    assert _place(svg, "20.00") == (column_of_7, row_of_2)
+    svg = confusion_matrix(counts, "t", "f")
+    _, row_of_2 = _position(svg, "80.00")
+    column_of_7, _ = _position(svg, "7")
+    assert _position(svg, "20.00") == (column_of_7, row_of_2)
 
 
 def test_a_digit_without_images_has_an_empty_row() -> None:
     counts = np.diag([0] + [5] * 9)
-    found = texts(confusion_picture(counts, "t", "f"))
+    found = texts(confusion_matrix(counts, "t", "f"))
     assert (found.count("100.00"), found.count("0.00")) == (9, 81)
 
 
@@ -180,16 +187,16 @@ def test_dollar_signs_are_no_formula() -> None:
     assert "$x^2$" in texts(weight_sheet(np.zeros((8, 784), np.float32), "$x^2$"))
 
 
-def test_equal_tables_give_equal_pictures_whatever_the_order_of_their_rows() -> None:
+def test_the_order_of_rows_does_not_change_a_figure() -> None:
     trials, requested = both_schedules()
     backwards = trials.take(list(reversed(range(len(trials)))))
-    assert draw(backwards, requested) == draw(trials, requested)
+    assert draw(backwards, requested) == drawn()
 
 
-def test_no_picture_refers_to_anything_elsewhere() -> None:
-    for picture in draw(*both_schedules()).values():
-        assert "<!DOCTYPE" not in picture.svg
-        assert not re.search(r'(?:href|src)="(?!#|data:)', picture.svg)
+def test_no_figure_refers_to_anything_elsewhere() -> None:
+    for figure in drawn().values():
+        assert "<!DOCTYPE" not in figure.svg
+        assert not re.search(r'(?:href|src)="(?!#|data:)', figure.svg)
 
 
 def test_one_seed_and_one_epoch_are_enough() -> None:
@@ -199,13 +206,13 @@ def test_one_seed_and_one_epoch_are_enough() -> None:
 
 def test_without_data_nothing_is_drawn() -> None:
     empty = (SUMMARY.empty_table(), TRIALS.empty_table(), METRICS.empty_table(), CONFUSION.empty_table())
-    assert draw_pictures(*empty, {}) == []
+    assert draw_figures(*empty, {}) == []
 
 
-def test_of_many_configurations_the_first_are_drawn_and_the_rest_counted() -> None:
+def test_of_many_configurations_the_first_are_drawn() -> None:
     tables = [study(0.9, name=f"{units}", hidden_units=units) for units in range(1, MAX_CONFIGURATIONS + 3)]
     trials, requested = (pa.concat_tables(part) for part in zip(*tables, strict=True))
     summary = summarize(trials, requested)
-    pictures = draw_pictures(summary, trials, metrics_of(trials, [0.5]), CONFUSION.empty_table(), {})
-    assert len(pictures) == MAX_CONFIGURATIONS + 1
-    assert all(picture.caption.endswith("2 further ones are not drawn.") for picture in pictures[-2:])
+    figures = draw_figures(summary, trials, metrics_of(trials, [0.5]), CONFUSION.empty_table(), {})
+    assert len(figures) == MAX_CONFIGURATIONS + 1
+    assert all(figure.caption.endswith("2 more are not drawn.") for figure in figures[-2:])

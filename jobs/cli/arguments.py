@@ -1,0 +1,45 @@
+"""Arguments and options that several commands share."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _store_path(text: str | Path) -> Path:
+    if text == "":  # most likely from an unset variable; as a path it would mean the working directory
+        raise typer.BadParameter("is empty; allowed: a folder")
+    return Path(os.path.expanduser(text))
+
+
+GridArgument = Annotated[Path, typer.Argument(metavar="GRID", help="The grid file, such as grid.yaml.")]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or a name for its latest job.")]
+StoreOption = Annotated[
+    Path,
+    typer.Option(
+        "--store",
+        envvar="MNISTJOBS_STORE",
+        metavar="FOLDER",
+        parser=_store_path,
+        help="The folder that holds all results.",
+    ),
+]
+STORE = Path("results")
+
+
+class Format(StrEnum):
+    """Formats of `summary`."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    markdown = "markdown"
+
+
+class PlanFormat(StrEnum):
+    """Formats of `plan`."""
+
+    table = "table"
+    json = "json"

@@ -1,0 +1,69 @@
+"""requested.parquet: what a job asked for, one row per trial, written once at submission."""
+
+import hashlib
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.errors import StoreError
+from jobs.store.atomic_files import read_file
+from jobs.store.job_models import Job
+from jobs.store.job_record import REQUESTED_FILE, job_folder
+from jobs.store.layout import Store
+from jobs.store.schemas import REQUESTED, SETTINGS
+from mnist_core.trial import Trial, configuration_id
+
+
+def requested_table(trials: Mapping[str, Trial], fingerprint: str) -> pa.Table:
+    """Tabulate the trials that a grid asks for.
+
+    Args:
+        trials: The trials by trial_id, in the grid's order.
+        fingerprint: Of their dataset.
+
+    Returns:
+        A table with the schema REQUESTED.
+    """
+    columns = {field.name: [getattr(trial, field.name) for trial in trials.values()] for field in SETTINGS}
+    ids = _configuration_ids(trials, fingerprint)
+    return pa.table({"trial_id": list(trials), "configuration_id": ids, **columns}, schema=REQUESTED)
+
+
+def _configuration_ids(trials: Mapping[str, Trial], fingerprint: str) -> list[str]:
+    """Hash each configuration once: there are far fewer of them than trials."""
+    known: dict[tuple[object, ...], str] = {}
+    found = []
+    for trial in trials.values():
+        key = tuple(value for name, value in vars(trial).items() if name != "seed")
+        if key not in known:
+            known[key] = configuration_id(trial, fingerprint)
+        found.append(known[key])
+    return found
+
+
+def read_requested(store: Store, job: Job) -> pa.Table:
+    """Read what a job asked for.
+
+    Args:
+        store: The store.
+        job: The job, whose record has the file's sha256.
+
+    Returns:
+        A table with the schema REQUESTED.
+
+    Raises:
+        StoreError: The file is missing, or is not the one that was written at submission.
+    """
+    path = job_folder(store, job.job_id) / REQUESTED_FILE
+    content = read_file(path)
+    if content is None or hashlib.sha256(content).hexdigest() != job.record.requested_sha256:
+        state = "is missing" if content is None else "is damaged: its sha256 is not the one in the job's record"
+        raise StoreError(f"{path}: {state}; restore it, or submit the same grid again")
+    try:
+        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{path}: cannot be read: {error}; submit the same grid again") from error
+    if not table.schema.equals(REQUESTED):
+        raise StoreError(f"{path}: has columns of another version of mnistjobs; submit the same grid again")
+    return table

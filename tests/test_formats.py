@@ -1,0 +1,106 @@
+"""The summary as text: for a person, and as Markdown, CSV and JSON; counts in singular and plural."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+
+import pyarrow as pa
+import pytest
+from support.study_tables import Setting, requested_of, settings, study
+
+from jobs.report.configurations import CONFIGURATION_COLUMNS, varying_settings
+from jobs.report.formats import format_count, summary_cells, summary_csv, summary_json, summary_markdown
+from jobs.report.summary import SUMMARY, summarize
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 trials"), (1, "1 trial"), (2, "2 trials"), (12_345, "12,345 trials")]
+)
+def test_a_count_is_singular_or_plural(count: int, text: str) -> None:
+    assert format_count(count, "trial") == text
+
+
+def test_a_count_may_have_an_irregular_plural() -> None:
+    assert [format_count(count, "entry", "entries") for count in (1, 2)] == ["1 entry", "2 entries"]
+
+
+def two_configurations(**changed: Setting) -> dict[str, list[object]]:
+    asked = [settings(0), settings(0, **changed)]
+    columns: dict[str, list[object]] = requested_of(*asked).select(CONFIGURATION_COLUMNS).to_pydict()
+    return columns
+
+
+def test_a_setting_with_two_values_varies() -> None:
+    assert varying_settings(two_configurations(hidden_units=32)) == ["hidden_units"]
+
+
+def test_a_setting_that_one_model_does_not_use_does_not_vary() -> None:
+    assert varying_settings(two_configurations(model="cnn", hidden_units=None, weight_init_std=None)) == []
+
+
+def test_a_person_reads_percent() -> None:
+    header, rows = summary_cells(summarize(*study(0.90, 0.92, 0.94)))
+    assert dict(zip(header, rows[0], strict=True)) == {
+        "model": "MLP",
+        "subset size": "2,000",
+        "adaptive lr": "no",
+        "n": "3",
+        "test accuracy [95 % interval]": "92.00 % [87.03, 96.97]",
+        "std (pp)": "2.00",
+        "train": "99.00 %",
+        "validation": "93.00 %",
+        "gap (pp)": "6.00",
+        "diverged": "0",
+        "failed": "0",
+    }
+
+
+def test_a_row_with_too_few_seeds_says_so() -> None:
+    header, rows = summary_cells(summarize(*study(0.90, None)))
+    assert rows[0][header.index("n")] == "1 of 2"
+    assert rows[0][header.index("test accuracy [95 % interval]")] == "90.00 %"
+    assert rows[0][header.index("std (pp)")] == "–"
+    assert rows[0][-1] == "n is 1 of 2: 1 diverged"
+
+
+def test_markdown_is_one_line_a_row_with_equal_cells() -> None:
+    lines = summary_markdown(summarize(*study(0.90, 0.92))).splitlines()
+    assert len(lines) == 3
+    assert {line.count("|") for line in lines} == {12}
+
+
+def test_markdown_escapes_what_would_end_a_cell() -> None:
+    text = summary_markdown(summarize(*study(0.9, model="a|b\nc")))
+    assert r"a\|b c" in text
+
+
+def test_csv_gives_back_every_number_unrounded() -> None:
+    summary = summarize(*study(0.1, 0.7, None))
+    (row,) = csv.DictReader(io.StringIO(summary_csv(summary)))
+    assert list(row) == summary.column_names
+    assert float(row["test_accuracy_std"]) == summary["test_accuracy_std"][0].as_py()
+    assert (row["adaptive_lr"], row["lr_decay"], row["note"]) == ("false", "", "n is 2 of 3: 1 diverged")
+
+
+@pytest.mark.parametrize("model", ["=1+1", "+1", "-1", "@sum", "\t=1"])
+def test_csv_text_that_begins_like_a_formula_is_inert(model: str) -> None:
+    (row,) = csv.DictReader(io.StringIO(summary_csv(summarize(*study(0.9, model=model)))))
+    assert row["model"] == f"'{model}"
+
+
+def test_a_negative_number_stays_a_number_in_csv() -> None:
+    (row,) = csv.DictReader(io.StringIO(summary_csv(summarize(*study(0.0, 0.1)))))
+    assert float(row["test_accuracy_low"]) < 0
+
+
+def test_json_writes_null_where_there_is_no_value() -> None:
+    (row,) = json.loads(summary_json(summarize(*study(None))))
+    assert list(row) == SUMMARY.names
+    assert row["test_accuracy_mean"] is None
+    assert row["adaptive_lr"] is False
+
+
+@pytest.mark.parametrize("render", [summary_csv, summary_markdown, summary_json])
+def test_an_empty_summary_renders(render: Callable[[pa.Table], str]) -> None:
+    assert render(SUMMARY.empty_table())
