@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from api_page import api_page
 
 from jobs.grid import grid_schema
 from jobs.grid.grid import ALLOWED
@@ -130,7 +131,7 @@ def columns_page() -> str:
 
 
 # File name -> its text. docs/api.md belongs here, too.
-PAGES: Mapping[str, Callable[[], str]] = {"grid.md": grid_page, "columns.md": columns_page}
+PAGES: Mapping[str, Callable[[], str]] = {"api.md": api_page, "grid.md": grid_page, "columns.md": columns_page}
 
 
 def write_pages(folder: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from support.generated_docs import DOCS, PAGES
 from typer.main import get_command
 
 import mnistjobs
@@ -85,12 +84,7 @@ def test_the_python_names_in_the_readme_are_the_api() -> None:
     assert all(callable(getattr(mnistjobs, name)) for name in mnistjobs.__all__)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_every_generated_page_is_up_to_date(name: str) -> None:
-    assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name](), "stale: run make docs"
-
-
 def test_the_api_page_has_every_function_with_its_arguments() -> None:
-    page = (DOCS / "api.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (\w+)$", page, re.MULTILINE) == sorted(mnistjobs.__all__)
     assert "- `workers`: The most tasks at once; by default as many as the CPUs or GPUs allow." in page

@@ -1,16 +1,11 @@
-"""Generate documentation from the code: `make docs` writes it, and a test fails where it is stale.
-
-PAGES names each page and the function that makes it.
-"""
+"""Generate docs/api.md from the docstrings of the public functions."""
 
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import mnistjobs
 
-DOCS = Path(__file__).parent.parent.parent / "docs"
 TITLES = {"Args": "Arguments", "Returns": "Returns", "Raises": "Raises"}
 _SECTION = re.compile(rf"^({'|'.join(TITLES)}):$", re.MULTILINE)
 _ENTRY = re.compile(r"^    (?P<name>\w+): (?P<text>.*(?:\n {8}.*)*)", re.MULTILINE)
@@ -27,7 +22,7 @@ print(mnistjobs.read_summary("results", job.job_id).to_pandas())
 ```
 
 A store is a folder; `StorePath` is `str | Path`. The errors that a user can cause are `InputError` and `StoreError` of
-`jobs.errors`, `mnist_core.errors.DataError` and `cluster.interface.ClusterError`.
+`jobs.errors`, `mnist_core.errors.DataError` and `cluster.ClusterError`.
 """
 
 
@@ -69,16 +64,3 @@ def _body(sections: Mapping[str, str]) -> Iterator[str]:
             yield ""
         elif name:
             yield from (f"{TITLES[name]}: {' '.join(text.split())}", "")
-
-
-PAGES: Mapping[str, Callable[[], str]] = {"api.md": api_page}
-
-
-def main() -> None:
-    """Write every page."""
-    for name, make in PAGES.items():
-        (DOCS / name).write_text(make(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

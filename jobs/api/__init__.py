@@ -1,0 +1,13 @@
+"""The Python API: the commands of the command line as functions that return values and tables."""
+
+from jobs.api.reading import export_weights as export_weights
+from jobs.api.reading import read_confusion as read_confusion
+from jobs.api.reading import read_metrics as read_metrics
+from jobs.api.reading import read_summary as read_summary
+from jobs.api.reading import read_trials as read_trials
+from jobs.api.reading import read_weights as read_weights
+from jobs.api.submission import compact_store as compact_store
+from jobs.api.submission import list_jobs as list_jobs
+from jobs.api.submission import plan_grid as plan_grid
+from jobs.api.submission import report_job as report_job
+from jobs.api.submission import submit_grid as submit_grid

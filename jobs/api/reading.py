@@ -1,0 +1,177 @@
+"""Read what a store holds of a job: tables and weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from jobs.api.unusable import warn_of_unusable
+from jobs.errors import InputError, StoreError
+from jobs.report import (
+    CONFUSION_COLUMNS,
+    METRICS_COLUMNS,
+    SUMMARY_COLUMNS,
+    TRIALS_COLUMNS,
+    confusion_table,
+    metrics_table,
+    summarize,
+    trials_table,
+)
+from jobs.store import (
+    Job,
+    Store,
+    find_job,
+    open_store,
+    read_parts,
+    read_requested,
+    read_weights_of,
+    write_file,
+)
+
+StorePath = str | Path
+
+
+def read_summary(store: StorePath, job: str) -> pa.Table:
+    """Summarize what the store has of a job now.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        One row per configuration, in the schema jobs.report.summary.SUMMARY.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    found, requested, rows = _read_job(store, job, SUMMARY_COLUMNS)
+    return summarize(rows, requested, [failure.trial_id for failure in found.failures])
+
+
+def read_trials(store: StorePath, job: str) -> pa.Table:
+    """Read the trials of a job that the store has now.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        One row per trial, in the schema jobs.store.schemas.TRIALS.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    return trials_table(_read_job(store, job, TRIALS_COLUMNS)[2])
+
+
+def read_metrics(store: StorePath, job: str) -> pa.Table:
+    """Read the losses and accuracies after each epoch of a job's trials.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        One row per stored trial and epoch, in the schema jobs.store.schemas.METRICS.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    return metrics_table(_read_job(store, job, METRICS_COLUMNS)[2])
+
+
+def read_confusion(store: StorePath, job: str) -> pa.Table:
+    """Read the confusion matrices of a job's finished trials.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        One row per trial, actual digit and predicted digit, in the schema jobs.store.schemas.CONFUSION.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    return confusion_table(_read_job(store, job, CONFUSION_COLUMNS)[2])
+
+
+def read_weights(store: StorePath, trial_id: str) -> dict[str, NDArray[Any]]:
+    """Read the trained weights of one trial.
+
+    Args:
+        store: The store's folder.
+        trial_id: The trial, as in the column of that name.
+
+    Returns:
+        The arrays by parameter, such as W1, (hidden units, 784), of an MLP.
+
+    Raises:
+        InputError: No part holds the trial.
+        StoreError: The weights are missing or damaged, or the store cannot be read.
+    """
+    opened = open_store(Path(store))
+    hashes = _weights_of(opened, [trial_id])
+    if not hashes:
+        raise InputError(f"trial {trial_id!r}: is in no part of the store {str(store)!r}; allowed: a stored trial's id")
+    ((_, weights),) = read_weights_of(opened, hashes)
+    if weights is None:
+        raise StoreError(f"trial {trial_id}: its weights in {opened.weights} are missing or damaged; train it again")
+    return weights
+
+
+def export_weights(store: StorePath, job: str, folder: str | Path) -> list[Path]:
+    """Write the weights of a job's stored trials, one file per trial.
+
+    Args:
+        store: The store's folder.
+        job: A job's id, or a name for its latest job.
+        folder: Where to write `<trial_id>.safetensors` for each trial; made if it does not exist. Its tensors are
+            named by parameter.
+
+    Returns:
+        The files, in the order of the job's trials that are stored.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: Weights are missing or damaged (those of the other trials are written), or a file cannot be
+            written.
+    """
+    from safetensors.numpy import save
+
+    opened = open_store(Path(store))
+    hashes = _weights_of(opened, read_requested(opened, find_job(opened, job))["trial_id"].to_pylist())
+    files = {trial_id: Path(folder) / f"{trial_id}.safetensors" for trial_id in hashes}
+    lost = []
+    for trial_id, weights in read_weights_of(opened, hashes):
+        if weights is None:
+            lost.append(trial_id)
+        else:
+            write_file(files[trial_id], save(weights))
+    if lost:
+        trials = f"trial {lost[0]}" if len(lost) == 1 else f"{len(lost)} trials, such as {lost[0]},"
+        raise StoreError(f"{opened.weights}: the weights of {trials} are missing or damaged; the others are exported")
+    return list(files.values())
+
+
+def _weights_of(store: Store, trial_ids: Sequence[str]) -> dict[str, str]:
+    """Return, by trial_id, which file holds the weights of each stored trial; warn of parts that cannot be used."""
+    parts = read_parts(store, trial_ids, ["trial_id", "weights_sha256"])
+    warn_of_unusable(store, parts.damaged)
+    return dict(zip(parts.table["trial_id"].to_pylist(), parts.table["weights_sha256"].to_pylist(), strict=True))
+
+
+def _read_job(store: StorePath, job: str, columns: Sequence[str]) -> tuple[Job, pa.Table, pa.Table]:
+    """Find a job; return it, what it asked for, and these columns of its stored rows. Warns of damaged parts."""
+    opened = open_store(Path(store))
+    found = find_job(opened, job)
+    requested = read_requested(opened, found)
+    parts = read_parts(opened, requested["trial_id"].to_pylist(), columns)
+    warn_of_unusable(opened, parts.damaged)
+    return found, requested, parts.table
