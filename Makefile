@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 GRID ?= data/grids/report.yaml
+TEST_PROCESSES ?= 2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 .DEFAULT_GOAL := help
-.PHONY: help install demo report test chaos bench lint fmt docs lock audit clean
+.PHONY: help install demo report test test-fast docs chaos bench lint fmt docs lock audit clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -26,8 +27,11 @@ demo: .venv/installed ## Run the quickstart study: real digits, no download, und
 report: .venv/installed ## Run the full study on MNIST: 40 trials of 100 epochs
 	$(BIN)/mnistjobs submit $(GRID)
 
-test: .venv/installed-dev ## Run the whole test suite
-	$(BIN)/python -m pytest
+test: .venv/installed-dev ## Run the whole test suite, in two processes
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES)
+
+test-fast: .venv/installed-dev ## Run everything that does not need Ray, in under a minute
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) -m "not ray and not chaos"
 
 chaos: .venv/installed-dev ## Kill a study a hundred times and compare what comes out; some 20 minutes
 	$(BIN)/python tests/chaos.py --kills 100 --seed 0

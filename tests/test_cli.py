@@ -209,6 +209,7 @@ def test_the_store_is_the_option_or_the_variable_or_results(grid: Path, monkeypa
 
 
 def test_a_failed_trial_ends_in_exit_code_1_and_keeps_the_others(grid: Path) -> None:
+    grid.write_text(GRID + "retries: 0\n")
     one = next(iter(plan_grid(grid).trials))
     with unwritable_weights(one):
         outcome = run("submit", grid, "--in-process")
@@ -272,7 +273,7 @@ def test_damaged_parts_are_warned_of(command: str, finished: Path) -> None:
     part.write_bytes(part.read_bytes()[:-1])
     outcome = run(command, "tiny")
     what = f"part {part.name} is damaged, or still being copied; it is ignored"
-    hint = "trials that no other part holds count as missing; `mnistjobs submit` trains them again"
+    hint = "trials that no other part holds count as missing; `mnistjobs submit GRID` trains trials again that are missing"
     assert (outcome.code, outcome.err) == (0, f"warning: {what}, and {hint}\n")
     assert " 3 missing" in outcome.out  # they are one pack
     assert part.is_file()
@@ -296,6 +297,7 @@ def test_data_verify_and_fetch_describe_a_dataset(grid: Path) -> None:
 
 
 def test_text_from_elsewhere_commands_no_terminal(grid: Path) -> None:
+    grid.write_text(GRID + "retries: 0\n")
     one = next(iter(plan_grid(grid).trials))
     with unwritable_weights(one):
         outcome = run("submit", grid, "--in-process", "--store", HOSTILE)

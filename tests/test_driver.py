@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support import command_line
-from support.failing_tasks import FEWER, GRID, PackTask, submit_with, unwritable_weights, write_grid
+from support.failing_tasks import FEWER, GRID, MLP_ONLY, PackTask, submit_with, unwritable_weights, write_grid
 
 import mnistjobs
 from cluster import InProcessSession, Session
@@ -84,8 +84,8 @@ def test_in_process_one_worker_and_two_workers_give_equal_tables(grid: Path, tmp
 def test_two_drivers_on_one_store_at_once_end_well_and_every_trial_is_once_in_every_table(
     places: list[list[str]], grid: Path, tmp_path: Path
 ) -> None:
-    grid.write_text(FEWER.replace("epochs: 2", "epochs: 40").replace("seed: [0, 1]", "seeds: 8"))
-    run("submit", grid, "--store", tmp_path / "alone", "--in-process")
+    grid.write_text(MLP_ONLY.replace("epochs: 2", "epochs: 100").replace("seed: [0, 1]", "seeds: 8"))
+    command_line.said("submit", grid, "--store", tmp_path / "alone", "--in-process")
     starting = [subprocess.Popen(command("submit", grid, "--store", tmp_path / "both", *each)) for each in places]
     assert [process.wait(timeout=PATIENCE_S) for process in starting] == [0, 0]
     of_one = tables(tmp_path / "alone")
@@ -97,8 +97,8 @@ def test_two_drivers_on_one_store_at_once_end_well_and_every_trial_is_once_in_ev
 def test_two_drivers_whose_grids_overlap_end_well(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "both"
     other = grid.with_name("other.yaml")
-    grid.write_text(FEWER)
-    other.write_text(FEWER.replace("name: tiny", "name: other").replace("seed: [0, 1]", "seed: [1, 2]"))
+    grid.write_text(MLP_ONLY)
+    other.write_text(MLP_ONLY.replace("name: tiny", "name: other").replace("seed: [0, 1]", "seed: [1, 2]"))
     starting = [subprocess.Popen(command("submit", each, "--store", store, "--in-process")) for each in (grid, other)]
     assert [process.wait(timeout=PATIENCE_S) for process in starting] == [0, 0]
     for name, seeds in (("tiny", {0, 1}), ("other", {1, 2})):
@@ -109,11 +109,11 @@ def test_two_drivers_whose_grids_overlap_end_well(grid: Path, tmp_path: Path) ->
 
 
 def test_a_second_submit_trains_nothing_and_says_what_it_found(grid: Path, tmp_path: Path) -> None:
-    grid.write_text(FEWER)
+    grid.write_text(MLP_ONLY)
     store = tmp_path / "store"
-    assert "4 trials, 0 found" in run("submit", grid, "--store", store, "--in-process")
+    assert "4 trials, 0 found" in command_line.said("submit", grid, "--store", store, "--in-process")
     before = {path: path.stat().st_mtime_ns for path in (store / "parts").iterdir()}
-    assert "4 trials, 4 found" in run("submit", grid, "--store", store)
+    assert "4 trials, 4 found" in command_line.said("submit", grid, "--store", store)
     assert {path: path.stat().st_mtime_ns for path in (store / "parts").iterdir()} == before
 
 
@@ -250,6 +250,7 @@ def test_a_worker_whose_numerics_differ_is_refused(dataset: Dataset, grid: Path,
 
 def test_an_exit_code_of_one_and_the_message_tell_of_failed_trials(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
+    grid.write_text(GRID + "retries: 0\n")
     with unwritable_weights(*mnistjobs.plan_grid(grid, store).missing[:3]):
         outcome = command_line.run("submit", grid, "--store", store, "--in-process")
     assert outcome.code == 1

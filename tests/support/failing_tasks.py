@@ -25,6 +25,8 @@ grid: {model: [mlp, cnn], subset_size: [20, 60], adaptive_lr: [false, true], see
 train: {epochs: 2, batch_size: 16, learning_rate: 0.01}
 """
 FEWER = GRID.replace("subset_size: [20, 60], adaptive_lr: [false, true]", "subset_size: [20], adaptive_lr: [true]")
+# Of four trials without a CNN: no process has to import torch.
+MLP_ONLY = GRID.replace("[mlp, cnn]", "[mlp]").replace("[20, 60]", "[20]")
 PackTask = Task[Pack, TaskContext, int, TaskResult]
 
 
