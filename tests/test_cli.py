@@ -273,7 +273,9 @@ def test_damaged_parts_are_warned_of(command: str, finished: Path) -> None:
     part.write_bytes(part.read_bytes()[:-1])
     outcome = run(command, "tiny")
     what = f"part {part.name} is damaged, or still being copied; it is ignored"
-    hint = "trials that no other part holds count as missing; `mnistjobs submit GRID` trains trials again that are missing"
+    hint = (
+        "trials that no other part holds count as missing; `mnistjobs submit GRID` trains trials again that are missing"
+    )
     assert (outcome.code, outcome.err) == (0, f"warning: {what}, and {hint}\n")
     assert " 3 missing" in outcome.out  # they are one pack
     assert part.is_file()

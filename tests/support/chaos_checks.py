@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors.numpy import load_file
 
 from jobs.errors import MnistjobsError
 from jobs.store.job_record import find_job, job_folder, read_jobs
@@ -63,21 +64,39 @@ def check_store(store: Store, before: Seen) -> tuple[Seen, list[str]]:
 
 
 def compare_stores(clean: Store, faulted: Store, name: str) -> list[str]:
-    """Hold the latest job of two stores and their weights against each other, byte by byte; say what differs."""
+    """Compare the latest jobs of two stores and the weights of their trials, byte by byte; name what differs."""
     ours, theirs = (_files_of(store, name) for store in (clean, faulted))
     wrong = [f"{name}: only in one of the two stores" for name in sorted(ours.keys() ^ theirs.keys())]
     wrong += [f"{name}: is not written" for name in TABLES if name not in ours]
     for name in sorted(ours.keys() & theirs.keys()):
         if _bytes_of(ours[name]) != _bytes_of(theirs[name]):
             wrong.append(f"{name}: differs{_where(ours[name], theirs[name])}")
-    return wrong
+    return wrong + _compare_weights(clean, faulted)
+
+
+def _compare_weights(clean: Store, faulted: Store) -> list[str]:
+    """Name the trials whose weights differ, or are in one of the stores only."""
+    ours, theirs = (_weights_of(store) for store in (clean, faulted))
+    trials = sorted(ours.keys() | theirs.keys())
+    return [f"trial {trial}: its weights differ" for trial in trials if ours.get(trial) != theirs.get(trial)]
+
+
+def _weights_of(store: Store) -> dict[str, dict[str, bytes]]:
+    """Read the weights of every stored trial: the bytes of each parameter, by trial id."""
+    found: dict[str, dict[str, bytes]] = {}
+    for path in sorted(store.parts.glob("*.parquet")):
+        for row in pq.read_table(path, columns=["trial_id", "weights_sha256"]).to_pylist():
+            tensors = load_file(store.weights / f"{row['weights_sha256']}.safetensors")
+            mine = {name: value.tobytes() for name, value in tensors.items() if name.startswith(row["trial_id"])}
+            found[row["trial_id"]] = mine
+    return found
 
 
 def _files_of(store: Store, name: str) -> dict[str, Path]:
     """Name every file that a fault must not change: all but the page and the record of the job, which have times."""
     folder = job_folder(store, find_job(store, name).job_id)
     files = [path for path in folder.iterdir() if path.name not in ("job.json", "final.json", "report.html")]
-    return {path.name: path for path in [*files, *store.weights.iterdir()]}
+    return {path.name: path for path in files}
 
 
 def _bytes_of(path: Path) -> bytes:
