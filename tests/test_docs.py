@@ -88,3 +88,12 @@ def test_the_api_page_has_every_function_with_its_arguments() -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (\w+)$", page, re.MULTILINE) == sorted(mnistjobs.__all__)
     assert "- `workers`: The most tasks at once; by default as many as the CPUs or GPUs allow." in page
+
+
+def test_every_message_of_the_troubleshooting_page_is_in_the_code() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^\| `(.+?)` \|", page, re.MULTILINE)
+    folders = ("jobs", "cluster", "mnist_core")
+    code = "".join(path.read_text(encoding="utf-8") for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    assert [text for text in quoted if text not in code] == []
+    assert len(quoted) > 30

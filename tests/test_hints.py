@@ -12,7 +12,7 @@ from support.tiny_study import submit_tiny
 from jobs.cli.app import BAD_INPUT
 from jobs.cli.hints import HINTS, with_hint
 from jobs.cli.output import echo_first, echo_warnings_once
-from jobs.errors import DamagedPartWarning, ForeignPartWarning, InputError, OldRecordError, StoreError
+from jobs.errors import DamagedPartWarning, InputError, OldRecordError, StoreError
 from mnist_core.errors import DataError, DatasetNotFound
 
 
@@ -22,7 +22,6 @@ from mnist_core.errors import DataError, DatasetNotFound
         (DatasetNotFound("mnist: not found"), "`mnistjobs data fetch mnist`"),
         (OldRecordError("job.json: old"), "`mnistjobs submit GRID`"),
         (DamagedPartWarning("part x is damaged"), "`mnistjobs submit GRID`"),
-        (ForeignPartWarning("1 part"), "`mnistjobs submit GRID`"),
     ],
 )
 def test_an_error_is_followed_by_the_command_that_helps(error: Exception, command: str) -> None:

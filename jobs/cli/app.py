@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from cluster.interface import ClusterError
+from cluster import ClusterError
 from jobs.cli.arguments import STORE, Format, GridArgument, JobArgument, PlanFormat, StoreOption
 from jobs.cli.data import data_app
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES, with_hint

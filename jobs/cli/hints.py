@@ -6,7 +6,7 @@ HINTS is keyed by class; of an exception's classes, the most special one with a 
 from collections.abc import Mapping
 
 from cluster import ClusterLostError
-from jobs.errors import DamagedPartWarning, ForeignPartWarning, OldRecordError
+from jobs.errors import DamagedPartWarning, OldRecordError
 from mnist_core.errors import DatasetNotFound, DigestMismatch, NoMirrorDelivered
 
 _TRAIN_AGAIN = "`mnistjobs submit GRID` trains trials again that are missing"
@@ -18,7 +18,6 @@ HINTS: Mapping[type[Exception], str] = {
     ClusterLostError: "what has finished is stored; submit the same grid again, to another cluster if need be",
     OldRecordError: "submit its grid again with `mnistjobs submit GRID`, or read it with the edition that wrote it",
     DamagedPartWarning: _TRAIN_AGAIN,
-    ForeignPartWarning: _TRAIN_AGAIN,
 }
 LOST_TRIALS = _TRAIN_AGAIN
 OUTDATED_FILES = "`mnistjobs report JOB` writes the files of a report again"
