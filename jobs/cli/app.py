@@ -81,32 +81,10 @@ def init(
 
     Example: mnistjobs init grid.yaml
     """
-    from jobs.grid import SCHEMA_FILE, STARTER_GRID, grid_schema
+    from jobs.cli.starter import write_starter
 
-    schema_path = path.with_name(SCHEMA_FILE)
-    _write_new(path, STARTER_GRID)
-    try:
-        if not schema_path.exists():
-            _write_new(schema_path, json.dumps(grid_schema(), indent=2) + "\n")
-    except InputError:
-        path.unlink()  # it would prevent a second try
-        raise
+    schema_path = write_starter(path)
     echo(f"Wrote {path}; editors check it against {schema_path}. Next: mnistjobs submit {path}")
-
-
-def _write_new(path: Path, text: str) -> None:
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            try:
-                file.write(text)
-                file.flush()
-            except OSError:
-                path.unlink()  # an empty file would make the next try fail
-                raise
-    except FileExistsError:
-        raise InputError(f"{path}: exists already; allowed: a new file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 @app.command()
