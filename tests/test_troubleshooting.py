@@ -1,0 +1,69 @@
+"""docs/troubleshooting.md: it quotes messages that exist, and no message of an error or a warning is left out."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import cluster
+from jobs import errors
+from mnist_core import errors as data_errors
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+QUOTED = re.findall(r"`([^`]+)`", " ".join(re.findall(r"^\| (`.+?) \|", PAGE, re.MULTILINE)))
+SOURCES = [path for folder in ("jobs", "cluster", "mnist_core") for path in sorted((ROOT / folder).rglob("*.py"))]
+CLASSES = [each for module in (errors, cluster, data_errors) for each in vars(module).values() if isinstance(each, type)]
+# What is called to make a message for users: the project's exceptions and warnings, and what makes faults and failures.
+MAKERS = {each.__name__ for each in CLASSES if issubclass(each, Exception)} | {
+    *("InputFault", "TaskFailure", "fault", "_refused", "_refusal", "_fault_after"),
+}
+
+
+def texts(node: ast.AST) -> list[str]:
+    """Return the constant pieces of a message, in order."""
+    return [each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+
+
+def variables(scope: ast.AST) -> dict[str, list[str]]:
+    """Return the constant pieces that are assigned to each name, by name."""
+    found: dict[str, list[str]] = {}
+    for node in ast.walk(scope):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found.setdefault(node.targets[0].id, []).extend(texts(node.value))
+    return found
+
+
+def messages(path: Path) -> Iterator[str]:
+    """Yield the constant text of each message that a file makes, with that of the variables in it.
+
+    Calls that only pass a message on, with less than two words of their own, are left out.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    constants = {name: pieces for name, pieces in variables(tree).items() if name.isupper()}
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        known = {**constants, **variables(function)}
+        for node in ast.walk(function):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in MAKERS:
+                names = [each.id for argument in node.args for each in ast.walk(argument) if isinstance(each, ast.Name)]
+                pieces = [*texts(node), *(piece for name in names for piece in known.get(name, ()))]
+                if any(re.search(r"[a-z]+ [a-z]+", piece) for piece in pieces):
+                    yield " … ".join(pieces)
+
+
+def test_every_quoted_message_is_in_the_code() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    assert [text for text in QUOTED if text not in code] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_message_of_the_code_is_explained(path: Path) -> None:
+    assert [text for text in messages(path) if not any(quoted in text for quoted in QUOTED)] == []
+
+
+def test_messages_are_found_in_the_code() -> None:
+    assert sum(1 for path in SOURCES for _ in messages(path)) > 80
