@@ -5,7 +5,7 @@ GRID ?= data/grids/report.yaml
 TEST_PROCESSES ?= 2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 .DEFAULT_GOAL := help
-.PHONY: help install demo report test test-fast docs chaos bench lint fmt docs lock audit clean
+.PHONY: help install demo report test test-fast chaos bench lint fmt docs lock audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -33,12 +33,12 @@ test: .venv/installed-dev ## Run the whole test suite, in two processes
 test-fast: .venv/installed-dev ## Run everything that does not need Ray, in under a minute
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) -m "not ray and not chaos"
 
-chaos: .venv/installed-dev ## Kill a study a hundred times and compare what comes out; some 20 minutes
+chaos: .venv/installed-dev ## Kill a study a hundred times and compare its results; about 20 minutes
 	$(BIN)/python tests/chaos.py --kills 100 --seed 0
 	$(BIN)/python -m pytest -m chaos
 	MNISTJOBS_FLIPS=10000 $(BIN)/python -m pytest tests/test_bit_flips.py
 
-bench: .venv/installed-dev ## Measure what the README says about speed; some 15 minutes
+bench: .venv/installed-dev ## Measure the figures of docs/performance.md again; about 15 minutes
 	$(PIP) --editable '.[bench]'
 	missed=; for name in mlp cnn workers overhead first_trial scale; do \
 		$(BIN)/python benchmarks/$$name.py || missed="$$missed $$name"; done; \
@@ -54,16 +54,16 @@ fmt: .venv/installed-dev ## Format the code and sort its imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: .venv/installed-dev ## Write the generated pages in docs/
+docs: .venv/installed-dev ## Generate docs/api.md, docs/columns.md and docs/grid.md from the code
 	$(BIN)/python docs/generate.py
 
-lock: .venv/installed-dev ## Write constraints.txt from what is installed in .venv
+lock: .venv/installed-dev ## Write the versions installed in .venv to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt
 
-audit: ## Hold the pinned packages against the known vulnerabilities; needs the internet
+audit: ## Check the pinned packages for known vulnerabilities; needs the internet
 	$(PYTHON) -m venv .venv/audit
 	.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	.venv/audit/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
 
-clean: ## Remove .venv and caches; results stay
+clean: ## Remove .venv and caches; results are kept
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
