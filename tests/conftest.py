@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.drawings import DRAWINGS, draw_once
 from support.idx_files import write_idx_folder
 
 from cluster import InProcessSession, Session
@@ -39,6 +40,26 @@ def ray_of_two() -> Iterator[Session]:
         # Ray leaves its processes and their pipes to the garbage collector.
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+
+
+@pytest.fixture(scope="session")
+def drawings() -> dict[bytes, str]:
+    """Every figure that this process has drawn, by what was drawn."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def figures_drawn_once(drawings: dict[bytes, str]) -> Iterator[None]:
+    """Draw a figure once however often a report needs it, in the modules that are not about reports.
+
+    Equal contents give an equal figure: test_report.py and test_compaction.py, which draw every time, check that.
+    """
+    from jobs.report import figures
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in DRAWINGS:
+            patch.setattr(figures, name, draw_once(getattr(figures, name), drawings))
+        yield
 
 
 @pytest.fixture(params=["in process", pytest.param("on Ray", marks=pytest.mark.ray)])

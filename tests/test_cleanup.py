@@ -22,6 +22,7 @@ from jobs.store.layout import Store
 from jobs.store.processes import Process, this_process
 from jobs.verify import check_job
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 KILLED_AT_FSYNC = """
 import os, signal, sys
 from pathlib import Path

@@ -24,6 +24,7 @@ from jobs.cli.signals import INTERRUPTED
 from jobs.store.job_record import find_job
 from jobs.store.layout import Store
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 COMMANDS = ["", "init", "plan", "submit", "summary", "report", "verify", "list", "compact", "schema"]
 COMMANDS += ["data", "data fetch", "data verify"]
 HEAVY = {"torch", "ray", "matplotlib", "sklearn", "scipy"}  # to import any of them takes longer than --help may

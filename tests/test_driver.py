@@ -25,6 +25,7 @@ from jobs.store.layout import Store
 from mnist_core.data.datasets import Dataset, load_dataset
 from mnist_core.devices import has_cuda
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 PATIENCE_S = 240.0  # with what must end, however slow the machine
 WALL_CLOCK = {"seconds", "host", "attempt", "finished_at"}
 

@@ -28,6 +28,7 @@ from jobs.store.layout import Store
 from jobs.store.parts import encode_part, read_parts, stored_ids, write_part
 from jobs.store.schemas import PART
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 MAX_BYTES = 400_000_000  # more than what reading the same store takes without the hostile file
 ADDRESS_SPACE = 12 << 30  # for the machine's sake, should a file get through
 SPARSE = 64 << 30

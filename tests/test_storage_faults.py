@@ -23,6 +23,7 @@ import mnistjobs
 from jobs.cli.app import BAD_INPUT, SOME_FAILED
 from jobs.store.layout import Store
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 WALL_CLOCK = ["seconds", "host", "attempt", "finished_at"]
 ALL = f"{GRID}retries: 0\n"  # what lasts is not over after a wait
 FIRST = ALL.replace("[0, 1, 2]", "[0]")
@@ -58,6 +59,12 @@ def grid(first_stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copytree(first_stored, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return Path("grid.yaml")
+
+
+@pytest.fixture
+def no_wait_before_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try the trials of a pack that failed one by one at once; test_scheduler.py checks the waits."""
+    monkeypatch.setattr("jobs.run.scheduler.FIRST_WAIT_S", 0.0)
 
 
 def tables(store: Path) -> dict[str, pa.Table]:
@@ -144,7 +151,7 @@ FAULTS = [
 ]
 
 
-@pytest.mark.usefixtures("grid")
+@pytest.mark.usefixtures("grid", "no_wait_before_a_retry")
 @pytest.mark.parametrize(("name", "number", "where"), FAULTS, ids=lambda each: str(each).replace("/", "_"))
 def test_a_system_call_that_fails_is_a_message(
     name: str, number: int, where: str, undisturbed: dict[str, pa.Table]
