@@ -12,7 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support import command_line
-from support.failing_tasks import FEWER, GRID, MLP_ONLY, PackTask, submit_with, unwritable_weights, write_grid
+from support.failing_tasks import (
+    FEWER,
+    GRID,
+    MLP_ONLY,
+    ONE_CONFIGURATION,
+    PackTask,
+    submit_with,
+    unwritable_weights,
+    write_grid,
+)
 
 import mnistjobs
 from cluster import InProcessSession, Session
@@ -85,26 +94,26 @@ def test_in_process_one_worker_and_two_workers_give_equal_tables(grid: Path, tmp
 def test_two_drivers_on_one_store_at_once_end_well_and_every_trial_is_once_in_every_table(
     places: list[list[str]], grid: Path, tmp_path: Path
 ) -> None:
-    grid.write_text(MLP_ONLY.replace("epochs: 2", "epochs: 100").replace("seed: [0, 1]", "seeds: 8"))
+    grid.write_text(ONE_CONFIGURATION.replace("epochs: 2", "epochs: 100").replace("seed: [0, 1]", "seeds: 8"))
     command_line.said("submit", grid, "--store", tmp_path / "alone", "--in-process")
     starting = [subprocess.Popen(command("submit", grid, "--store", tmp_path / "both", *each)) for each in places]
     assert [process.wait(timeout=PATIENCE_S) for process in starting] == [0, 0]
     of_one = tables(tmp_path / "alone")
     of_two = [tables_of(folder) for folder in (tmp_path / "both" / "jobs").iterdir()]
     assert of_two == [of_one, of_one]
-    assert len(set(of_one["trials"]["trial_id"].to_pylist())) == of_one["trials"].num_rows == 16
+    assert len(set(of_one["trials"]["trial_id"].to_pylist())) == of_one["trials"].num_rows == 8
 
 
 def test_two_drivers_whose_grids_overlap_end_well(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "both"
     other = grid.with_name("other.yaml")
-    grid.write_text(MLP_ONLY)
-    other.write_text(MLP_ONLY.replace("name: tiny", "name: other").replace("seed: [0, 1]", "seed: [1, 2]"))
+    grid.write_text(ONE_CONFIGURATION)
+    other.write_text(ONE_CONFIGURATION.replace("name: tiny", "name: other").replace("seed: [0, 1]", "seed: [1, 2]"))
     starting = [subprocess.Popen(command("submit", each, "--store", store, "--in-process")) for each in (grid, other)]
     assert [process.wait(timeout=PATIENCE_S) for process in starting] == [0, 0]
     for name, seeds in (("tiny", {0, 1}), ("other", {1, 2})):
         trials = mnistjobs.read_trials(store, name)
-        assert len(set(trials["trial_id"].to_pylist())) == trials.num_rows == 4
+        assert len(set(trials["trial_id"].to_pylist())) == trials.num_rows == 2
         assert set(trials["seed"].to_pylist()) == seeds
     assert [job.state for job in mnistjobs.list_jobs(store)] == ["finished", "finished"]
 
@@ -249,6 +258,7 @@ def test_a_worker_whose_numerics_differ_is_refused(dataset: Dataset, grid: Path,
         next(run_pack(Pack({"id": trial}), context))
 
 
+@pytest.mark.usefixtures("no_wait_before_a_retry")
 def test_an_exit_code_of_one_and_the_message_tell_of_failed_trials(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     grid.write_text(GRID + "retries: 0\n")

@@ -61,12 +61,6 @@ def grid(first_stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return Path("grid.yaml")
 
 
-@pytest.fixture
-def no_wait_before_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try the trials of a pack that failed one by one at once; test_scheduler.py checks the waits."""
-    monkeypatch.setattr("jobs.run.scheduler.FIRST_WAIT_S", 0.0)
-
-
 def tables(store: Path) -> dict[str, pa.Table]:
     readers = (mnistjobs.read_trials, mnistjobs.read_metrics, mnistjobs.read_confusion, mnistjobs.read_summary)
     found = {read.__name__: read(store, "tiny") for read in readers}
@@ -201,7 +195,7 @@ def test_a_file_system_that_turns_read_only_is_a_message(
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
     store = small_disk / "results"
     shutil.copytree("results", store)
-    grid.write_text(ALL.replace("epochs: 2", "epochs: 3000"))
+    grid.write_text(ALL.replace("epochs: 2", "epochs: 2000"))
     process = start("submit", grid, "--in-process", "--store", store)
     assert process.stderr
     assert process.stderr.readline().startswith("[1/3] ")
@@ -220,7 +214,7 @@ def test_a_file_system_that_turns_read_only_is_a_message(
 def test_a_store_that_vanishes_is_a_message_and_can_be_brought_back(
     grid: Path, undisturbed: dict[str, pa.Table]
 ) -> None:
-    grid.write_text(ALL.replace("epochs: 2", "epochs: 3000"))
+    grid.write_text(ALL.replace("epochs: 2", "epochs: 2000"))
     process = start("submit", grid, "--in-process")
     assert process.stderr
     assert process.stderr.readline().startswith("[1/3] ")
