@@ -42,6 +42,21 @@ def ray_of_two() -> Iterator[Session]:
         gc.collect()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def fsync_without_a_disk() -> Iterator[None]:
+    """Keep the test process, which no power failure interrupts, from waiting for the disk.
+
+    What is fsynced, and when, is checked on the calls themselves. The processes that tests start wait for the disk.
+    """
+
+    def fsync(file: int) -> None:
+        os.fstat(file)  # raises an OSError, as fsync does, where no such file is open
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        yield
+
+
 @pytest.fixture(scope="session")
 def drawings() -> dict[bytes, str]:
     """Every figure that this process has drawn, by what was drawn."""
@@ -50,9 +65,9 @@ def drawings() -> dict[bytes, str]:
 
 @pytest.fixture(scope="module")
 def figures_drawn_once(drawings: dict[bytes, str]) -> Iterator[None]:
-    """Draw a figure once however often a report needs it, in the modules that are not about reports.
+    """Draw a figure once however often a report needs it, in the modules that are not about figures.
 
-    Equal contents give an equal figure: test_report.py and test_compaction.py, which draw every time, check that.
+    Equal contents give an equal figure: test_figures.py and test_compaction.py, which draw every time, check that.
     """
     from jobs.report import figures
 
