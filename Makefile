@@ -31,7 +31,7 @@ test: .venv/installed-dev ## Run the whole test suite, in two processes
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES)
 
 test-fast: .venv/installed-dev ## Run everything that does not need Ray, in under a minute
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) -m "not ray and not chaos"
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal -m "not ray and not chaos"
 
 chaos: .venv/installed-dev ## Kill a study a hundred times and compare its results; about 20 minutes
 	$(BIN)/python tests/chaos.py --kills 100 --seed 0

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.drawings import DRAWINGS, draw_once
 from support.idx_files import write_idx_folder
 
 from cluster import InProcessSession, Session
@@ -39,6 +40,47 @@ def ray_of_two() -> Iterator[Session]:
         # Ray leaves its processes and their pipes to the garbage collector.
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fsync_without_a_disk() -> Iterator[None]:
+    """Keep the test process, which no power failure interrupts, from waiting for the disk.
+
+    What is fsynced, and when, is checked on the calls themselves. The processes that tests start wait for the disk.
+    """
+
+    def fsync(file: int) -> None:
+        os.fstat(file)  # raises an OSError, as fsync does, where no such file is open
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        yield
+
+
+@pytest.fixture(scope="session")
+def drawings() -> dict[bytes, str]:
+    """Every figure that this process has drawn, by what was drawn."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def figures_drawn_once(drawings: dict[bytes, str]) -> Iterator[None]:
+    """Draw a figure once however often a report needs it, in the modules that are not about figures.
+
+    Equal contents give an equal figure: test_figures.py and test_compaction.py, which draw every time, check that.
+    """
+    from jobs.report import figures
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in DRAWINGS:
+            patch.setattr(figures, name, draw_once(getattr(figures, name), drawings))
+        yield
+
+
+@pytest.fixture
+def no_wait_before_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try the trials of a pack that failed one by one at once; test_scheduler.py checks the waits."""
+    monkeypatch.setattr("jobs.run.scheduler.FIRST_WAIT_S", 0.0)
 
 
 @pytest.fixture(params=["in process", pytest.param("on Ray", marks=pytest.mark.ray)])

@@ -19,6 +19,8 @@ from jobs.store.job_models import JobState
 from jobs.store.layout import Store
 from jobs.store.schemas import CONFUSION, METRICS, TRIALS
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+
 
 @pytest.fixture
 def grid(tmp_path: Path) -> Path:

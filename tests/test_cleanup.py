@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.job_records import trial_ids
+from support.killed_writers import kill_writers
 from support.tiny_study import submit_tiny
 
 import mnistjobs
@@ -22,13 +22,7 @@ from jobs.store.layout import Store
 from jobs.store.processes import Process, this_process
 from jobs.verify import check_job
 
-KILLED_AT_FSYNC = """
-import os, signal, sys
-from pathlib import Path
-from jobs.store.atomic_files import write_file
-os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
-write_file(Path(sys.argv[1]), b"half")
-"""
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 WAITING_AT_FSYNC = """
 import os, sys
 from pathlib import Path
@@ -71,10 +65,10 @@ def leave_temporary(folder: Path, writer: Process) -> Path:
 @pytest.mark.parametrize("verb", ["submit", "compact"])
 def test_what_killed_writers_left_goes_wherever_it_lies(verb: str, study: tuple[Store, Job]) -> None:
     store, job = study
-    for folder in (store.parts, store.weights, store.checkpoints, job_folder(store, job.job_id)):
+    folders = (store.parts, store.weights, store.checkpoints, job_folder(store, job.job_id))
+    for folder in folders:
         folder.mkdir(exist_ok=True)
-        done = subprocess.run([sys.executable, "-c", KILLED_AT_FSYNC, folder / "file"], check=False, timeout=60)
-        assert done.returncode == -signal.SIGKILL
+    kill_writers(*(folder / "file" for folder in folders))
     assert len(temporaries(store)) == 4
     if verb == "submit":
         mnistjobs.submit_grid(store.root.parent / "tiny.yaml", store.root, in_process=True)

@@ -24,6 +24,7 @@ from jobs.cli.signals import INTERRUPTED
 from jobs.store.job_record import find_job
 from jobs.store.layout import Store
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 COMMANDS = ["", "init", "plan", "submit", "summary", "report", "verify", "list", "compact", "schema"]
 COMMANDS += ["data", "data fetch", "data verify"]
 HEAVY = {"torch", "ray", "matplotlib", "sklearn", "scipy"}  # to import any of them takes longer than --help may
@@ -208,6 +209,7 @@ def test_the_store_is_the_option_or_the_variable_or_results(grid: Path, monkeypa
     assert "found in /home/her/x," in said("plan", grid, "--store=~/x")
 
 
+@pytest.mark.usefixtures("no_wait_before_a_retry")
 def test_a_failed_trial_ends_in_exit_code_1_and_keeps_the_others(grid: Path) -> None:
     grid.write_text(GRID + "retries: 0\n")
     one = next(iter(plan_grid(grid).trials))
@@ -298,6 +300,7 @@ def test_data_verify_and_fetch_describe_a_dataset(grid: Path) -> None:
     assert said("data", "fetch", "digits").startswith("digits is complete: 1297 training, ")
 
 
+@pytest.mark.usefixtures("no_wait_before_a_retry")
 def test_text_from_elsewhere_commands_no_terminal(grid: Path) -> None:
     grid.write_text(GRID + "retries: 0\n")
     one = next(iter(plan_grid(grid).trials))
@@ -349,7 +352,7 @@ def test_a_full_disk_behind_the_output_is_one_message() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_work_is_kept_and_taken_up_again(number: signal.Signals, grid: Path) -> None:
-    grid.write_text(GRID.replace("epochs: 2", "epochs: 4000"))
+    grid.write_text(GRID.replace("epochs: 2", "epochs: 2000"))
     process = start("submit", grid, "--in-process")
     assert process.stderr
     assert process.stderr.readline().startswith("[1/3] ")

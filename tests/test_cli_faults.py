@@ -12,6 +12,7 @@ from support.command_line import GRID, run, write_grid
 from jobs.cli.app import BAD_INPUT
 from mnist_core.data.datasets import find_mnist
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody listens there
 IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nname: *c\n"

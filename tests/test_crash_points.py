@@ -5,8 +5,6 @@ A protocol is a function of a store; a new one is a line in PROTOCOLS.
 
 import io
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ import pyarrow as pa
 import pytest
 from support.crash_points import CrashPoint, Disk, Recording, crash_points, digest, replay, write_disk
 from support.file_operations import Recorder, recorded
+from support.killed_writers import kill_writers
 from support.tiny_study import run_trials, submit_tiny
 
 import mnistjobs
@@ -209,14 +208,10 @@ def check_checkpoint(study: Study, store: Store) -> None:
 
 def test_submitting_again_clears_away_what_killed_writers_left(study: Study, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
-    killed_at_fsync = (
-        "import os, signal, sys, jobs; os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL); "
-        "from pathlib import Path; from jobs.store.atomic_files import write_file; "
-        "folder = Path(sys.argv[1]); folder.mkdir(parents=True, exist_ok=True); write_file(folder / 'file', b'half')"
-    )
-    for folder in ("parts", "weights", "jobs/tiny-20260101-000000-abcd"):
-        done = subprocess.run([sys.executable, "-c", killed_at_fsync, store.root / folder], check=False, timeout=60)
-        assert done.returncode == -signal.SIGKILL
+    folders = [store.root / name for name in ("parts", "weights", "jobs/tiny-20260101-000000-abcd")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    kill_writers(*(folder / "file" for folder in folders))
     assert len(list(store.root.rglob("*.tmp"))) == 3
     mnistjobs.submit_grid(study.grid, store.root, in_process=True)
     assert list(store.root.rglob("*.tmp")) == []

@@ -15,6 +15,8 @@ from jobs.cli.output import echo_first, echo_warnings_once
 from jobs.errors import DamagedPartWarning, InputError, OldRecordError, StoreError
 from mnist_core.errors import DataError, DatasetNotFound
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+
 
 @pytest.mark.parametrize(
     ("error", "command"),

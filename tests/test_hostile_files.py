@@ -28,6 +28,7 @@ from jobs.store.layout import Store
 from jobs.store.parts import encode_part, read_parts, stored_ids, write_part
 from jobs.store.schemas import PART
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 MAX_BYTES = 400_000_000  # more than what reading the same store takes without the hostile file
 ADDRESS_SPACE = 12 << 30  # for the machine's sake, should a file get through
 SPARSE = 64 << 30
@@ -162,20 +163,33 @@ def test_random_damages_to_a_part_under_its_right_hash_never_end_the_process(cou
 SPARSE_FILES = ("parts", "weights", "checkpoints", "job")
 
 
-@pytest.mark.parametrize("kind", SPARSE_FILES)
-def test_a_file_larger_than_memory_is_refused_without_reading_it(kind: str, study: Study, tmp_path: Path) -> None:
-    (identity,), (sha256,) = trial_ids(study.store, study.job), study.rows["weights_sha256"].to_pylist()
+@pytest.fixture(scope="module")
+def read_with_sparse(submitted: tuple[Store, Job], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Read]:
+    """What is read of a store of one trial with each of the sparse files in it; all in one process, to be quick."""
+    folder = tmp_path_factory.mktemp("sparse")
+    job = submitted[1]
+    store = Store(Path(shutil.copytree(submitted[0].root, folder / "results")))
+    (identity,) = trial_ids(store, job)
+    (sha256,) = read_parts(store, [identity]).table["weights_sha256"].to_pylist()
     places = {
-        "parts": study.store.parts / f"{'0' * 64}.parquet",
-        "weights": study.store.weights / f"{sha256}.safetensors",
-        "checkpoints": study.store.root / "checkpoints" / f"{identity}.checkpoint",
-        "job": job_folder(study.store, study.job.job_id) / "job.json",
+        "parts": store.parts / f"{'0' * 64}.parquet",
+        "checkpoints": store.checkpoints / f"{identity}.checkpoint",
+        # These two replace a file of the store, which is not put back.
+        "weights": store.weights / f"{sha256}.safetensors",
+        "job": job_folder(store, job.job_id) / "job.json",
     }
-    places[kind].parent.mkdir(exist_ok=True)
-    (tmp_path / "sparse").touch()
-    os.truncate(tmp_path / "sparse", SPARSE)
-    (read,) = read_beside(study.store, (tmp_path / "sparse", places[kind]))
-    assert read["ids"] == trial_ids(study.store, study.job)
+    store.checkpoints.mkdir(exist_ok=True)
+    for kind in places:
+        (folder / kind).touch()
+        os.truncate(folder / kind, SPARSE)
+    read = read_beside(store, *((folder / kind, place) for kind, place in places.items()))
+    return {kind: {"expected": [identity], **one} for kind, one in zip(places, read, strict=False)}
+
+
+@pytest.mark.parametrize("kind", SPARSE_FILES)
+def test_a_file_larger_than_memory_is_refused_without_reading_it(kind: str, read_with_sparse: dict[str, Read]) -> None:
+    read = read_with_sparse[kind]
+    assert read["ids"] == read["expected"]
     assert read["bytes"] < MAX_BYTES
     assert (read["damaged"] != []) == (kind == "parts")
     assert read["jobs"] == (["damaged"] if kind == "job" else ["finished"])

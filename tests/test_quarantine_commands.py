@@ -16,6 +16,7 @@ import mnistjobs
 from jobs.store.layout import Store
 from jobs.store.parts import scan_parts
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 SLOW_COPY = """
 import sys, time
 from pathlib import Path

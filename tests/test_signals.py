@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.chaos_processes import await_end, end_all, processes_of, shared_memory
-from support.failing_tasks import GRID, MLP_ONLY, write_grid
+from support.failing_tasks import GRID, ONE_CONFIGURATION, write_grid
 
 import mnistjobs
 from jobs.cli.app import BAD_INPUT
@@ -131,7 +131,7 @@ def test_a_second_signal_forces_the_end(grid: Path) -> None:
 
 
 def test_what_nohup_has_the_command_ignore_stays_ignored(grid: Path) -> None:
-    grid.write_text(MLP_ONLY)
+    grid.write_text(ONE_CONFIGURATION)
     nohup = CODE.replace("signal.SIG_DFL", "signal.SIG_IGN")
     process = start(grid, "--in-process", code=nohup)
     assert process.stderr
@@ -143,7 +143,7 @@ def test_what_nohup_has_the_command_ignore_stays_ignored(grid: Path) -> None:
 
 @pytest.mark.parametrize("both", [False, True], ids=["stdout", "stdout and stderr"])
 def test_a_reader_that_goes_away_does_not_end_a_study(both: bool, grid: Path) -> None:
-    grid.write_text(MLP_ONLY)
+    grid.write_text(ONE_CONFIGURATION)
     reading, writing = os.pipe()
     os.close(reading)
     process = start(grid, "--in-process", stdout=writing, stderr=writing if both else subprocess.PIPE)
@@ -159,7 +159,7 @@ def test_a_reader_that_goes_away_does_not_end_a_study(both: bool, grid: Path) ->
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize("both", [False, True], ids=["stdout", "stdout and stderr"])
 def test_a_log_whose_disk_is_full_does_not_end_a_study(both: bool, grid: Path) -> None:
-    grid.write_text(MLP_ONLY)
+    grid.write_text(ONE_CONFIGURATION)
     with open("/dev/full", "w") as full:
         process = start(grid, "--in-process", stdout=full.fileno(), stderr=full.fileno() if both else subprocess.PIPE)
         process.communicate(timeout=PATIENCE_S)
@@ -168,7 +168,7 @@ def test_a_log_whose_disk_is_full_does_not_end_a_study(both: bool, grid: Path) -
 
 
 def test_a_submit_without_stdout_and_stderr_ends_as_any_other(grid: Path) -> None:
-    grid.write_text(MLP_ONLY)
+    grid.write_text(ONE_CONFIGURATION)
     process = start(grid, "--in-process", code=WITHOUT_OUTPUT)
     process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0

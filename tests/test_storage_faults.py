@@ -23,6 +23,7 @@ import mnistjobs
 from jobs.cli.app import BAD_INPUT, SOME_FAILED
 from jobs.store.layout import Store
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 WALL_CLOCK = ["seconds", "host", "attempt", "finished_at"]
 ALL = f"{GRID}retries: 0\n"  # what lasts is not over after a wait
 FIRST = ALL.replace("[0, 1, 2]", "[0]")
@@ -144,7 +145,7 @@ FAULTS = [
 ]
 
 
-@pytest.mark.usefixtures("grid")
+@pytest.mark.usefixtures("grid", "no_wait_before_a_retry")
 @pytest.mark.parametrize(("name", "number", "where"), FAULTS, ids=lambda each: str(each).replace("/", "_"))
 def test_a_system_call_that_fails_is_a_message(
     name: str, number: int, where: str, undisturbed: dict[str, pa.Table]
@@ -194,7 +195,7 @@ def test_a_file_system_that_turns_read_only_is_a_message(
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
     store = small_disk / "results"
     shutil.copytree("results", store)
-    grid.write_text(ALL.replace("epochs: 2", "epochs: 3000"))
+    grid.write_text(ALL.replace("epochs: 2", "epochs: 2000"))
     process = start("submit", grid, "--in-process", "--store", store)
     assert process.stderr
     assert process.stderr.readline().startswith("[1/3] ")
@@ -213,7 +214,7 @@ def test_a_file_system_that_turns_read_only_is_a_message(
 def test_a_store_that_vanishes_is_a_message_and_can_be_brought_back(
     grid: Path, undisturbed: dict[str, pa.Table]
 ) -> None:
-    grid.write_text(ALL.replace("epochs: 2", "epochs: 3000"))
+    grid.write_text(ALL.replace("epochs: 2", "epochs: 2000"))
     process = start("submit", grid, "--in-process")
     assert process.stderr
     assert process.stderr.readline().startswith("[1/3] ")

@@ -19,6 +19,7 @@ from jobs.store.parts import read_parts, write_part
 from jobs.verify import check_job
 from mnist_core.data.datasets import Dataset, load_dataset
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 Study = tuple[Store, Job, Dataset]
 
 

@@ -22,11 +22,13 @@ GRID = """
 name: tiny
 dataset: {path: images}
 grid: {model: [mlp, cnn], subset_size: [20, 60], adaptive_lr: [false, true], seed: [0, 1]}
-train: {epochs: 2, batch_size: 16, learning_rate: 0.01}
+train: {epochs: 2, batch_size: 16, learning_rate: 0.01, hidden_units: 4}
 """
 FEWER = GRID.replace("subset_size: [20, 60], adaptive_lr: [false, true]", "subset_size: [20], adaptive_lr: [true]")
 # Of four trials without a CNN: no process has to import torch.
 MLP_ONLY = GRID.replace("[mlp, cnn]", "[mlp]").replace("[20, 60]", "[20]")
+# Of two trials of one configuration, whose report has the fewest figures.
+ONE_CONFIGURATION = MLP_ONLY.replace("[false, true]", "[false]")
 PackTask = Task[Pack, TaskContext, int, TaskResult]
 
 
