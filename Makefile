@@ -30,7 +30,7 @@ report: .venv/installed ## Run the full study on MNIST: 40 trials of 100 epochs
 test: .venv/installed-dev ## Run the whole test suite, in two processes
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES)
 
-test-fast: .venv/installed-dev ## Run everything that does not need Ray, in under a minute
+test-fast: .venv/installed-dev ## Run everything that does not need Ray, in little over a minute
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal -m "not ray and not chaos"
 
 chaos: .venv/installed-dev ## Kill a study a hundred times and compare its results; about 20 minutes
