@@ -21,8 +21,6 @@ from jobs.store.parts import read_parts, write_part
 from jobs.store.schemas import CONFUSION, METRICS, TRIALS
 from jobs.store.weights import write_weights
 
-pytestmark = pytest.mark.usefixtures("figures_drawn_once")
-
 TABLES = {"trials": TRIALS, "metrics": METRICS, "confusion": CONFUSION, "summary": SUMMARY}
 FIGURES = ["confusion-mlp-20-fixed.svg", "curves-mlp-20.svg", "learning-curve.svg", "w1-mlp-20-fixed.svg"]
 
