@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 GRID ?= data/grids/report.yaml
 TEST_PROCESSES ?= 2
+# Tests write thousands of small files and wait for each: where there is room, into memory instead of onto the disk.
+MEMORY := $(shell test -w /dev/shm && test $$(df -Pk /dev/shm | awk 'NR == 2 {print $$4}') -gt 2000000 && echo /dev/shm)
+PYTEST := $(if $(MEMORY),TMPDIR=$(MEMORY) )$(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 .DEFAULT_GOAL := help
 .PHONY: help install demo report test test-fast chaos bench lint fmt docs lock audit clean
@@ -28,10 +31,10 @@ report: .venv/installed ## Run the full study on MNIST: 40 trials of 100 epochs
 	$(BIN)/mnistjobs submit $(GRID)
 
 test: .venv/installed-dev ## Run the whole test suite, in two processes
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES)
+	$(PYTEST) --numprocesses $(TEST_PROCESSES)
 
-test-fast: .venv/installed-dev ## Run everything that does not need Ray, in little over a minute
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal -m "not ray and not chaos"
+test-fast: .venv/installed-dev ## Run everything that does not need Ray, in about a minute
+	$(PYTEST) --numprocesses $(TEST_PROCESSES) --dist worksteal -m "not ray and not chaos"
 
 chaos: .venv/installed-dev ## Kill a study a hundred times and compare its results; about 20 minutes
 	$(BIN)/python tests/chaos.py --kills 100 --seed 0

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.drawings import DRAWINGS, draw_once
 from support.idx_files import write_idx_folder
+from threadpoolctl import threadpool_limits
 
 from cluster import InProcessSession, Session
 from mnist_core.data.datasets import Dataset, load_dataset
@@ -42,38 +42,27 @@ def ray_of_two() -> Iterator[Session]:
         gc.collect()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def fsync_without_a_disk() -> Iterator[None]:
-    """Keep the test process, which no power failure interrupts, from waiting for the disk.
-
-    What is fsynced, and when, is checked on the calls themselves. The processes that tests start wait for the disk.
-    """
-
-    def fsync(file: int) -> None:
-        os.fstat(file)  # raises an OSError, as fsync does, where no such file is open
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", fsync)
-        yield
-
-
 @pytest.fixture(scope="session")
-def drawings() -> dict[bytes, str]:
-    """Every figure that this process has drawn, by what was drawn."""
-    return {}
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of every figure that this process and those that it starts have drawn."""
+    return tmp_path_factory.mktemp("drawings")
 
 
 @pytest.fixture(scope="module")
-def figures_drawn_once(drawings: dict[bytes, str]) -> Iterator[None]:
+def figures_drawn_once(drawings: Path) -> Iterator[None]:
     """Draw a figure once however often a report needs it, in the modules that are not about figures.
 
-    Equal contents give an equal figure: test_figures.py and test_compaction.py, which draw every time, check that.
+    Equal contents give an equal figure: test_figures.py draws every time, and tests that compare reports to the byte
+    clear the drawings first.
     """
+    from support.drawings import FOLDER, NAMES, draw_once
+
     from jobs.report import figures
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in DRAWINGS:
-            patch.setattr(figures, name, draw_once(getattr(figures, name), drawings))
+        patch.setenv(FOLDER, str(drawings))
+        for name in NAMES:
+            patch.setattr(figures, name, draw_once(name, drawings))
         yield
 
 
@@ -98,8 +87,22 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_of_blas() -> Iterator[None]:
+    """Keep the threads of BLAS, which spin for each other, from taking the cores of other tests."""
+    with threadpool_limits(1):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def one_thread_of_torch() -> None:
     """Keep torch's threads, which spin for each other, from waiting without end on a busy machine."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from walking through all modules and tests again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)

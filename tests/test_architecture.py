@@ -13,6 +13,8 @@ from support.tiny_study import submit_tiny
 
 import mnistjobs
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 WINGS = ("api", "cli", "grid", "report", "run", "store")

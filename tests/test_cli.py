@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from support.command_line import GRID, finish, run, said, start, write_grid
+from support.command_line import GRID, finish, in_fresh_process, run, said, write_grid
 from support.failing_tasks import unwritable_weights
 from support.job_records import put_end
+from support.warm_processes import WarmProcess
 
 from jobs.api import plan_grid
 from jobs.cli.app import BAD_INPUT, SOME_FAILED
@@ -322,13 +323,13 @@ def test_a_job_record_commands_no_terminal(finished: Path) -> None:
 
 @pytest.mark.parametrize("words", [["plan", "grid.yaml", "--store", "bü\udcff"], ["summary", "tiny"]])
 def test_a_terminal_without_unicode_is_served(words: list[str], finished: Path) -> None:
-    outcome = finish(start(*words, PYTHONIOENCODING="ascii"))
+    outcome = in_fresh_process(*words, PYTHONIOENCODING="ascii")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.isascii()
 
 
 def test_a_notebook_s_backend_of_matplotlib_and_a_wrong_date_do_no_harm(finished: Path) -> None:
-    outcome = finish(start("report", "tiny", MPLBACKEND="module://not_installed.here", SOURCE_DATE_EPOCH="abc"))
+    outcome = in_fresh_process("report", "tiny", MPLBACKEND="module://not_installed.here", SOURCE_DATE_EPOCH="abc")
     assert (outcome.code, outcome.err) == (0, "")
 
 
@@ -353,7 +354,7 @@ def test_a_full_disk_behind_the_output_is_one_message() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_work_is_kept_and_taken_up_again(number: signal.Signals, grid: Path) -> None:
     grid.write_text(GRID.replace("epochs: 2", "epochs: 2000"))
-    process = start("submit", grid, "--in-process")
+    process = WarmProcess("submit", grid, "--in-process")
     assert process.stderr
     assert process.stderr.readline().startswith("[1/3] ")
     process.send_signal(number)

@@ -5,8 +5,6 @@ import os
 import pty
 import re
 import struct
-import subprocess
-import sys
 import termios
 import time
 from contextlib import suppress
@@ -19,6 +17,7 @@ from rich.text import Text
 from support.command_line import GRID, write_grid
 from support.job_records import job_of
 from support.study_tables import requested_of, settings
+from support.warm_processes import COMMAND_LINE, WarmProcess
 
 from cluster import Done, Progress, TaskFailure
 from jobs.cli.plan import plan_line, trials_at_once
@@ -32,7 +31,10 @@ from jobs.store.job_models import DamagedJob, JobState
 from jobs.store.layout import open_store
 from jobs.store.schemas import TRIALS
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+
 COLUMNS = 80
+IN_A_TERMINAL = f"import os; os.environ['TERM'] = 'xterm-256color'; {COMMAND_LINE}"
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -40,9 +42,7 @@ def seen(folder: Path, *words: object) -> tuple[int, str]:
     """Run a command in a pseudo-terminal; give its exit code and all that it wrote there."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
-    command = [sys.executable, "-m", "jobs.cli", *map(str, words)]
-    environment = {**os.environ, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
-    process = subprocess.Popen(command, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    process = WarmProcess(*words, code=IN_A_TERMINAL, folder=folder, terminal=theirs)
     os.close(theirs)
     written = b""
     with suppress(OSError):  # which Linux raises when the last process has closed the other end

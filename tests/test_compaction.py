@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from support.drawings import forget
 from support.job_records import trial_ids
 from support.part_tables import identity, ids_in, part_names, part_table, rows_by_trial, whole, write_parts
 from support.tiny_study import submit_tiny
@@ -16,6 +17,8 @@ from jobs.store.compaction import Compaction, Sizes, compact
 from jobs.store.layout import Store
 from jobs.store.parts import parquet_bytes, read_parts, stored_ids, write_part
 from jobs.store.schemas import PART
+
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 
 SMALL = Sizes(row_group=12, file=30)  # rows of epochs
 
@@ -34,7 +37,7 @@ def epochs_by_row_group(store: Store) -> list[list[int]]:
 # What becomes of the parts
 
 
-def test_every_table_and_the_report_stay_the_same_to_the_byte(tmp_path: Path) -> None:
+def test_every_table_and_the_report_stay_the_same_to_the_byte(tmp_path: Path, drawings: Path) -> None:
     store, job = submit_tiny(tmp_path, subset_size="[20, 30]", seed="[0, 1, 2]")
     rows = read_parts(store, trial_ids(store, job)).table
     shutil.rmtree(store.parts)
@@ -43,6 +46,7 @@ def test_every_table_and_the_report_stay_the_same_to_the_byte(tmp_path: Path) ->
 
     def everything() -> dict[str, bytes]:
         readers = (mnistjobs.read_trials, mnistjobs.read_metrics, mnistjobs.read_confusion, mnistjobs.read_summary)
+        forget(drawings)
         mnistjobs.report_job(store.root, job.job_id)
         files = {path.name: path.read_bytes() for path in (store.jobs / job.job_id).iterdir()}
         return files | {str(read): parquet_bytes(read(store.root, job.job_id)) for read in readers}

@@ -5,12 +5,12 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from support.part_tables import identity, make_old, part_names, rows_by_trial, whole, write_parts
+from support.warm_processes import WarmProcess
 
 import mnistjobs
 from jobs.errors import DamagedPartWarning, StoreError
@@ -45,13 +45,13 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
 
 
-def start(store: Store, kill_before: int = 0) -> subprocess.Popen[str]:
+def start(store: Store, kill_before: int = 0) -> WarmProcess:
     """Start a compaction in a process of its own, which kills itself before one of its writing steps; from 1."""
-    command = [sys.executable, "-c", SCRIPT, str(store.root), str(kill_before)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = WarmProcess(store.root, kill_before, code=SCRIPT)
     assert process.stdout
-    with process.stdout as says:
-        assert says.readline() == "ready\n"
+    assert process.stderr
+    with process.stdout as out, process.stderr:
+        assert out.readline() == "ready\n"
     return process
 
 

@@ -30,6 +30,8 @@ from mnist_core.data.datasets import load_dataset
 from mnist_core.training import Snapshot, train
 from mnist_core.trial import Trial
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+
 WALL_CLOCK = {"seconds", "host", "attempt", "finished_at"}
 MADE_BY = {"device": "cpu"}
 

@@ -22,6 +22,7 @@ from support.failing_tasks import (
     unwritable_weights,
     write_grid,
 )
+from support.warm_processes import WarmProcess
 
 import mnistjobs
 from cluster import InProcessSession, Session
@@ -96,8 +97,8 @@ def test_two_drivers_on_one_store_at_once_end_well_and_every_trial_is_once_in_ev
 ) -> None:
     grid.write_text(ONE_CONFIGURATION.replace("epochs: 2", "epochs: 100").replace("seed: [0, 1]", "seeds: 8"))
     command_line.said("submit", grid, "--store", tmp_path / "alone", "--in-process")
-    starting = [subprocess.Popen(command("submit", grid, "--store", tmp_path / "both", *each)) for each in places]
-    assert [process.wait(timeout=PATIENCE_S) for process in starting] == [0, 0]
+    starting = [WarmProcess("submit", grid, "--store", tmp_path / "both", *each) for each in places]
+    assert [command_line.finish(process).code for process in starting] == [0, 0]
     of_one = tables(tmp_path / "alone")
     of_two = [tables_of(folder) for folder in (tmp_path / "both" / "jobs").iterdir()]
     assert of_two == [of_one, of_one]
@@ -110,8 +111,8 @@ def test_two_drivers_whose_grids_overlap_end_well(grid: Path, tmp_path: Path) ->
     grid.write_text(ONE_CONFIGURATION)
     other.write_text(ONE_CONFIGURATION.replace("name: tiny", "name: other").replace("seed: [0, 1]", "seed: [1, 2]"))
     code = "import mnistjobs, sys; mnistjobs.submit_grid(*sys.argv[1:], in_process=True)"
-    starting = [subprocess.Popen([sys.executable, "-c", code, each, store]) for each in (grid, other)]
-    assert [process.wait(timeout=PATIENCE_S) for process in starting] == [0, 0]
+    starting = [WarmProcess(each, store, code=code) for each in (grid, other)]
+    assert [command_line.finish(process).code for process in starting] == [0, 0]
     for name, seeds in (("tiny", {0, 1}), ("other", {1, 2})):
         trials = mnistjobs.read_trials(store, name)
         assert len(set(trials["trial_id"].to_pylist())) == trials.num_rows == 2
@@ -229,14 +230,9 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(
     grid: Path, tmp_path: Path, place: list[str]
 ) -> None:
     grid.write_text(GRID + "resources: {device: cuda}\n")
-    done = subprocess.run(
-        command("submit", grid, "--store", tmp_path / "store", *place),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
-    assert done.returncode == 2
-    assert done.stderr == "resources.device cuda: torch finds no GPU on this machine; allowed: auto or cpu\n"
+    outcome = command_line.run("submit", grid, "--store", tmp_path / "store", *place)
+    assert outcome.code == 2
+    assert outcome.err == "resources.device cuda: torch finds no GPU on this machine; allowed: auto or cpu\n"
     assert not (tmp_path / "store").exists()
 
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 from support.study_tables import confusion_of, metrics_of, study
 
+from jobs.report import figures as figures_module
 from jobs.report.curves import Floats, Line, Panel, learning_curve, training_curves
-from jobs.report.figures import MAX_CONFIGURATIONS, ReportFigure, draw_figures
+from jobs.report.figures import ReportFigure, draw_figures
 from jobs.report.matrices import MAX_UNITS, confusion_matrix, weight_sheet
 from jobs.report.summary import SUMMARY, summarize
 from jobs.store.schemas import CONFUSION, METRICS, TRIALS
@@ -209,10 +210,11 @@ def test_without_data_nothing_is_drawn() -> None:
     assert draw_figures(*empty, {}) == []
 
 
-def test_of_many_configurations_the_first_are_drawn() -> None:
-    tables = [study(0.9, name=f"{units}", hidden_units=units) for units in range(1, MAX_CONFIGURATIONS + 3)]
+def test_of_many_configurations_the_first_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures_module, "MAX_CONFIGURATIONS", 4)
+    tables = [study(0.9, name=f"{units}", hidden_units=units) for units in range(1, 7)]
     trials, requested = (pa.concat_tables(part) for part in zip(*tables, strict=True))
     summary = summarize(trials, requested)
     figures = draw_figures(summary, trials, metrics_of(trials, [0.5]), CONFUSION.empty_table(), {})
-    assert len(figures) == MAX_CONFIGURATIONS + 1
+    assert len(figures) == 4 + 1
     assert all(figure.caption.endswith("2 more are not drawn.") for figure in figures[-2:])

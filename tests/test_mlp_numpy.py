@@ -29,7 +29,10 @@ import sys
 sys.path.insert(0, {tests!r})
 from test_mlp_numpy import digest_of_a_trial
 from mnist_core.data.datasets import load_dataset
-sys.stdout.write(digest_of_a_trial(load_dataset({folder!r})))
+from threadpoolctl import threadpool_limits
+with threadpool_limits(1):
+    digest = digest_of_a_trial(load_dataset({folder!r}))
+sys.stdout.write(digest)
 """
 
 

@@ -17,6 +17,8 @@ from jobs.store.parts import read_parts, write_part
 from mnist_core import trial as trial_module
 from mnist_core.data.datasets import Dataset, DatasetInfo
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+
 CHANGED = "dataset {} has changed"
 
 

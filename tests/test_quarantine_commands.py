@@ -24,19 +24,22 @@ content = Path(sys.argv[1]).read_bytes()
 with open(sys.argv[2], "wb", buffering=0) as file:
     for number in range(60):
         file.write(content[len(content) * number // 60 : len(content) * (number + 1) // 60])
-        time.sleep(0.1)
+        time.sleep(float(sys.argv[3]) / 60)
 """
 
 
 @pytest.mark.filterwarnings("default::jobs.errors.DamagedPartWarning")
-def test_a_slow_copy_that_is_read_meanwhile_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seconds", [3, pytest.param(6, marks=pytest.mark.chaos)])
+def test_a_slow_copy_that_is_read_meanwhile_loses_nothing(
+    seconds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     grid = write_grid(tmp_path, GRID.replace("[0, 1, 2]", "[0]"))
     mnistjobs.submit_grid(grid, "elsewhere", in_process=True)
     (part,) = Path("elsewhere/parts").iterdir()
     store = Store(tmp_path / "results")
     store.parts.mkdir(parents=True)
-    command = [sys.executable, "-c", SLOW_COPY, str(part), str(store.parts / part.name)]
+    command = [sys.executable, "-c", SLOW_COPY, str(part), str(store.parts / part.name), str(seconds)]
     with subprocess.Popen(command) as copy:
         time.sleep(1)
         outcomes = [run("plan", grid.name), run("submit", grid.name, "--in-process", "-q"), run("compact")]

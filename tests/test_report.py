@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.drawings import forget
 from support.job_records import failure_of, trial_ids, with_end
 from support.tiny_study import DIVERGING, submit_tiny
 
@@ -20,6 +21,8 @@ from jobs.store.layout import Store
 from jobs.store.parts import read_parts, write_part
 from jobs.store.schemas import CONFUSION, METRICS, TRIALS
 from jobs.store.weights import write_weights
+
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 
 TABLES = {"trials": TRIALS, "metrics": METRICS, "confusion": CONFUSION, "summary": SUMMARY}
 FIGURES = ["confusion-mlp-20-fixed.svg", "curves-mlp-20.svg", "learning-curve.svg", "w1-mlp-20-fixed.svg"]
@@ -62,7 +65,10 @@ def test_tables_have_the_declared_columns(files: dict[str, bytes]) -> None:
         assert table.num_rows == {"trials": 3, "metrics": 6, "confusion": 300, "summary": 1}[name]
 
 
-def test_a_report_written_again_is_byte_equal(study: tuple[Store, Job], files: dict[str, bytes]) -> None:
+def test_a_report_written_again_is_byte_equal(
+    study: tuple[Store, Job], files: dict[str, bytes], drawings: Path
+) -> None:
+    forget(drawings)
     assert files_of(*study) == files
 
 

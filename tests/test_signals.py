@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.chaos_processes import await_end, end_all, processes_of, shared_memory
 from support.failing_tasks import GRID, ONE_CONFIGURATION, write_grid
+from support.warm_processes import COMMAND_LINE, WarmProcess
 
 import mnistjobs
 from jobs.cli.app import BAD_INPUT
@@ -132,16 +133,18 @@ def test_a_second_signal_forces_the_end(grid: Path) -> None:
 
 def test_what_nohup_has_the_command_ignore_stays_ignored(grid: Path) -> None:
     grid.write_text(ONE_CONFIGURATION)
-    nohup = CODE.replace("signal.SIG_DFL", "signal.SIG_IGN")
-    process = start(grid, "--in-process", code=nohup)
+    nohup = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {COMMAND_LINE}"
+    process = WarmProcess("submit", grid, "--store", grid.parent / "store", "--in-process", code=nohup)
     assert process.stderr
     process.stderr.readline()
-    signal_it(process, signal.SIGHUP, to_all=False)
+    process.send_signal(signal.SIGHUP)
     process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("both", [False, True], ids=["stdout", "stdout and stderr"])
+@pytest.mark.parametrize(
+    "both", [False, pytest.param(True, marks=pytest.mark.chaos)], ids=["stdout", "stdout and stderr"]
+)
 def test_a_reader_that_goes_away_does_not_end_a_study(both: bool, grid: Path) -> None:
     grid.write_text(ONE_CONFIGURATION)
     reading, writing = os.pipe()
@@ -157,7 +160,9 @@ def test_a_reader_that_goes_away_does_not_end_a_study(both: bool, grid: Path) ->
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-@pytest.mark.parametrize("both", [False, True], ids=["stdout", "stdout and stderr"])
+@pytest.mark.parametrize(
+    "both", [pytest.param(False, marks=pytest.mark.chaos), True], ids=["stdout", "stdout and stderr"]
+)
 def test_a_log_whose_disk_is_full_does_not_end_a_study(both: bool, grid: Path) -> None:
     grid.write_text(ONE_CONFIGURATION)
     with open("/dev/full", "w") as full:

@@ -17,7 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from support.command_line import GRID, Outcome, finish, run, start, write_grid
+from support.command_line import GRID, Outcome, finish, run, write_grid
+from support.warm_processes import WarmProcess
 
 import mnistjobs
 from jobs.cli.app import BAD_INPUT, SOME_FAILED
@@ -179,7 +180,7 @@ def test_a_disk_that_is_full_is_a_message_and_room_is_all_that_it_needs(
     with suppress(OSError), filler.open("wb", buffering=0) as file:
         while file.write(bytes(4096)):
             pass
-    outcome = finish(start("submit", grid, "--in-process", "--quiet", "--store", store))
+    outcome = finish(WarmProcess("submit", grid, "--in-process", "--quiet", "--store", store))
     assert "No space left on device" in outcome.err
     assert outcome.code == BAD_INPUT
     assert outcome.err.count("\n") == 1
@@ -196,7 +197,7 @@ def test_a_file_system_that_turns_read_only_is_a_message(
     store = small_disk / "results"
     shutil.copytree("results", store)
     grid.write_text(ALL.replace("epochs: 2", "epochs: 2000"))
-    process = start("submit", grid, "--in-process", "--store", store)
+    process = WarmProcess("submit", grid, "--in-process", "--store", store)
     assert process.stderr
     assert process.stderr.readline().startswith("[1/3] ")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
@@ -215,7 +216,7 @@ def test_a_store_that_vanishes_is_a_message_and_can_be_brought_back(
     grid: Path, undisturbed: dict[str, pa.Table]
 ) -> None:
     grid.write_text(ALL.replace("epochs: 2", "epochs: 2000"))
-    process = start("submit", grid, "--in-process")
+    process = WarmProcess("submit", grid, "--in-process")
     assert process.stderr
     assert process.stderr.readline().startswith("[1/3] ")
     Path("results").rename("away")

@@ -223,6 +223,7 @@ def test_blas_and_torch_are_held_to_the_trial_s_threads_while_it_trains(
 ) -> None:
     monkeypatch.setattr(task, "PROGRESS_INTERVAL_S", EVERY_EPOCH)
     task._thread_pools.cache_clear()  # as in a fresh worker: what other tests have loaded since is no pool of training
+    torch.set_num_threads(4)
     before = torch.get_num_threads(), _pool_sizes()
     trial = tiny_trial(model="cnn", cpus_per_trial=threads)
     steps = run_pack(pack_of(tiny, trial), TaskContext(tiny, store.root))

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,11 +38,13 @@ def variables(scope: ast.AST) -> dict[str, list[str]]:
     return found
 
 
-def messages(path: Path) -> Iterator[str]:
-    """Yield the constant text of each message that a file makes, with that of the variables in it.
+@cache
+def messages(path: Path) -> list[str]:
+    """List the constant text of each message that a file makes, with that of the variables in it.
 
     Calls that only pass a message on, with less than two words of their own, are left out.
     """
+    found = []
     tree = ast.parse(path.read_text(encoding="utf-8"))
     constants = {name: pieces for name, pieces in variables(tree).items() if name.isupper()}
     for function in ast.walk(tree):
@@ -54,7 +56,8 @@ def messages(path: Path) -> Iterator[str]:
                 names = [each.id for argument in node.args for each in ast.walk(argument) if isinstance(each, ast.Name)]
                 pieces = [*texts(node), *(piece for name in names for piece in known.get(name, ()))]
                 if any(re.search(r"[a-z]+ [a-z]+", piece) for piece in pieces):
-                    yield " … ".join(pieces)
+                    found.append(" … ".join(pieces))
+    return found
 
 
 def test_every_quoted_message_is_in_the_code() -> None:
@@ -68,4 +71,4 @@ def test_every_message_of_the_code_is_explained(path: Path) -> None:
 
 
 def test_messages_are_found_in_the_code() -> None:
-    assert sum(1 for path in SOURCES for _ in messages(path)) > 80
+    assert sum(len(messages(path)) for path in SOURCES) > 80

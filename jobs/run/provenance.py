@@ -10,6 +10,8 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
+GIT_TIMEOUT_S = 10.0
+
 
 @cache
 def versions() -> dict[str, str]:
@@ -31,9 +33,15 @@ def collect_provenance() -> dict[str, str]:
     return {**facts, "git_commit": commit} if commit else facts
 
 
+@cache  # a process runs the code that it has imported, whatever becomes of the checkout
 def _git_commit(checkout: Path) -> str:
-    """Return the commit that the code runs from, marked if it has local changes, or "" outside a checkout."""
+    """Return the commit that the code runs from, marked if it has local changes, or "" where git does not tell."""
     if not (checkout / ".git").exists() or not shutil.which("git"):
         return ""
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=GIT_TIMEOUT_S
+        ).stdout.strip()
+    except subprocess.TimeoutExpired:
+        return ""

@@ -12,6 +12,7 @@ import pytest
 
 from jobs.cli.app import main
 from support.idx_files import write_idx_folder
+from support.warm_processes import WarmProcess
 
 GRID = """\
 name: tiny
@@ -55,20 +56,18 @@ def said(*words: object) -> str:
     return outcome.out
 
 
-def start(*words: object, **environment: str) -> subprocess.Popen[str]:
-    """Start one command as a process, its signals as in a terminal, its output in pipes."""
-    # Whoever started pytest in the background may have had it ignore SIGINT.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import jobs.cli.app as c; c.main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> Outcome:
-    """Wait for a process to end and read the rest of what it says."""
+def finish(process: WarmProcess | subprocess.Popen[str]) -> Outcome:
+    """Wait for a process to end and read the rest of what it writes."""
     out, err = process.communicate(timeout=120)
+    assert process.returncode is not None
     return Outcome(process.returncode, out, err)
+
+
+def in_fresh_process(*words: object, **environment: str) -> Outcome:
+    """Run one command in a fresh interpreter with further environment variables."""
+    command = [sys.executable, "-m", "jobs.cli", *map(str, words)]
+    return finish(
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+        )
+    )

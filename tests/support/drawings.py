@@ -1,24 +1,49 @@
-"""Keep the figures that a test process has drawn, since drawing them takes most of the time of a tiny study."""
+"""Keep the figures that the tests have drawn in a folder, since drawing them takes most of the time of a tiny study.
 
+The folder serves every process of a test run.
+"""
+
+import hashlib
+import os
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-DRAWINGS = ("training_curves", "learning_curve", "confusion_matrix", "weight_sheet")  # names in jobs.report.figures
+from jobs.report import figures
+
+FOLDER = "MNISTJOBS_TEST_DRAWINGS"  # the environment variable that tells a process of the folder
+NAMES = ("training_curves", "learning_curve", "confusion_matrix", "weight_sheet")  # what draws, in jobs.report.figures
 
 
-def draw_once(draw: Callable[..., str], drawings: dict[bytes, str]) -> Callable[..., str]:
+def draw_once(name: str, folder: Path) -> Callable[..., str]:
     """Wrap a function that draws a figure, so that equal arguments are drawn once.
 
     Args:
-        draw: Returns the SVG of its positional arguments.
-        drawings: Where the figures are kept, by the function's name and its arguments.
+        name: Of the function, which returns the SVG of its positional arguments.
+        folder: Where the figures are kept, by the function's name and its arguments.
     """
+    draw: Callable[..., str] = getattr(figures, name)
 
     def draw_or_look_up(*arguments: Any) -> str:  # noqa: ANN401
-        key = pickle.dumps((draw.__name__, arguments))
-        if key not in drawings:
-            drawings[key] = draw(*arguments)
-        return drawings[key]
+        kept = folder / hashlib.sha256(pickle.dumps((name, arguments))).hexdigest()
+        if not kept.exists():
+            own = kept.with_suffix(f".{os.getpid()}")
+            own.write_text(draw(*arguments), encoding="utf-8")
+            own.rename(kept)
+        return kept.read_text(encoding="utf-8")
 
     return draw_or_look_up
+
+
+def draw_once_if_told() -> None:
+    """Draw every figure once, for the rest of this process's life, if its environment names a folder for them."""
+    if folder := os.environ.get(FOLDER):
+        for name in NAMES:
+            setattr(figures, name, draw_once(name, Path(folder)))
+
+
+def forget(folder: Path) -> None:
+    """Have every figure drawn anew."""
+    for path in folder.iterdir():
+        path.unlink()
