@@ -3,34 +3,13 @@
 from pathlib import Path
 
 import pytest
+from support.grid_faults import GRID, check, faults_of
 from support.idx_files import write_idx_folder
 
-from jobs.errors import InputError, InputFault
-from jobs.grid.grid import load_grid, parse_grid
+from jobs.errors import InputError
+from jobs.grid.grid import load_grid
 
-# Lines 1 to 7; tests replace a piece of them or append line 8.
-GRID = """\
-name: a
-dataset: mnist
-grid:
-  model: [mlp, cnn]
-  subset_size: [100, 200]
-  adaptive_lr: [false, true]
-  seed: [0, 1]
-"""
 AXIS_KEYS = ("model", "subset_size", "adaptive_lr", "seed")
-
-
-def faults_of(text: str, folder: Path = Path(".")) -> list[InputFault]:
-    with pytest.raises(InputError) as raised:
-        parse_grid(text, file="grid.yaml", folder=folder)
-    return raised.value.faults
-
-
-def check(text: str, line: int, column: int, fragment: str) -> None:
-    (fault,) = faults_of(text)
-    assert (fault.file, fault.line, fault.column) == ("grid.yaml", line, column)
-    assert fragment in str(fault)
 
 
 @pytest.mark.parametrize(
@@ -203,51 +182,9 @@ def test_a_hint_is_allowed_where_it_is_given(old: str, new: str, message: str) -
     assert fault.message.endswith(message)
 
 
-def test_a_suggested_exclusion_is_shortened() -> None:
-    values = [round(0.9 - step / 100, 2) for step in range(9)]
-    (fault,) = faults_of(f"{GRID}  lr_decay: {values}\n")
-    assert fault.message.count("adaptive_lr: false") == 4
-    assert fault.message.endswith("{adaptive_lr: false, lr_decay: 0.86}, ...]")
-
-
 def test_a_setting_is_an_axis_or_in_train_not_both() -> None:
     text = GRID + "  epochs: [1, 2]\ntrain: {batch_size: 1, epochs: 3}"
     check(text, 9, 24, "train.epochs: epochs is an axis of grid already; keep one of the two")
-
-
-@pytest.mark.parametrize(
-    ("axis", "fragment"),
-    [
-        (
-            "hidden_units: [32, 64]",
-            "grid.hidden_units: 8 duplicate trials: hidden_units is used only where {model: mlp}; "
-            "elsewhere keep one value of it, with exclude: [{model: cnn, hidden_units: 64}]",
-        ),
-        (
-            "lr_decay: [0.9, 0.8, 0.7]",
-            "16 duplicate trials: lr_decay is used only where {adaptive_lr: true}; elsewhere keep one value "
-            "of it, with exclude: [{adaptive_lr: false, lr_decay: 0.8}, {adaptive_lr: false, lr_decay: 0.7}]",
-        ),
-        (
-            "epochs: [1, 2]\noverrides: [{when: {model: cnn}, set: {epochs: 3}}]",
-            "grid.epochs: 8 duplicate trials: an override makes them equal; exclude all but one of them",
-        ),
-    ],
-)
-def test_trials_that_differ_in_unused_settings_are_duplicates(axis: str, fragment: str) -> None:
-    check(f"{GRID}  {axis}\n", 8, 5 + axis.index(":"), fragment)
-
-
-@pytest.mark.parametrize("axis", ["hidden_units: [32, 64]", "hidden_units: [8, 16, 32, 64]", "lr_decay: [1, 0.9, 0.8]"])
-def test_the_suggested_exclusion_removes_all_duplicates(axis: str) -> None:
-    (fault,) = faults_of(f"{GRID}  {axis}\n")
-    exclude = fault.message.partition(", with ")[2]
-    assert parse_grid(f"{GRID}  {axis}\n{exclude}", file="f", folder=Path(".")).trials()
-
-
-def test_a_repeated_include_names_the_first() -> None:
-    entry = "- {model: cnn, subset_size: 9, adaptive_lr: false, seed: 0"
-    check(f"{GRID}include:\n{entry}}}\n{entry}, lr_decay: 0.5}}\n", 10, 3, "include[0] has it already; remove one")
 
 
 def test_all_faults_are_reported_in_file_order() -> None:
@@ -305,9 +242,3 @@ def test_faults_name_the_file_as_it_was_given(tmp_path: Path) -> None:
 def test_thousands_of_unknown_keys_are_thousands_of_faults() -> None:
     text = "".join(f"k{number}: 1\n" for number in range(2000))
     assert len(faults_of(text)) == 2003
-
-
-def test_numbers_that_are_equal_as_floats_are_duplicates() -> None:
-    axes = "seed: [0]\n  weight_init_std: [9007199254740992, 9007199254740993]"
-    (fault,) = faults_of(GRID.replace("[mlp, cnn]", "[mlp]").replace("seed: [0, 1]", axes))
-    assert "two values of an axis are the same number as a float; remove one of them" in str(fault)

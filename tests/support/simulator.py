@@ -19,29 +19,13 @@ from jobs.run import driver as real_driver
 from jobs.run import scheduler as real_scheduler
 from jobs.run.events import CancelAsked, GiveUp, RefuseNode, Retry
 from jobs.run.packs import Pack
-from mnist_core.trial import Trial
+from support.simulated_study import VERSION, Study, make_study
 
 HANG_S = 50.0
 TOLERANCE_S = 1e-6
 WAITING_KINDS = ("crashed", "hung", "storage")
 MAX_EVENTS = 20_000  # of one study: a scheduler that needs more is not live
-VERSION = {"version": "1"}
 FAULTS = ("crashed", "storage", "out_of_memory", "raised", "hang", "lie")
-
-
-@dataclass(frozen=True)
-class Study:
-    """What one seed stands for."""
-
-    packs: tuple[Pack, ...]
-    nodes: tuple[NodeJoined, ...]
-    retries: int
-    fail_fast: bool
-    max_running: int | None
-    fault_rate: float  # of attempts, while faults last
-    faults_end_s: float  # from then on nothing fails
-    cancel_s: float | None
-    broken: frozenset[str]  # trials that raise whenever they are trained
 
 
 @dataclass
@@ -65,31 +49,6 @@ class History:
     retried_too_early: list[str] = field(default_factory=list)
     orphans: int = 0  # tasks that still run when the job has ended
     events: int = 0
-
-
-def make_study(seed: int) -> Study:
-    """Draw a study."""
-    rng = random.Random(seed)
-    packs, number = [], itertools.count()
-    for _ in range(rng.randint(0, 12)):
-        size = rng.choice((1, 1, 1, 2, 5))
-        packs.append(Pack({f"t{next(number)}": _trial(rng.randint(1, 9)) for _ in range(size)}))
-    ids = [trial_id for pack in packs for trial_id in pack.trials]
-    return Study(
-        packs=tuple(packs),
-        nodes=tuple(NodeJoined(f"n{index}", rng.randint(1, 3), VERSION) for index in range(rng.randint(1, 4))),
-        retries=rng.randint(0, 4),
-        fail_fast=rng.random() < 0.1,
-        max_running=rng.choice((None, None, 1, 2, 5)),
-        fault_rate=rng.choice((0.0, 0.1, 0.3, 0.7)),
-        faults_end_s=rng.choice((0.0, 100.0, 2000.0)),
-        cancel_s=rng.uniform(0, 60) if rng.random() < 0.1 else None,
-        broken=frozenset(trial_id for trial_id in ids if rng.random() < rng.choice((0.0, 0.0, 0.1))),
-    )
-
-
-def _trial(epochs: int) -> Trial:
-    return Trial(model="mlp", subset_size=20, adaptive_lr=False, seed=0, epochs=epochs)
 
 
 class VirtualExecutor:

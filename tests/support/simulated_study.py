@@ -1,0 +1,51 @@
+"""What a simulated study consists of, drawn from one integer seed."""
+
+import itertools
+import random
+from dataclasses import dataclass
+
+from cluster import NodeJoined
+from jobs.run.packs import Pack
+from mnist_core.trial import Trial
+
+VERSION = {"version": "1"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """What one seed stands for."""
+
+    packs: tuple[Pack, ...]
+    nodes: tuple[NodeJoined, ...]
+    retries: int
+    fail_fast: bool
+    max_running: int | None
+    fault_rate: float  # of attempts, while faults last
+    faults_end_s: float  # from then on nothing fails
+    cancel_s: float | None
+    broken: frozenset[str]  # trials that raise whenever they are trained
+
+
+def make_study(seed: int) -> Study:
+    """Draw a study."""
+    rng = random.Random(seed)
+    packs, number = [], itertools.count()
+    for _ in range(rng.randint(0, 12)):
+        size = rng.choice((1, 1, 1, 2, 5))
+        packs.append(Pack({f"t{next(number)}": _trial(rng.randint(1, 9)) for _ in range(size)}))
+    ids = [trial_id for pack in packs for trial_id in pack.trials]
+    return Study(
+        packs=tuple(packs),
+        nodes=tuple(NodeJoined(f"n{index}", rng.randint(1, 3), VERSION) for index in range(rng.randint(1, 4))),
+        retries=rng.randint(0, 4),
+        fail_fast=rng.random() < 0.1,
+        max_running=rng.choice((None, None, 1, 2, 5)),
+        fault_rate=rng.choice((0.0, 0.1, 0.3, 0.7)),
+        faults_end_s=rng.choice((0.0, 100.0, 2000.0)),
+        cancel_s=rng.uniform(0, 60) if rng.random() < 0.1 else None,
+        broken=frozenset(trial_id for trial_id in ids if rng.random() < rng.choice((0.0, 0.0, 0.1))),
+    )
+
+
+def _trial(epochs: int) -> Trial:
+    return Trial(model="mlp", subset_size=20, adaptive_lr=False, seed=0, epochs=epochs)

@@ -1,0 +1,191 @@
+"""Sessions on a Ray cluster that somebody else has started: its resources, its other users and its token."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CLUSTER_SCRIPT = """
+import sys, tempfile
+from cluster import ClusterError, Done
+from cluster.ray_session import ray_session
+
+def results(session, task, items, shared=None):
+    executor = session.executor(task, shared)
+    for item in items:
+        executor.submit(item)
+    found = []
+    while len(found) < len(items):
+        if isinstance(event := executor.next_event(1.0), Done):
+            found.append(event.result)
+    return found
+
+def slots(session):
+    return sum(node.slots for node in session.nodes)
+
+def threads(item, shared):
+    import os
+    return os.environ["OMP_NUM_THREADS"]
+    yield
+
+def process(item, shared):
+    # Each keeps its slot until as many processes have begun as there shall be.
+    import os, time
+    folder, processes = shared
+    open(f"{folder}/{os.getpid()}", "w").close()
+    while len(os.listdir(folder)) < processes:
+        time.sleep(0.01)
+    return os.getpid()
+    yield
+
+address = sys.argv[1]
+"""
+NEEDS_SCRIPT = """
+with ray_session(address=address, cpus=2) as session:
+    print(slots(session), session.device, results(session, threads, [1]))
+for gpus in (1, 0.5):
+    with ray_session(address=address, device="auto", gpus=gpus) as session:
+        shared = tempfile.mkdtemp(), slots(session)
+        print(slots(session), session.device, len(set(results(session, process, range(4), shared))))
+for device in ("cpu", "cuda"):
+    try:
+        with ray_session(address=address, cpus=64, device=device):
+            pass
+    except ClusterError as error:
+        print(error)
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> dict[str, str]:
+    """The environment of a user who has a token; nothing that Ray has set in this process."""
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text(64 * "a")
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"HOME": str(tmp_path)}
+
+
+@pytest.fixture
+def existing_cluster(elsewhere: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A cluster of one node, started as that user would start it: with token authentication; one GPU, or as asked."""
+    gpus = getattr(request, "param", 1)  # Ray takes our word for it
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    start = [
+        *ray,
+        "start",
+        "--head",
+        f"--port={port}",
+        "--num-cpus=2",
+        f"--num-gpus={gpus}",
+        "--include-dashboard=false",
+        "--block",
+    ]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(start, stdout=quiet, stderr=quiet, start_new_session=True, cwd=tmp_path, env=elsewhere)
+    address = f"127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # SIGTERM would drain the node for half a minute
+        process.wait(timeout=30)
+
+
+@pytest.mark.ray
+def test_an_existing_cluster_runs_tasks_with_what_they_need_and_says_when_none_fits(
+    existing_cluster: str, elsewhere: dict[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(CLUSTER_SCRIPT + NEEDS_SCRIPT)
+    run = [sys.executable, str(script), existing_cluster]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120, env=elsewhere)
+    assert done.stdout.splitlines() == [
+        "1 cpu ['2']",
+        "1 cuda 1",  # task after task in the same process
+        "2 cuda 2",
+        "64: no node has as many CPUs; allowed: up to 2",
+        "64: no node with a GPU has as many CPUs; allowed: up to 2",
+    ], done.stderr
+    assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("existing_cluster", [2], indirect=True)
+def test_where_a_node_has_several_gpus_no_worker_gets_one_after_another(
+    existing_cluster: str, elsewhere: dict[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        CLUSTER_SCRIPT + "with ray_session(address=address, device='cuda') as session:\n"
+        "    print(len(set(results(session, process, range(3), (tempfile.mkdtemp(), 1)))))\n"
+    )
+    run = [sys.executable, str(script), existing_cluster]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120, env=elsewhere)
+    assert done.stdout == "3\n", done.stderr
+
+
+BUSY_SCRIPT = """
+import sys, time
+from cluster import Done
+from cluster.ray_session import ray_session
+
+def stay(item, shared):
+    yield "there"
+    time.sleep(1000)
+
+def go(item, shared):
+    return "gone"
+    yield
+
+with ray_session(address=sys.argv[1], cpus=2) as session:
+    executor = session.executor(stay if sys.argv[2] == "stay" else go, None)
+    executor.submit(1)
+    event = None
+    while not isinstance(event, Done):
+        if (event := executor.next_event(1.0)) is not None:
+            print(event, flush=True)
+"""
+
+
+@pytest.mark.ray
+def test_a_cluster_whose_cpus_are_all_taken_is_waited_for_and_said_to_be(
+    existing_cluster: str, elsewhere: dict[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(BUSY_SCRIPT)
+    starts = [[sys.executable, str(script), existing_cluster, task] for task in ("stay", "go")]
+    with subprocess.Popen(starts[0], stdout=subprocess.PIPE, text=True, env=elsewhere) as first:
+        assert first.stdout
+        assert "Started" in first.stdout.readline()
+        assert "there" in first.stdout.readline()
+        with subprocess.Popen(starts[1], stdout=subprocess.PIPE, text=True, env=elsewhere) as second:
+            assert second.stdout
+            assert "no task has started yet: 0 of 2 CPUs of the cluster are free" in second.stdout.readline()
+            first.kill()
+            assert "gone" in second.stdout.read()
+
+
+@pytest.mark.ray
+def test_a_cluster_turns_away_whoever_has_another_token_and_the_message_says_so(
+    existing_cluster: str, elsewhere: dict[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(CLUSTER_SCRIPT + NEEDS_SCRIPT)
+    stranger = elsewhere | {"RAY_AUTH_TOKEN": 64 * "b", "RAY_gcs_rpc_server_connect_timeout_s": "1"}
+    run = [sys.executable, str(script), existing_cluster]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=200, env=stranger)
+    assert "ClusterError" in done.stderr
+    assert "needs its token in RAY_AUTH_TOKEN" in done.stderr
