@@ -4,7 +4,7 @@ BIN := .venv/bin
 GRID ?= data/grids/report.yaml
 TEST_PROCESSES ?= 2
 # Tests write thousands of small files and wait for each: where there is room, into memory instead of onto the disk.
-MEMORY := $(shell test -w /dev/shm && test $$(df -Pk /dev/shm | awk 'NR == 2 {print $$4}') -gt 2000000 && echo /dev/shm)
+MEMORY := $(if $(TMPDIR),,$(shell test -w /dev/shm && test $$(df -Pk /dev/shm | awk 'NR == 2 {print $$4}') -gt 2000000 && echo /dev/shm))
 PYTEST := $(if $(MEMORY),TMPDIR=$(MEMORY) )$(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 .DEFAULT_GOAL := help

@@ -16,7 +16,7 @@ import torch
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 from support.tiny_study import DIVERGING, pack_of, run, run_trials, tiny_trial
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from jobs.errors import StoreError
 from jobs.run import task
@@ -223,15 +223,17 @@ def test_blas_and_torch_are_held_to_the_trial_s_threads_while_it_trains(
 ) -> None:
     monkeypatch.setattr(task, "PROGRESS_INTERVAL_S", EVERY_EPOCH)
     task._thread_pools.cache_clear()  # as in a fresh worker: what other tests have loaded since is no pool of training
-    torch.set_num_threads(4)
-    before = torch.get_num_threads(), _pool_sizes()
-    trial = tiny_trial(model="cnn", cpus_per_trial=threads)
-    steps = run_pack(pack_of(tiny, trial), TaskContext(tiny, store.root))
-    next(steps)
-    assert torch.get_num_threads() == threads
-    assert max(_pool_sizes()) <= threads
-    steps.close()
-    assert (torch.get_num_threads(), _pool_sizes()) == before
+    with threadpool_limits(4):  # conftest.py limits them to one
+        torch.set_num_threads(4)
+        before = torch.get_num_threads(), _pool_sizes()
+        assert min(_pool_sizes()) == 4
+        trial = tiny_trial(model="cnn", cpus_per_trial=threads)
+        steps = run_pack(pack_of(tiny, trial), TaskContext(tiny, store.root))
+        next(steps)
+        assert torch.get_num_threads() == threads
+        assert max(_pool_sizes()) <= threads
+        steps.close()
+        assert (torch.get_num_threads(), _pool_sizes()) == before
 
 
 def _pool_sizes() -> list[int]:

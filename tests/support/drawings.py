@@ -1,6 +1,6 @@
 """Keep the figures that the tests have drawn in a folder, since drawing them takes most of the time of a tiny study.
 
-The folder serves every process of a test run.
+The folder serves a test process and the processes that it starts.
 """
 
 import hashlib
@@ -8,9 +8,8 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-
-from jobs.report import figures
 
 FOLDER = "MNISTJOBS_TEST_DRAWINGS"  # the environment variable that tells a process of the folder
 NAMES = ("training_curves", "learning_curve", "confusion_matrix", "weight_sheet")  # what draws, in jobs.report.figures
@@ -23,7 +22,7 @@ def draw_once(name: str, folder: Path) -> Callable[..., str]:
         name: Of the function, which returns the SVG of its positional arguments.
         folder: Where the figures are kept, by the function's name and its arguments.
     """
-    draw: Callable[..., str] = getattr(figures, name)
+    draw: Callable[..., str] = getattr(_figures(), name)
 
     def draw_or_look_up(*arguments: Any) -> str:  # noqa: ANN401
         kept = folder / hashlib.sha256(pickle.dumps((name, arguments))).hexdigest()
@@ -40,7 +39,13 @@ def draw_once_if_told() -> None:
     """Draw every figure once, for the rest of this process's life, if its environment names a folder for them."""
     if folder := os.environ.get(FOLDER):
         for name in NAMES:
-            setattr(figures, name, draw_once(name, Path(folder)))
+            setattr(_figures(), name, draw_once(name, Path(folder)))
+
+
+def _figures() -> ModuleType:
+    from jobs.report import figures  # only here: matplotlib takes long to import
+
+    return figures
 
 
 def forget(folder: Path) -> None:

@@ -30,13 +30,15 @@ class WarmProcess:
         """Start Python code, `words` its arguments, in a folder; with pipes, or with a terminal, for its output."""
         self.stdout, out = _stream(terminal)
         self.stderr, err = _stream(terminal)
-        words_and_place = [*map(str, words)], str(folder or Path.cwd()), dict(os.environ)
-        self._process = _CONTEXT.Process(target=_run, args=(code, *words_and_place, DupFd(out), DupFd(err)))
+        surroundings = str(folder or Path.cwd()), dict(os.environ)
+        arguments = (code, [*map(str, words)], *surroundings, DupFd(out), DupFd(err))
+        self._process = _CONTEXT.Process(target=_run, args=arguments)
         self._process.start()
+        assert self._process.pid
+        self.pid = self._process.pid
         if terminal is None:
             os.close(out)
             os.close(err)
-        self.pid = self._process.pid or 0
 
     @property
     def returncode(self) -> int | None:
