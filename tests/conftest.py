@@ -106,3 +106,8 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
+
+
+def pytest_unconfigure() -> None:
+    """Let the collector have them back: extensions report what is still there when the interpreter ends."""
+    gc.unfreeze()
