@@ -143,8 +143,12 @@ def end_all(sessions: Sequence[int]) -> None:
 
 
 def shared_memory() -> set[str]:
-    """Name what lies in shared memory and no living process has open or mapped; others' Rays may run beside us."""
-    names = {path.name for path in Path("/dev/shm").iterdir()} if Path("/dev/shm").is_dir() else set()
+    """Name the segments of shared memory that no living process has open or mapped.
+
+    Segments are files. Folders there are other tests' temporary files: `make test` puts those into memory.
+    """
+    segments = Path("/dev/shm")
+    names = {path.name for path in segments.iterdir() if path.is_file()} if segments.is_dir() else set()
     in_use = subprocess.run(
         ["sh", "-c", "cat /proc/[0-9]*/maps 2>/dev/null; ls -l /proc/[0-9]*/fd 2>/dev/null"],
         capture_output=True,
