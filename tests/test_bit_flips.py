@@ -26,7 +26,7 @@ from jobs.store.weights import read_weights
 from mnist_core.data.datasets import load_dataset
 from mnist_core.training import Snapshot, train
 
-FLIPS = int(os.environ.get("MNISTJOBS_FLIPS", "2000"))
+FLIPS = int(os.environ.get("MNISTJOBS_FLIPS", "1000"))
 MADE_BY = {"device": "cpu"}
 
 

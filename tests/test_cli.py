@@ -276,7 +276,7 @@ def test_a_full_disk_behind_the_output_is_one_message() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_work_is_kept_and_taken_up_again(number: signal.Signals, grid: Path) -> None:
-    grid.write_text(GRID.replace("epochs: 2", "epochs: 2000"))
+    grid.write_text(GRID.replace("epochs: 2", "epochs: 1000"))
     process = WarmProcess("submit", grid, "--in-process")
     assert process.stderr
     assert process.stderr.readline().startswith("[1/3] ")

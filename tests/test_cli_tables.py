@@ -59,7 +59,7 @@ def lines(written: str) -> list[str]:
 
 @pytest.fixture
 def grid(tmp_path: Path) -> Path:
-    return write_grid(tmp_path, GRID.replace("epochs: 2", "epochs: 4000").replace("[0, 1, 2]", "[0, 1]"))
+    return write_grid(tmp_path, GRID.replace("epochs: 2", "epochs: 2500").replace("[0, 1, 2]", "[0, 1]"))
 
 
 def test_the_live_view_shows_trials_epochs_and_the_time_left(grid: Path) -> None:
@@ -68,13 +68,14 @@ def test_the_live_view_shows_trials_epochs_and_the_time_left(grid: Path) -> None
     text = ESCAPE.sub("", written)
     for count in ("0/2", "1/2", "2/2"):
         assert re.search(rf" {count} \d:\d\d:\d\d", text)
-    assert re.search(r"  mlp 20 fixed seed 1: epoch \d+ of 4000", text)
+    assert re.search(r"  mlp 20 fixed seed 1: epoch \d+ of 2500", text)
     assert re.search(r"about \d+ s left", text)
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor is back
     assert all(len(line) <= COLUMNS for line in lines(written) if "Report" not in line)
 
 
 def test_the_time_left_follows_the_arithmetic_left(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid.write_text(grid.read_text().replace("2500", "4000"))
     plan = make_plan(load_grid(grid), open_store(grid.parent / "results"))
     first, second = (Pack({identity: plan.trials[identity]}) for identity in plan.missing)
     log = StringIO()
@@ -121,7 +122,7 @@ def test_a_log_counts_trials_and_names_retries(grid: Path) -> None:
 
 
 def test_a_plan_estimates_a_long_time(grid: Path) -> None:
-    grid.write_text(grid.read_text().replace("4000", "100000"))
+    grid.write_text(grid.read_text().replace("2500", "100000"))
     store = grid.parent / "results"
     plan = make_plan(load_grid(grid), open_store(store))
     counts = f"tiny: 2 trials, 0 found in {store}, 2 to train"
@@ -135,7 +136,7 @@ def test_a_plan_estimates_a_long_time(grid: Path) -> None:
 
 
 def test_no_bar_is_shown_when_quiet_or_with_nothing_to_train(grid: Path) -> None:
-    grid.write_text(grid.read_text().replace("4000", "2"))
+    grid.write_text(grid.read_text().replace("2500", "2"))
     first = seen(grid.parent, "submit", grid, "--in-process", "--quiet")
     second = seen(grid.parent, "submit", grid, "--in-process")
     for code, written in (first, second):
@@ -147,7 +148,7 @@ def test_no_cell_of_a_table_is_cut(grid: Path) -> None:
     settings = "momentum: [0.12345, 0.5], weight_init_std: [0.00012345, 0.1]"
     grid.write_text(
         grid.read_text()
-        .replace("4000", "1")
+        .replace("2500", "1")
         .replace("learning_rate: 0.01", "learning_rate: 1e+38")
         .replace("grid: {", f"grid: {{{settings}, ")
     )

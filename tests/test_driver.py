@@ -95,14 +95,14 @@ def test_in_process_one_worker_and_two_workers_give_equal_tables(grid: Path, tmp
 def test_two_drivers_on_one_store_at_once_end_well_and_every_trial_is_once_in_every_table(
     places: list[list[str]], grid: Path, tmp_path: Path
 ) -> None:
-    grid.write_text(ONE_CONFIGURATION.replace("epochs: 2", "epochs: 100").replace("seed: [0, 1]", "seeds: 8"))
+    grid.write_text(ONE_CONFIGURATION.replace("epochs: 2", "epochs: 50").replace("seed: [0, 1]", "seeds: 16"))
     command_line.said("submit", grid, "--store", tmp_path / "alone", "--in-process")
     starting = [WarmProcess("submit", grid, "--store", tmp_path / "both", *each) for each in places]
     assert [command_line.finish(process).code for process in starting] == [0, 0]
     of_one = tables(tmp_path / "alone")
     of_two = [tables_of(folder) for folder in (tmp_path / "both" / "jobs").iterdir()]
     assert of_two == [of_one, of_one]
-    assert len(set(of_one["trials"]["trial_id"].to_pylist())) == of_one["trials"].num_rows == 8
+    assert len(set(of_one["trials"]["trial_id"].to_pylist())) == of_one["trials"].num_rows == 16
 
 
 def test_two_drivers_whose_grids_overlap_end_well(grid: Path, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_file_system_that_turns_read_only_is_a_message(
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
     store = small_disk / "results"
     shutil.copytree("results", store)
-    grid.write_text(ALL.replace("epochs: 2", "epochs: 2000"))
+    grid.write_text(ALL.replace("epochs: 2", "epochs: 1000"))
     process = WarmProcess("submit", grid, "--in-process", "--store", store)
     assert process.stderr
     assert process.stderr.readline().startswith("[1/3] ")
@@ -215,7 +215,7 @@ def test_a_file_system_that_turns_read_only_is_a_message(
 def test_a_store_that_vanishes_is_a_message_and_can_be_brought_back(
     grid: Path, undisturbed: dict[str, pa.Table]
 ) -> None:
-    grid.write_text(ALL.replace("epochs: 2", "epochs: 2000"))
+    grid.write_text(ALL.replace("epochs: 2", "epochs: 1000"))
     process = WarmProcess("submit", grid, "--in-process")
     assert process.stderr
     assert process.stderr.readline().startswith("[1/3] ")
