@@ -3,7 +3,7 @@
 
 import gc
 
-import pandas  # type: ignore[import-untyped]  # pyarrow imports it where it is installed
+import pandas  # pyarrow imports it where it is installed
 import scipy.special
 
 import jobs.api

@@ -1,0 +1,128 @@
+"""The arms of a study: its configurations, what varies between them, and which pairs differ along one axis only."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+import pyarrow as pa
+
+from jobs.report.configurations import CONFIGURATION_COLUMNS, IDENTIFYING, varying_settings
+from mnist_core.trial import SETTING_TYPES, SETTINGS, setting_kind
+
+ARM_COLUMNS = ("trial_id", "status", "test_accuracy")  # read from the stored trials
+Level = str | int | float | bool
+Accuracies = Mapping[int, float]  # of the finished trials, by seed
+
+
+class Pair(NamedTuple):
+    """Two configurations that differ along one axis only."""
+
+    context: Mapping[str, Level | None]  # the other axes
+    a: str  # configuration_id
+    b: str
+
+
+@dataclass(frozen=True)
+class Arms:
+    """The configurations of a study, with the test accuracies of their seeds."""
+
+    settings: Mapping[str, Mapping[str, Level | None]]  # by configuration_id
+    accuracies: Mapping[str, Accuracies]  # by configuration_id
+
+    @cached_property
+    def axes(self) -> list[str]:
+        """Name the settings that vary."""
+        columns = {name: [each[name] for each in self.settings.values()] for name in CONFIGURATION_COLUMNS}
+        return [name for name in IDENTIFYING if len(set(columns[name])) > 1] + varying_settings(columns)
+
+    def levels(self, axis: str) -> list[Level]:
+        """List the values of an axis: numbers by size, names as `Trial` lists them, false before true."""
+        values = {each[axis] for each in self.settings.values()} - {None}
+        order = _declared_order(axis)
+        return sorted(values, key=lambda value: order.index(value) if value in order else value)  # type: ignore[arg-type]
+
+    def pairs(self, axis: str, level_a: Level, level_b: Level) -> Iterator[Pair]:
+        """Yield the pairs of configurations with these two levels that agree in everything else.
+
+        A setting that only one of the two levels uses, such as lr_decay of an adaptive rate, need not agree.
+        """
+        own = {name for name, setting in SETTINGS.items() if setting.only_where and setting.only_where[0] == axis}
+        shared = [name for name in CONFIGURATION_COLUMNS if name != axis and name not in own]
+        others: dict[tuple[Any, ...], list[str]] = {}
+        for arm, settings in self.settings.items():
+            if settings[axis] == level_b:
+                others.setdefault(tuple(settings[name] for name in shared), []).append(arm)
+        for a, settings in self.settings.items():
+            if settings[axis] != level_a:
+                continue
+            for b in others.get(tuple(settings[name] for name in shared), []):
+                pair = settings, self.settings[b]
+                if all(None in (pair[0][name], pair[1][name]) or pair[0][name] == pair[1][name] for name in own):
+                    yield Pair(self._context(axis, *pair), a, b)
+
+    def _context(
+        self, axis: str, a: Mapping[str, Level | None], b: Mapping[str, Level | None]
+    ) -> dict[str, Level | None]:
+        return {name: b[name] if a[name] is None else a[name] for name in self.axes if name != axis}
+
+    def aligned(self, *arms: str) -> list[list[float]]:
+        """Return the accuracies of some configurations, each in the order of the seeds that all of them have."""
+        seeds = sorted(set.intersection(*(set(self.accuracies[arm]) for arm in arms)))
+        return [[self.accuracies[arm][seed] for seed in seeds] for arm in arms]
+
+
+def is_ordered(axis: str) -> bool:
+    """Tell whether the levels of an axis are numbers, whose neighbours are worth comparing."""
+    return setting_kind(axis) in (int, float)
+
+
+def read_arms(trials: pa.Table, requested: pa.Table) -> Arms:
+    """Collect the arms of a job.
+
+    Args:
+        trials: The stored trials, with at least ARM_COLUMNS.
+        requested: One row per requested trial, in the schema REQUESTED.
+
+    Returns:
+        The arms, in the order in which `requested` first mentions them. Diverged trials, and those without a test
+        accuracy, are left out.
+    """
+    found = {
+        trial_id: accuracy
+        for trial_id, status, accuracy in zip(*(trials[name].to_pylist() for name in ARM_COLUMNS), strict=True)
+        if status == "finished" and accuracy is not None and math.isfinite(accuracy)
+    }
+    settings: dict[str, Mapping[str, Level | None]] = {}
+    accuracies: dict[str, dict[int, float]] = {}
+    for row in requested.to_pylist():
+        arm = row["configuration_id"]
+        settings.setdefault(arm, {name: row[name] for name in CONFIGURATION_COLUMNS})
+        seeds = accuracies.setdefault(arm, {})
+        if row["trial_id"] in found:
+            seeds[row["seed"]] = found[row["trial_id"]]
+    return Arms(settings, accuracies)
+
+
+def _declared_order(axis: str) -> Sequence[Level]:
+    kind = SETTING_TYPES[axis]
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def level_pairs(arms: Arms, axis: str, baseline: Level | None = None) -> list[tuple[Level, Level]]:
+    """List which levels of an axis to compare, the later one first.
+
+    Args:
+        arms: The study.
+        axis: One of its axes.
+        baseline: The level that all others are compared with; by default neighbours on an ordered axis, and every
+            pair on any other.
+    """
+    levels = arms.levels(axis)
+    if baseline is not None:
+        return [(level, baseline) for level in levels if level != baseline]
+    if is_ordered(axis):
+        return list(zip(levels[1:], levels, strict=False))
+    return [(a, b) for (i, b), (j, a) in product(enumerate(levels), enumerate(levels)) if i < j]

@@ -1,0 +1,132 @@
+"""Effects: how much each axis changes the test accuracy on average over the others, and how two axes interact.
+
+An effect is a contrast within each seed, and a one-sample t-test over the seeds. In a full design with two levels per
+axis that is repeated-measures analysis of variance: F = t^2. An ordered axis is represented by its largest and its
+smallest level.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from jobs.report.arms import Arms, Level, Pair, is_ordered
+from jobs.report.contrasts import format_level
+from jobs.report.paired import binomial_sd, holm, t_test
+from jobs.store import column
+from mnist_core.trial import SETTINGS
+
+_FLOAT = pa.float64()
+
+EFFECTS = pa.schema(
+    [
+        column("effect", pa.string(), "An axis, or two with an x between them: their interaction."),
+        column("level_a", pa.string(), "Level of the axis, or levels of both."),
+        column("level_b", pa.string(), "Level with which level_a is compared."),
+        column("n", pa.int64(), "Number of seeds that finished in every configuration of the effect.", unit="seeds"),
+        column("mean", _FLOAT, "Mean over seeds of the effect on the test accuracy, a minus b.", nullable=True),
+        column("low", _FLOAT, "Lower end of the 95 % interval of the mean; null below three seeds.", nullable=True),
+        column("high", _FLOAT, "Upper end of the 95 % interval of the mean; null below three seeds.", nullable=True),
+        column("p", _FLOAT, "Two-sided p of an effect of zero; null below four seeds.", nullable=True),
+        column("p_holm", _FLOAT, "p, corrected for the number of effects in the table (Holm).", nullable=True),
+    ]
+)
+
+
+class _Effect(NamedTuple):
+    """A weighted sum of accuracies, by configuration_id."""
+
+    name: str
+    level_a: str
+    level_b: str
+    weights: Mapping[str, float]
+
+
+def effect_table(arms: Arms, test_images: int) -> pa.Table:
+    """Average every axis, and every pair of axes, over the rest of the design.
+
+    Args:
+        arms: The study.
+        test_images: The number of images that every accuracy is a share of.
+
+    Returns:
+        A table with the schema EFFECTS: the axes, then their interactions.
+    """
+    rows = [_test(arms, effect, test_images) for effect in (*_main_effects(arms), *_interactions(arms))]
+    tested = [row for row in rows if row["p"] is not None]
+    for row, corrected in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = corrected
+    return pa.Table.from_pylist(rows, EFFECTS)
+
+
+def _level_pairs(arms: Arms, axis: str) -> list[tuple[Level, Level]]:
+    """Pair the largest level of an ordered axis with the smallest; of others, each level with the first."""
+    first, *rest = arms.levels(axis)
+    return [(level, first) for level in (rest[-1:] if is_ordered(axis) else rest)]
+
+
+def _main_effects(arms: Arms) -> Iterator[_Effect]:
+    for axis in arms.axes:
+        for level_a, level_b in _level_pairs(arms, axis):
+            pairs = list(arms.pairs(axis, level_a, level_b))
+            if pairs:
+                yield _Effect(axis, format_level(level_a), format_level(level_b), _mean_of(pairs))
+
+
+def _interactions(arms: Arms) -> Iterator[_Effect]:
+    """Compare the effect of one axis at two levels of another."""
+    for one, other in combinations(arms.axes, 2):
+        if _uses(one, other) or _uses(other, one):
+            continue  # at one level of an axis the other has no levels
+        for a, b in _level_pairs(arms, one):
+            for at_a, at_b in _level_pairs(arms, other):
+                pairs: dict[Level, list[Pair]] = {at_a: [], at_b: []}
+                for pair in arms.pairs(one, a, b):
+                    level = pair.context[other]
+                    if level is not None and level in pairs:
+                        pairs[level].append(pair)
+                if pairs[at_a] and pairs[at_b]:
+                    yield _Effect(
+                        f"{one} x {other}",
+                        f"{format_level(a)}, {format_level(at_a)}",
+                        f"{format_level(b)}, {format_level(at_b)}",
+                        _difference(_mean_of(pairs[at_a]), _mean_of(pairs[at_b])),
+                    )
+
+
+def _uses(axis: str, setting: str) -> bool:
+    """Tell whether one level of an axis alone uses a setting, as an adaptive rate alone uses lr_decay."""
+    condition = SETTINGS[setting].only_where
+    return condition is not None and condition[0] == axis
+
+
+def _mean_of(pairs: list[Pair]) -> dict[str, float]:
+    """Weight the configurations so that their sum is the mean difference of the pairs."""
+    weights: dict[str, float] = {}
+    for pair in pairs:
+        weights[pair.a] = weights.get(pair.a, 0.0) + 1 / len(pairs)
+        weights[pair.b] = weights.get(pair.b, 0.0) - 1 / len(pairs)
+    return weights
+
+
+def _difference(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
+    return {arm: a.get(arm, 0.0) - b.get(arm, 0.0) for arm in (*a, *b)}
+
+
+def _test(arms: Arms, effect: _Effect, test_images: int) -> dict[str, Any]:
+    accuracies = arms.aligned(*effect.weights)
+    per_seed = [
+        sum(weight * value for weight, value in zip(effect.weights.values(), seed, strict=True))
+        for seed in zip(*accuracies, strict=True)
+    ]
+    row = {"effect": effect.name, "level_a": effect.level_a, "level_b": effect.level_b, "n": len(per_seed)}
+    if not per_seed:
+        return row | dict.fromkeys(("mean", "low", "high", "p"))
+    variance = sum(
+        (weight * binomial_sd(fmean(values), test_images)) ** 2
+        for weight, values in zip(effect.weights.values(), accuracies, strict=True)
+    )
+    test = t_test(per_seed, variance**0.5)
+    return row | {"mean": fmean(per_seed), "low": test.low, "high": test.high, "p": test.p}

@@ -1,0 +1,78 @@
+"""Looking after every seed without being misled: anytime-valid tests and intervals of a mean.
+
+The t statistic of n values is turned into an e-value. Whatever the variance of the values is, it is a test martingale
+while their mean is zero. With an effect size of variance g under the alternative, t^2 = n mean^2 / sd^2 and v = n - 1,
+
+    E = (1 + n g)^(-1/2) * ((1 + t^2 / v) / (1 + t^2 / (v (1 + n g))))^(n/2)
+
+By Ville's inequality E reaches 1 / alpha with a probability of at most alpha, however often one looks. Sources: Wang
+and Ramdas 2023, "Anytime-valid t-tests and confidence sequences for Gaussian means with unknown variance"; Gönen et
+al. 2005, "The Bayesian two-sample t test".
+"""
+
+import math
+from collections.abc import Sequence
+from statistics import fmean, stdev
+
+EFFECT_VARIANCE = 4.0  # g; simulated in tests/test_sequential.py
+MIN_SEEDS = 3  # two values say next to nothing about their spread
+
+
+def log_e_value(values: Sequence[float], stand_in_sd: float, g: float = EFFECT_VARIANCE) -> float:
+    """Return the logarithm of the evidence against a mean of zero.
+
+    Args:
+        values: One per seed, in the order in which they came.
+        stand_in_sd: The standard deviation to assume where the values have no spread; not zero.
+        g: Variance of the effect size, in standard deviations squared, under the alternative.
+
+    Returns:
+        log E; 0 for fewer than two values.
+    """
+    n = len(values)
+    if n < 2:
+        return 0.0
+    sd = stdev(values) or stand_in_sd
+    t_squared = n * (fmean(values) / sd) ** 2
+    degrees = n - 1
+    ratio = math.log1p(t_squared / degrees) - math.log1p(t_squared / (degrees * (1 + n * g)))
+    return 0.5 * (n * ratio - math.log1p(n * g))
+
+
+def anytime_p(values: Sequence[float], stand_in_sd: float, g: float = EFFECT_VARIANCE) -> float:
+    """Return a p value that is valid however often one has looked: the least 1 / E of all looks so far.
+
+    Args:
+        values: One per seed, in the order in which they came; a look is taken after each from the MIN_SEEDSth on.
+        stand_in_sd: The standard deviation to assume where the values have no spread; not zero.
+        g: Variance of the effect size under the alternative.
+    """
+    looks = (log_e_value(values[:n], stand_in_sd, g) for n in range(MIN_SEEDS, len(values) + 1))
+    return min(1.0, math.exp(-max(looks, default=0.0)))
+
+
+def confidence_sequence(
+    values: Sequence[float], stand_in_sd: float, alpha: float, g: float = EFFECT_VARIANCE
+) -> tuple[float, float]:
+    """Return the interval of all means that the e-value does not reject at a level of alpha.
+
+    Over all looks together, the probability that any of the intervals misses the true mean is at most alpha.
+
+    Args:
+        values: One per seed; at least one.
+        stand_in_sd: The standard deviation to assume where the values have no spread; not zero.
+        alpha: The probability of an error.
+        g: Variance of the effect size under the alternative.
+
+    Returns:
+        Low and high; infinite while there are too few values for any bound.
+    """
+    n = len(values)
+    mean = fmean(values)
+    growth = 1 + n * g
+    a = (1 / alpha) ** (2 / n) * growth ** (1 / n)
+    if n < MIN_SEEDS or a >= growth:
+        return -math.inf, math.inf
+    sd = stdev(values) or stand_in_sd
+    half = sd / math.sqrt(n) * math.sqrt((n - 1) * (a - 1) / (1 - a / growth))
+    return mean - half, mean + half
