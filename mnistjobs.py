@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jobs.api import compact_store as compact_store
     from jobs.api import export_weights as export_weights
+    from jobs.api import judge_job as judge_job
     from jobs.api import list_jobs as list_jobs
     from jobs.api import plan_grid as plan_grid
     from jobs.api import read_confusion as read_confusion
+    from jobs.api import read_contrasts as read_contrasts
+    from jobs.api import read_effects as read_effects
     from jobs.api import read_metrics as read_metrics
     from jobs.api import read_summary as read_summary
     from jobs.api import read_trials as read_trials
@@ -29,9 +32,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "compact_store": "jobs.api",
     "export_weights": "jobs.api",
+    "judge_job": "jobs.api",
     "list_jobs": "jobs.api",
     "plan_grid": "jobs.api",
     "read_confusion": "jobs.api",
+    "read_contrasts": "jobs.api",
+    "read_effects": "jobs.api",
     "read_metrics": "jobs.api",
     "read_summary": "jobs.api",
     "read_trials": "jobs.api",

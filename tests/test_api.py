@@ -48,7 +48,9 @@ RAISED = {  # what each function raises where it is tested elsewhere; no functio
     "verify_job": {"InputError", "StoreError", "DataError"},
     "list_jobs": {"StoreError"},
     "compact_store": {"StoreError"},
-    **{name: {"InputError", "StoreError"} for name in API if name.startswith(("read_", "report_", "export_"))},
+    **{
+        name: {"InputError", "StoreError"} for name in API if name.startswith(("read_", "report_", "export_", "judge_"))
+    },
 }
 
 
@@ -62,10 +64,13 @@ def test_a_docstring_documents_every_parameter_and_error(name: str) -> None:
     assert all(text.endswith(".") for key in ("Args", "Raises") for text in entries_of(sections[key]).values())
 
 
+SINGLE = (mnistjobs.report_job, mnistjobs.verify_job, mnistjobs.judge_job)
+
+
 def test_a_job_that_does_not_exist_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no job 'nope'"):
         mnistjobs.export_weights(tmp_path / "results", "nope", tmp_path)
-    for read in (*(API[name] for name in API if name.startswith("read_")), mnistjobs.report_job, mnistjobs.verify_job):
+    for read in (*(API[name] for name in API if name.startswith("read_")), *SINGLE):
         with pytest.raises(InputError, match="'nope'"):
             read(tmp_path / "results", "nope")
 

@@ -10,7 +10,7 @@ import pytest
 from support.study_tables import Setting, requested_of, settings, study
 
 from jobs.report.configurations import CONFIGURATION_COLUMNS, varying_settings
-from jobs.report.formats import format_count, summary_cells, summary_csv, summary_json, summary_markdown
+from jobs.report.formats import format_count, summary_cells, summary_json, summary_markdown, table_csv
 from jobs.report.summary import SUMMARY, summarize
 
 
@@ -77,7 +77,7 @@ def test_markdown_escapes_what_would_end_a_cell() -> None:
 
 def test_csv_gives_back_every_number_unrounded() -> None:
     summary = summarize(*study(0.1, 0.7, None))
-    (row,) = csv.DictReader(io.StringIO(summary_csv(summary)))
+    (row,) = csv.DictReader(io.StringIO(table_csv(summary)))
     assert list(row) == summary.column_names
     assert float(row["test_accuracy_std"]) == summary["test_accuracy_std"][0].as_py()
     assert (row["adaptive_lr"], row["lr_decay"], row["note"]) == ("false", "", "n is 2 of 3: 1 diverged")
@@ -85,12 +85,12 @@ def test_csv_gives_back_every_number_unrounded() -> None:
 
 @pytest.mark.parametrize("model", ["=1+1", "+1", "-1", "@sum", "\t=1"])
 def test_csv_text_that_begins_like_a_formula_is_inert(model: str) -> None:
-    (row,) = csv.DictReader(io.StringIO(summary_csv(summarize(*study(0.9, model=model)))))
+    (row,) = csv.DictReader(io.StringIO(table_csv(summarize(*study(0.9, model=model)))))
     assert row["model"] == f"'{model}"
 
 
 def test_a_negative_number_stays_a_number_in_csv() -> None:
-    (row,) = csv.DictReader(io.StringIO(summary_csv(summarize(*study(0.0, 0.1)))))
+    (row,) = csv.DictReader(io.StringIO(table_csv(summarize(*study(0.0, 0.1)))))
     assert float(row["test_accuracy_low"]) < 0
 
 
@@ -101,6 +101,6 @@ def test_json_writes_null_where_there_is_no_value() -> None:
     assert row["adaptive_lr"] is False
 
 
-@pytest.mark.parametrize("render", [summary_csv, summary_markdown, summary_json])
+@pytest.mark.parametrize("render", [table_csv, summary_markdown, summary_json])
 def test_an_empty_summary_renders(render: Callable[[pa.Table], str]) -> None:
     assert render(SUMMARY.empty_table())

@@ -13,6 +13,8 @@ from support.job_records import failure_of, trial_ids, with_end
 from support.tiny_study import DIVERGING, submit_tiny
 
 import mnistjobs
+from jobs.report.contrasts import contrast_schema
+from jobs.report.effects import EFFECTS
 from jobs.report.report import write_report
 from jobs.report.summary import SUMMARY
 from jobs.store.job_models import Job, JobState
@@ -24,7 +26,14 @@ from jobs.store.weights import write_weights
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 
-TABLES = {"trials": TRIALS, "metrics": METRICS, "confusion": CONFUSION, "summary": SUMMARY}
+TABLES = {
+    "trials": TRIALS,
+    "metrics": METRICS,
+    "confusion": CONFUSION,
+    "summary": SUMMARY,
+    "contrasts": contrast_schema([]),
+    "effects": EFFECTS,
+}
 FIGURES = ["confusion-mlp-20-fixed.svg", "curves-mlp-20.svg", "learning-curve.svg", "w1-mlp-20-fixed.svg"]
 
 
@@ -53,7 +62,8 @@ def files(trained: tuple[Store, Job]) -> dict[str, bytes]:
 
 
 def test_a_report_is_every_file_that_is_promised(files: dict[str, bytes]) -> None:
-    names = {f"{name}.parquet" for name in TABLES} | {"summary.csv", "summary.md"}
+    names = {f"{name}.parquet" for name in TABLES}
+    names |= {f"{name}.{kind}" for name in ("summary", "contrasts") for kind in ("csv", "md")}
     names |= {"job.json", "requested.parquet", "final.json", "report.html"}
     assert files.keys() == names | set(FIGURES)
 
@@ -62,7 +72,8 @@ def test_tables_have_the_declared_columns(files: dict[str, bytes]) -> None:
     for name, schema in TABLES.items():
         table = pq.read_table(pa.BufferReader(files[f"{name}.parquet"]))
         assert table.schema.equals(schema)
-        assert table.num_rows == {"trials": 3, "metrics": 6, "confusion": 300, "summary": 1}[name]
+        rows = {"trials": 3, "metrics": 6, "confusion": 300, "summary": 1, "contrasts": 0, "effects": 0}
+        assert table.num_rows == rows[name]
 
 
 def test_a_report_written_again_is_byte_equal(

@@ -1,5 +1,8 @@
 """The Python API: the commands of the command line as functions that return values and tables."""
 
+from jobs.api.answers import judge_job as judge_job
+from jobs.api.answers import read_contrasts as read_contrasts
+from jobs.api.answers import read_effects as read_effects
 from jobs.api.reading import export_weights as export_weights
 from jobs.api.reading import read_confusion as read_confusion
 from jobs.api.reading import read_metrics as read_metrics

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cluster import ClusterError
+from jobs.cli.answers import verdict
 from jobs.cli.arguments import STORE, Format, GridArgument, JobArgument, PlanFormat, StoreOption
 from jobs.cli.data import data_app
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES, with_hint
@@ -36,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
+app.command()(verdict)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -174,13 +176,13 @@ def summary(
     """
     from jobs.api import read_summary
     from jobs.cli.tables import print_table, summary_table
-    from jobs.report import summary_csv, summary_json, summary_markdown
+    from jobs.report import summary_json, summary_markdown, table_csv
 
     table = read_summary(store, job)
     if format_ is Format.table:
         print_table(summary_table(table))
     else:
-        renderers = {Format.csv: summary_csv, Format.json: summary_json, Format.markdown: summary_markdown}
+        renderers = {Format.csv: table_csv, Format.json: summary_json, Format.markdown: summary_markdown}
         echo(renderers[format_](table).rstrip("\n"))
 
 

@@ -5,6 +5,7 @@ axis that is repeated-measures analysis of variance: F = t^2. An ordered axis is
 smallest level.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from statistics import fmean
@@ -35,13 +36,13 @@ EFFECTS = pa.schema(
 )
 
 
-class _Effect(NamedTuple):
-    """A weighted sum of accuracies, by configuration_id."""
+class Effect(NamedTuple):
+    """A weighted sum of the accuracies of configurations."""
 
     name: str
     level_a: str
     level_b: str
-    weights: Mapping[str, float]
+    weights: Mapping[str, float]  # by configuration_id
 
 
 def effect_table(arms: Arms, test_images: int) -> pa.Table:
@@ -54,7 +55,7 @@ def effect_table(arms: Arms, test_images: int) -> pa.Table:
     Returns:
         A table with the schema EFFECTS: the axes, then their interactions.
     """
-    rows = [_test(arms, effect, test_images) for effect in (*_main_effects(arms), *_interactions(arms))]
+    rows = [_test(arms, effect, test_images) for effect in (*main_effects(arms), *_interactions(arms))]
     tested = [row for row in rows if row["p"] is not None]
     for row, corrected in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = corrected
@@ -67,15 +68,16 @@ def _level_pairs(arms: Arms, axis: str) -> list[tuple[Level, Level]]:
     return [(level, first) for level in (rest[-1:] if is_ordered(axis) else rest)]
 
 
-def _main_effects(arms: Arms) -> Iterator[_Effect]:
+def main_effects(arms: Arms) -> Iterator[Effect]:
+    """Yield the effect of each axis, averaged over all pairs of configurations that differ in it alone."""
     for axis in arms.axes:
         for level_a, level_b in _level_pairs(arms, axis):
             pairs = list(arms.pairs(axis, level_a, level_b))
             if pairs:
-                yield _Effect(axis, format_level(level_a), format_level(level_b), _mean_of(pairs))
+                yield Effect(axis, format_level(level_a), format_level(level_b), _mean_of(pairs))
 
 
-def _interactions(arms: Arms) -> Iterator[_Effect]:
+def _interactions(arms: Arms) -> Iterator[Effect]:
     """Compare the effect of one axis at two levels of another."""
     for one, other in combinations(arms.axes, 2):
         if _uses(one, other) or _uses(other, one):
@@ -88,7 +90,7 @@ def _interactions(arms: Arms) -> Iterator[_Effect]:
                     if level is not None and level in pairs:
                         pairs[level].append(pair)
                 if pairs[at_a] and pairs[at_b]:
-                    yield _Effect(
+                    yield Effect(
                         f"{one} x {other}",
                         f"{format_level(a)}, {format_level(at_a)}",
                         f"{format_level(b)}, {format_level(at_b)}",
@@ -115,18 +117,34 @@ def _difference(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, flo
     return {arm: a.get(arm, 0.0) - b.get(arm, 0.0) for arm in (*a, *b)}
 
 
-def _test(arms: Arms, effect: _Effect, test_images: int) -> dict[str, Any]:
+def effect_values(arms: Arms, effect: Effect, test_images: int) -> tuple[list[float], float]:
+    """Return an effect within each seed.
+
+    Args:
+        arms: The study.
+        effect: One of its effects.
+        test_images: The number of images that every accuracy is a share of.
+
+    Returns:
+        One value per seed that every configuration of the effect has, in the order of the seeds; and the standard
+        deviation to assume where they have no spread: that of a test set.
+    """
     accuracies = arms.aligned(*effect.weights)
+    weights = list(effect.weights.values())
     per_seed = [
-        sum(weight * value for weight, value in zip(effect.weights.values(), seed, strict=True))
+        sum(weight * value for weight, value in zip(weights, seed, strict=True))
         for seed in zip(*accuracies, strict=True)
     ]
+    if not per_seed:
+        return [], 0.0
+    spreads = (binomial_sd(fmean(values), test_images) for values in accuracies)
+    return per_seed, math.hypot(*(weight * spread for weight, spread in zip(weights, spreads, strict=True)))
+
+
+def _test(arms: Arms, effect: Effect, test_images: int) -> dict[str, Any]:
+    per_seed, stand_in_sd = effect_values(arms, effect, test_images)
     row = {"effect": effect.name, "level_a": effect.level_a, "level_b": effect.level_b, "n": len(per_seed)}
     if not per_seed:
         return row | dict.fromkeys(("mean", "low", "high", "p"))
-    variance = sum(
-        (weight * binomial_sd(fmean(values), test_images)) ** 2
-        for weight, values in zip(effect.weights.values(), accuracies, strict=True)
-    )
-    test = t_test(per_seed, variance**0.5)
+    test = t_test(per_seed, stand_in_sd)
     return row | {"mean": fmean(per_seed), "low": test.low, "high": test.high, "p": test.p}

@@ -12,8 +12,9 @@ from jobs.report.configurations import CONFIGURATION_COLUMNS, IDENTIFYING, varyi
 from jobs.report.summary import Row
 
 NO_VALUE = "–"
-TEXT_HEADERS = ("model", "note")  # columns of words; all others are numbers and aligned to the right
+TEXT_HEADERS = ("model", "note", "axis", "a", "b", "result")  # of words; all others are aligned to the right
 _RESULT_HEADERS = ("n", "test accuracy [95 % interval]", "std (pp)", "train", "validation", "gap (pp)")
+_CONTRAST_HEADERS = ("n", "a - b (pp) [95 % interval]", "seeds agree", "p (Holm)", "result")
 _COUNT_HEADERS = ("diverged", "failed")
 
 
@@ -82,9 +83,47 @@ def _percent(fraction: float | None) -> str:
     return NO_VALUE if fraction is None else f"{_points(fraction)} %"
 
 
+def contrast_cells(contrasts: pa.Table) -> tuple[list[str], list[list[str]]]:
+    """Format contrasts for a person, with differences in percentage points.
+
+    Args:
+        contrasts: A table as `contrast_table` makes it.
+
+    Returns:
+        The header, and one list of cells per contrast.
+    """
+    names = contrasts.column_names
+    context = names[names.index("level_b") + 1 : names.index("n")]
+    header = ["axis", "a", "b", *(name.replace("_", " ") for name in context), *_CONTRAST_HEADERS]
+    return header, [_contrast_cells(row, context) for row in contrasts.to_pylist()]
+
+
+def _contrast_cells(row: Row, context: Sequence[str]) -> list[str]:
+    interval = "" if row["low"] is None else f" [{_points(row['low'])}, {_points(row['high'])}]"
+    return [
+        row["axis"].replace("_", " "),
+        row["level_a"],
+        row["level_b"],
+        *(format_setting(row[name]) for name in context),
+        f"{row['n']}",
+        _points(row["mean"]) + interval,
+        NO_VALUE if row["seeds_agree"] is None else f"{row['seeds_agree']} of {row['n']}",
+        NO_VALUE if row["p_holm"] is None else f"{row['p_holm']:.2g}",
+        row["word"],
+    ]
+
+
+def contrasts_markdown(contrasts: pa.Table) -> str:
+    """Format contrasts as a Markdown table, with differences in percentage points."""
+    return _markdown(*contrast_cells(contrasts))
+
+
 def summary_markdown(summary: pa.Table) -> str:
     """Format a summary as a Markdown table, with accuracies in percent."""
-    header, rows = summary_cells(summary)
+    return _markdown(*summary_cells(summary))
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     rule = ["---" if name in TEXT_HEADERS else "---:" for name in header]
     lines = [_markdown_line(header), "| " + " | ".join(rule) + " |", *map(_markdown_line, rows)]
     return "\n".join(lines) + "\n"
@@ -95,12 +134,12 @@ def _markdown_line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(escaped) + " |"
 
 
-def summary_csv(summary: pa.Table) -> str:
-    """Format every column of a summary as CSV: accuracies as unrounded fractions, null as an empty field."""
+def table_csv(table: pa.Table) -> str:
+    """Format every column of a table as CSV: accuracies as unrounded fractions, null as an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(summary.column_names)
-    writer.writerows([_csv_cell(value) for value in row.values()] for row in summary.to_pylist())
+    writer.writerow(table.column_names)
+    writer.writerows([_csv_cell(value) for value in row.values()] for row in table.to_pylist())
     return text.getvalue()
 
 

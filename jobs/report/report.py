@@ -9,8 +9,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from jobs.report.arms import read_arms
 from jobs.report.configurations import Key, configuration_key
-from jobs.report.formats import summary_csv, summary_markdown
+from jobs.report.contrasts import contrast_table
+from jobs.report.effects import effect_table
+from jobs.report.formats import contrasts_markdown, summary_markdown, table_csv
 from jobs.report.summary import summarize
 from jobs.report.tables import confusion_table, metrics_table, trials_table
 from jobs.store import (
@@ -108,18 +111,23 @@ def _outdated_figures(store: Store, job: Job, files: Collection[str]) -> list[st
 
 def _tables(job: Job, requested: pa.Table, parts: Parts) -> dict[str, pa.Table]:
     failed = [failure.trial_id for failure in job.failures]
+    arms = read_arms(parts.table, requested)
     return {
         "trials": trials_table(parts.table),
         "metrics": metrics_table(parts.table),
         "confusion": confusion_table(parts.table),
         "summary": summarize(parts.table, requested, failed),
+        "contrasts": contrast_table(arms, job.dataset.test_size),
+        "effects": effect_table(arms, job.dataset.test_size),
     }
 
 
 def _table_files(tables: Mapping[str, pa.Table]) -> dict[str, bytes]:
     """Encode the tables, by file name; equal tables give equal bytes."""
     files = {f"{name}.parquet": parquet_bytes(table) for name, table in tables.items()}
-    files["summary.csv"] = summary_csv(tables["summary"]).encode()
+    for name in ("summary", "contrasts"):
+        files[f"{name}.csv"] = table_csv(tables[name]).encode()
+    files["contrasts.md"] = contrasts_markdown(tables["contrasts"]).encode()
     files["summary.md"] = summary_markdown(tables["summary"]).encode()
     return files
 

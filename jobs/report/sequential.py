@@ -29,11 +29,14 @@ def log_e_value(values: Sequence[float], stand_in_sd: float, g: float = EFFECT_V
     Returns:
         log E; 0 for fewer than two values.
     """
-    n = len(values)
-    if n < 2:
+    if len(values) < 2:
         return 0.0
-    sd = stdev(values) or stand_in_sd
-    t_squared = n * (fmean(values) / sd) ** 2
+    return log_e_value_of(len(values), fmean(values), stdev(values) or stand_in_sd, g)
+
+
+def log_e_value_of(n: int, mean: float, sd: float, g: float = EFFECT_VARIANCE) -> float:
+    """Return the logarithm of the e-value of n values, 2 or more, with this mean and standard deviation."""
+    t_squared = n * (mean / sd) ** 2
     degrees = n - 1
     ratio = math.log1p(t_squared / degrees) - math.log1p(t_squared / (degrees * (1 + n * g)))
     return 0.5 * (n * ratio - math.log1p(n * g))
@@ -67,12 +70,16 @@ def confidence_sequence(
     Returns:
         Low and high; infinite while there are too few values for any bound.
     """
-    n = len(values)
     mean = fmean(values)
+    sd = (stdev(values) if len(values) > 1 else 0.0) or stand_in_sd
+    half = half_width(len(values), sd, alpha, g)
+    return mean - half, mean + half
+
+
+def half_width(n: int, sd: float, alpha: float, g: float = EFFECT_VARIANCE) -> float:
+    """Return half the width of the confidence sequence of n values with this standard deviation; maybe infinite."""
     growth = 1 + n * g
     a = (1 / alpha) ** (2 / n) * growth ** (1 / n)
     if n < MIN_SEEDS or a >= growth:
-        return -math.inf, math.inf
-    sd = stdev(values) or stand_in_sd
-    half = sd / math.sqrt(n) * math.sqrt((n - 1) * (a - 1) / (1 - a / growth))
-    return mean - half, mean + half
+        return math.inf
+    return sd / math.sqrt(n) * math.sqrt((n - 1) * (a - 1) / (1 - a / growth))

@@ -1,0 +1,80 @@
+"""Read what a job's figures show: contrasts, effects, and the verdict on one axis."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from jobs.api.unusable import warn_of_unusable
+from jobs.report import ARM_COLUMNS, Arms, Verdict, contrast_table, effect_table, judge, read_arms
+from jobs.store import find_job, open_store, read_parts, read_requested
+
+StorePath = str | Path
+
+
+def read_contrasts(store: StorePath, job: str, margin: float | None = None) -> pa.Table:
+    """Compare all configurations of a job that differ in one setting only, seed by seed.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+        margin: The difference in test accuracy, a fraction, below which two configurations count as equally good.
+
+    Returns:
+        One row per contrast, in the schema of jobs.report.contrasts.contrast_schema.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    arms, test_images = _read_arms(store, job)
+    return contrast_table(arms, test_images, margin=margin)
+
+
+def read_effects(store: StorePath, job: str) -> pa.Table:
+    """Average the effect of each axis of a job, and of each pair of axes, over the other axes.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        One row per effect, in the schema jobs.report.effects.EFFECTS.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    return effect_table(*_read_arms(store, job))
+
+
+def judge_job(
+    store: StorePath, job: str, axis: str | None = None, level: str | None = None, margin: float | None = None
+) -> Verdict:
+    """Judge what one axis of a job does to the test accuracy; ask as often as you like while seeds are added.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+        axis: The setting to judge; by default the only one that varies.
+        level: The value of the setting to judge, as in the grid, where it has more than two and they are no numbers.
+        margin: The difference in test accuracy, a fraction, below which two levels count as equally good.
+
+    Returns:
+        The verdict, with the mean difference and the interval that holds however often one looks.
+
+    Raises:
+        InputError: There is no such job, or the axis does not vary in it, or has to be chosen.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    arms, test_images = _read_arms(store, job)
+    return judge(arms, axis, test_images, level, margin)
+
+
+def _read_arms(store: StorePath, job: str) -> tuple[Arms, int]:
+    """Read the configurations of a job with their accuracies, and the number of test images."""
+    opened = open_store(Path(store))
+    found = find_job(opened, job)
+    requested = read_requested(opened, found)
+    parts = read_parts(opened, requested["trial_id"].to_pylist(), ARM_COLUMNS)
+    warn_of_unusable(opened, parts.damaged)
+    return read_arms(parts.table, requested), found.dataset.test_size

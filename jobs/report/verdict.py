@@ -1,0 +1,102 @@
+"""The verdict on one axis: better, worse, negligible, or keep going. One may ask after every seed."""
+
+import math
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from jobs.errors import InputError
+from jobs.report.arms import Arms
+from jobs.report.contrasts import ALPHA
+from jobs.report.effects import Effect, effect_values, main_effects
+from jobs.report.sequential import anytime_p, confidence_sequence, half_width, log_e_value_of
+
+BETTER, WORSE, NEGLIGIBLE, KEEP_GOING = "better", "worse", "negligible", "keep going"
+MAX_FORECAST = 1000  # seeds; beyond it nobody would go on
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the seeds so far show about one axis, averaged over the rest of the study."""
+
+    axis: str
+    level_a: str
+    level_b: str
+    verdict: str
+    n: int  # seeds
+    configurations: int  # that were averaged
+    mean: float | None  # difference in test accuracy, a minus b
+    low: float | None  # of the interval that holds however often one looks; None: not bounded yet
+    high: float | None
+    p: float  # valid however often one looks
+    seeds_needed: int | None  # in all, if mean and spread stay as they are; None: decided, or beyond MAX_FORECAST
+
+
+def judge(
+    arms: Arms, axis: str | None, test_images: int, level: str | None = None, margin: float | None = None
+) -> Verdict:
+    """Judge one axis by the e-process of jobs.report.sequential.
+
+    Args:
+        arms: The study.
+        axis: The axis; None: the only one.
+        test_images: The number of images that every accuracy is a share of.
+        level: The level of the axis to judge, as text, where it has more than two and is not ordered.
+        margin: The difference, a fraction, below which two levels count as equally good.
+
+    Raises:
+        InputError: The axis does not vary in the study, or the axis or a level has to be chosen.
+    """
+    effect = _find_effect(arms, axis, level)
+    values, stand_in_sd = effect_values(arms, effect, test_images)
+    common = (effect.name, effect.level_a, effect.level_b)
+    if not values:
+        return Verdict(*common, KEEP_GOING, 0, len(effect.weights), None, None, None, 1.0, None)
+    mean, p = fmean(values), anytime_p(values, stand_in_sd)
+    low, high = confidence_sequence(values, stand_in_sd, ALPHA)
+    verdict = _word(mean, low, high, p, margin)
+    sd = (stdev(values) if len(values) > 1 else 0.0) or stand_in_sd
+    return Verdict(
+        *common,
+        verdict,
+        n=len(values),
+        configurations=len(effect.weights),
+        mean=mean,
+        low=low if math.isfinite(low) else None,
+        high=high if math.isfinite(high) else None,
+        p=p,
+        seeds_needed=_seeds_needed(len(values), mean, sd, margin) if verdict == KEEP_GOING else None,
+    )
+
+
+def _find_effect(arms: Arms, axis: str | None, level: str | None) -> Effect:
+    """Return the effect of an axis; raise InputError where there is none, or more than one."""
+    if axis is None:
+        if len(arms.axes) != 1:
+            raise InputError(f"the settings that vary: {', '.join(arms.axes) or 'none'}; choose the one to judge")
+        (axis,) = arms.axes
+    found = [effect for effect in main_effects(arms) if effect.name == axis]
+    if not found:
+        raise InputError(f"{axis}: does not vary in this study; varying: {', '.join(arms.axes) or 'nothing'}")
+    chosen = [effect for effect in found if level in (None, effect.level_a)]
+    if len(chosen) != 1:
+        allowed = ", ".join(effect.level_a for effect in found)
+        raise InputError(f"{axis}: {level or 'has more than two levels'}; allowed: one of {allowed}")
+    return chosen[0]
+
+
+def _word(mean: float, low: float, high: float, p: float, margin: float | None) -> str:
+    if margin is not None and -margin < low <= high < margin:
+        return NEGLIGIBLE
+    if p < ALPHA:
+        return BETTER if mean > 0 else WORSE
+    return KEEP_GOING
+
+
+def _seeds_needed(n: int, mean: float, sd: float, margin: float | None) -> int | None:
+    """Return after how many seeds a mean and a spread like these would be decided."""
+    for seeds in range(n + 1, MAX_FORECAST + 1):
+        if log_e_value_of(seeds, mean, sd) >= math.log(1 / ALPHA):
+            return seeds
+        if margin is not None and abs(mean) + half_width(seeds, sd, ALPHA) < margin:
+            return seeds
+    return None

@@ -1,0 +1,134 @@
+"""The verdict on one setting: by rule, in one line, as JSON and as an exit code."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import command_line
+from support.study_arms import arms_of
+
+import mnistjobs
+from jobs.cli.answers import EXIT_CODES, verdict_line
+from jobs.errors import InputError
+from jobs.report.verdict import judge
+
+IMAGES = 5000
+NOISE = [0.001, -0.002, 0.003, 0.0, -0.001, 0.002, -0.003, 0.001, 0.0, -0.001]
+GRID = """\
+name: tiny
+dataset: {path: images}
+grid: {model: [mlp], subset_size: [20], adaptive_lr: [false], seeds: 6, learning_rate: [0.0001, 0.01]}
+train: {epochs: 20, batch_size: 16, hidden_units: 4}
+"""
+
+
+def arms(difference: float, seeds: int, noise: float = 1.0) -> Any:  # noqa: ANN401
+    """Make a study of both schedules whose adaptive rate differs by so much."""
+
+    def accuracy(trial: Mapping[str, Any], seed: int) -> float:
+        return 0.9 + (difference + noise * NOISE[seed] if trial["adaptive_lr"] else 0.0)
+
+    return arms_of({"adaptive_lr": [False, True]}, seeds, accuracy)
+
+
+@pytest.mark.parametrize(
+    ("difference", "seeds", "margin", "expected"),
+    [
+        (0.04, 6, None, "better"),
+        (-0.04, 6, None, "worse"),
+        (0.04, 2, None, "keep going"),
+        (0.0, 10, None, "keep going"),
+        (0.0, 10, 0.02, "negligible"),
+        (0.0, 4, 0.001, "keep going"),
+    ],
+)
+def test_the_verdict_follows_from_the_seeds(difference: float, seeds: int, margin: float | None, expected: str) -> None:
+    found = judge(arms(difference, seeds), None, IMAGES, margin=margin)
+    assert (found.axis, found.level_a, found.level_b) == ("adaptive_lr", "true", "false")
+    assert (found.verdict, found.n, found.configurations) == (expected, seeds, 2)
+
+
+def test_the_forecast_of_seeds_is_where_the_verdict_falls() -> None:
+    found = judge(arms(0.004, 4), "adaptive_lr", IMAGES)
+    assert found.verdict == "keep going"
+    assert found.seeds_needed is not None
+    assert 4 < found.seeds_needed < 40
+    assert judge(arms(0.0, 6, noise=0.0), "adaptive_lr", IMAGES).seeds_needed is None
+
+
+def test_without_a_common_seed_there_is_nothing_to_judge() -> None:
+    found = judge(arms(0.0, 0), "adaptive_lr", IMAGES)
+    assert (found.verdict, found.n, found.mean, found.p) == ("keep going", 0, None, 1.0)
+    assert "no seed has finished in all 2 configurations" in verdict_line(found)
+
+
+@pytest.mark.parametrize(("axis", "reason"), [("model", "model: does not vary"), ("nonsense", "nonsense: does not")])
+def test_an_axis_that_does_not_vary_is_refused(axis: str, reason: str) -> None:
+    with pytest.raises(InputError, match=f"{reason}.*; varying: adaptive_lr"):
+        judge(arms(0.0, 3), axis, IMAGES)
+
+
+def test_one_of_several_axes_has_to_be_chosen() -> None:
+    several = arms_of({"model": ["mlp", "cnn"], "adaptive_lr": [False, True]}, 3, lambda trial, seed: 0.9)
+    with pytest.raises(InputError, match="the settings that vary: model, adaptive_lr; choose the one to judge"):
+        judge(several, None, IMAGES)
+
+
+def test_one_of_several_levels_has_to_be_chosen() -> None:
+    levels = ["float32", "tf32", "bfloat16"]
+    several = arms_of({"precision": levels}, 3, lambda trial, seed: 0.9 + 0.001 * levels.index(trial["precision"]))
+    with pytest.raises(InputError, match="precision: has more than two levels; allowed: one of tf32, bfloat16"):
+        judge(several, "precision", IMAGES)
+    found = judge(several, "precision", IMAGES, level="bfloat16")
+    assert (found.level_a, found.level_b) == ("bfloat16", "float32")
+    assert found.mean == pytest.approx(0.002, abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("verdict")
+    grid = command_line.write_grid(folder, GRID)
+    mnistjobs.submit_grid(grid, folder / "results", in_process=True)
+    return folder / "results"
+
+
+def test_the_command_answers_in_one_line_and_by_its_exit_code(store: Path) -> None:
+    outcome = command_line.run("verdict", "tiny", "--store", store)
+    (line,) = outcome.out.splitlines()
+    assert line.startswith("learning_rate 0.01 against 0.0001: ")
+    assert "6 seeds, 2 configurations" in line
+    found = mnistjobs.judge_job(store, "tiny")
+    assert outcome.code == EXIT_CODES[found.verdict]
+    of_json = command_line.run("verdict", "tiny", "--contrast", "learning_rate", "--json", "--store", store)
+    assert of_json.code == outcome.code
+    assert json.loads(of_json.out)["mean"] == found.mean
+    (effect,) = mnistjobs.read_effects(store, "tiny").to_pylist()
+    (contrast,) = mnistjobs.read_contrasts(store, "tiny").to_pylist()
+    assert effect["mean"] == contrast["mean"] == found.mean
+
+
+def test_a_margin_in_points_makes_equal_rates_negligible(store: Path) -> None:
+    outcome = command_line.run("verdict", "tiny", "--margin", "99.9 pp", "--store", store)
+    found = mnistjobs.judge_job(store, "tiny", margin=0.999)
+    assert outcome.code == EXIT_CODES[found.verdict]
+
+
+@pytest.mark.parametrize("margin", ["0.3", "-1pp", "0pp", "much", "100pp"])
+def test_a_margin_that_is_no_number_of_points_is_refused(margin: str, store: Path) -> None:
+    outcome = command_line.run("verdict", "tiny", "--margin", margin, "--store", store)
+    assert outcome.code == 2
+    assert "allowed: percentage points above 0 and below 100, such as 0.3pp" in " ".join(outcome.err.split())
+
+
+def test_the_contrasts_of_a_report_are_those_of_the_api(store: Path) -> None:
+    import pyarrow.parquet as pq
+
+    written = mnistjobs.report_job(store, "tiny").page.with_name("contrasts.parquet")
+    assert pq.read_table(written).equals(mnistjobs.read_contrasts(store, "tiny"))
+    text = written.with_suffix(".md").read_text()
+    assert (
+        text.splitlines()[0]
+        == "| axis | a | b | learning rate | n | a - b (pp) [95 % interval] | seeds agree | p (Holm) | result |"
+    )
