@@ -86,6 +86,16 @@ def test_one_of_several_levels_has_to_be_chosen() -> None:
     assert found.mean == pytest.approx(0.002, abs=1e-9)
 
 
+def test_an_average_over_opposite_differences_says_so() -> None:
+    def accuracy(trial: Mapping[str, Any], seed: int) -> float:
+        gain = {500: -0.3, 2000: 0.1}[trial["subset_size"]]
+        return 0.6 + (gain + NOISE[seed] if trial["model"] == "cnn" else 0.0)
+
+    found = judge(arms_of({"model": ["mlp", "cnn"], "subset_size": [500, 2000]}, 6, accuracy), "model", IMAGES)
+    assert (found.verdict, found.better_in, found.worse_in, found.pairs) == ("worse", 1, 1, 2)
+    assert "; on average only: better in 1 of 2 pairs of them, worse in 1" in verdict_line(found)
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("verdict")

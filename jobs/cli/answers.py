@@ -65,7 +65,14 @@ def verdict_line(found: "Verdict") -> str:
     interval = "no bound yet"
     if found.low is not None and found.high is not None:
         interval = f"95 % at any time [{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
-    return f"{what}; {100 * found.mean:+.2f} pp, {interval}, {seeds}{_forecast(found)}"
+    return f"{what}; {100 * found.mean:+.2f} pp, {interval}, {seeds}{_by_pair(found)}{_forecast(found)}"
+
+
+def _by_pair(found: "Verdict") -> str:
+    """Say where an average hides differences of both signs."""
+    if found.pairs < 2 or not (found.better_in and found.worse_in):
+        return ""
+    return f"; on average only: better in {found.better_in} of {found.pairs} pairs of them, worse in {found.worse_in}"
 
 
 def _forecast(found: "Verdict") -> str:

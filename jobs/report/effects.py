@@ -6,7 +6,7 @@ smallest level.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -43,6 +43,7 @@ class Effect(NamedTuple):
     level_a: str
     level_b: str
     weights: Mapping[str, float]  # by configuration_id
+    pairs: Sequence[Pair] = ()  # of configurations, whose differences a main effect averages
 
 
 def effect_table(arms: Arms, test_images: int) -> pa.Table:
@@ -74,7 +75,7 @@ def main_effects(arms: Arms) -> Iterator[Effect]:
         for level_a, level_b in _level_pairs(arms, axis):
             pairs = list(arms.pairs(axis, level_a, level_b))
             if pairs:
-                yield Effect(axis, format_level(level_a), format_level(level_b), _mean_of(pairs))
+                yield Effect(axis, format_level(level_a), format_level(level_b), _mean_of(pairs), pairs)
 
 
 def _interactions(arms: Arms) -> Iterator[Effect]:

@@ -28,6 +28,9 @@ class Verdict:
     low: float | None  # of the interval that holds however often one looks; None: not bounded yet
     high: float | None
     p: float  # valid however often one looks
+    better_in: int  # pairs of configurations in which a is better by itself, corrected for the number of pairs
+    worse_in: int
+    pairs: int  # of configurations whose differences were averaged
     seeds_needed: int | None  # in all, if mean and spread stay as they are; None: decided, or beyond MAX_FORECAST
 
 
@@ -50,7 +53,9 @@ def judge(
     values, stand_in_sd = effect_values(arms, effect, test_images)
     common = (effect.name, effect.level_a, effect.level_b)
     if not values:
-        return Verdict(*common, KEEP_GOING, 0, len(effect.weights), None, None, None, 1.0, None)
+        return Verdict(
+            *common, KEEP_GOING, 0, len(effect.weights), None, None, None, 1.0, 0, 0, len(effect.pairs), None
+        )
     mean, p = fmean(values), anytime_p(values, stand_in_sd)
     low, high = confidence_sequence(values, stand_in_sd, ALPHA)
     verdict = _word(mean, low, high, p, margin)
@@ -64,6 +69,9 @@ def judge(
         low=low if math.isfinite(low) else None,
         high=high if math.isfinite(high) else None,
         p=p,
+        better_in=_decided(arms, effect, test_images, 1),
+        worse_in=_decided(arms, effect, test_images, -1),
+        pairs=len(effect.pairs),
         seeds_needed=_seeds_needed(len(values), mean, sd, margin) if verdict == KEEP_GOING else None,
     )
 
@@ -82,6 +90,17 @@ def _find_effect(arms: Arms, axis: str | None, level: str | None) -> Effect:
         allowed = ", ".join(effect.level_a for effect in found)
         raise InputError(f"{axis}: {level or 'has more than two levels'}; allowed: one of {allowed}")
     return chosen[0]
+
+
+def _decided(arms: Arms, effect: Effect, test_images: int, sign: int) -> int:
+    """Count the pairs of configurations whose own difference is decided and has this sign."""
+    count = 0
+    for pair in effect.pairs:
+        alone = effect._replace(weights={pair.a: 1.0, pair.b: -1.0})
+        values, stand_in_sd = effect_values(arms, alone, test_images)
+        p = anytime_p(values, stand_in_sd) if values else 1.0
+        count += p * len(effect.pairs) < ALPHA and sign * fmean(values) > 0
+    return count
 
 
 def _word(mean: float, low: float, high: float, p: float, margin: float | None) -> str:
