@@ -10,15 +10,28 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from multiprocessing import forkserver
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import IO, Any
+
+import pytest
 
 from support.drawings import draw_once_if_told
 
 COMMAND_LINE = "from jobs.cli.app import main; main()"
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["support.warm_imports"])
+WARM = "support.warm_imports"
+_CONTEXT.set_forkserver_preload([WARM])
+
+
+@cache
+def _start_server() -> None:
+    """Start the server with our import path: Python 3.11 does not hand it over, and ignores what cannot be imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        forkserver.ensure_running()
 
 
 class WarmProcess:
@@ -32,6 +45,7 @@ class WarmProcess:
         self.stderr, err = _stream(terminal)
         surroundings = str(folder or Path.cwd()), dict(os.environ)
         arguments = (code, [*map(str, words)], *surroundings, DupFd(out), DupFd(err))
+        _start_server()
         self._process = _CONTEXT.Process(target=_run, args=arguments)
         self._process.start()
         assert self._process.pid
@@ -94,6 +108,7 @@ def _read(stream: IO[str] | None) -> str:
 
 def _run(code: str, words: list[str], folder: str, environment: dict[str, str], *outputs: Any) -> None:  # noqa: ANN401
     """Run Python code in the forked process as `python -c` would."""
+    assert WARM in sys.modules, "the server of warm processes is cold"
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, stream in enumerate(outputs, start=1):
