@@ -94,6 +94,7 @@ def part_table(ids: Sequence[str], trials: Sequence[Trial], rng: np.random.Gener
         "dataset_fingerprint": "0" * 64,
         "epochs_run": EPOCHS,
         "device": "cpu",
+        "kernels": "any",
         "host": platform.node(),
         "attempt": 1,
         "finished_at": datetime.now(UTC),

@@ -15,6 +15,13 @@ def has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
+def gpu_name() -> str:
+    """Return the name of the GPU that torch computes on."""
+    import torch
+
+    return torch.cuda.get_device_name()
+
+
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
     """Limit the threads of torch's CPU operators to `count` inside the context, and restore the limit afterwards."""

@@ -6,6 +6,7 @@ DataError                 a dataset cannot be used
 └── DownloadError         a dataset cannot be downloaded
     └── NoMirrorDelivered every mirror was tried; the message lists the reason of each
 OutOfDeviceMemory         a pack does not fit into the memory of its device
+KernelsError              the kernels that determine the last bits of a trial cannot be pinned
 """
 
 
@@ -31,3 +32,7 @@ class NoMirrorDelivered(DownloadError):
 
 class OutOfDeviceMemory(MemoryError):
     """A pack does not fit into the memory of its device; a smaller pack may fit."""
+
+
+class KernelsError(Exception):
+    """The kernels of this process cannot be pinned; the message names the library, and what is allowed."""

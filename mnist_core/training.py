@@ -6,6 +6,7 @@ Shapes: K 10 digits.
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from mnist_core.backends import Device, Evaluation, Networks, Orders, PackData, distinct_seeds, make_networks
 from mnist_core.data import Dataset
+from mnist_core.kernels import training_with
 from mnist_core.seeds import generator, subset_index
 from mnist_core.trial import Trial, pack_shape
 
@@ -45,6 +47,7 @@ class TrialResult:
     confusion: NDArray[np.int64] | None  # (K actual, K predicted) counts over the test set
     weights: dict[str, NDArray[Any]]
     seconds: float
+    kernels: str  # that computed it, as `mnist_core.kernels.kernels_in_use` names them
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +73,8 @@ def train(
     """Train a pack of trials in lock-step.
 
     The results of a trial do not depend on the other trials of its pack: on the CPU they are equal to the bit, on CUDA
-    equal up to rounding.
+    equal up to rounding. On every x86-64 CPU with AVX2 they are equal to the bit, unless the trials ask for native
+    numerics.
 
     Args:
         trials: Trials of one shape (`mnist_core.trial.pack_shape`).
@@ -84,11 +88,12 @@ def train(
     Raises:
         ValueError: The trials differ in shape, or a subset is larger than the training set.
         OutOfDeviceMemory: The pack does not fit into the memory of the device; raised by the iterator.
+        KernelsError: The kernels cannot be pinned in this process; raised by the iterator.
     """
     _check_pack(trials, dataset)
     size = len(dataset.train.labels)
     index = {seed: subset_index(size, trials[0].subset_size, seed) for seed in distinct_seeds(trials)}
-    return Training(trials, lambda: make_networks(trials, PackData(dataset, index), device), snapshots)
+    return Training(trials, lambda: make_networks(trials, PackData(dataset, index), device), snapshots, device)
 
 
 class Training:
@@ -98,13 +103,19 @@ class Training:
         trials: Trials of one shape.
         make: Creates the networks of the pack; called once, by the first `next`.
         snapshots: The states to resume from, one for each trial and in the same order; or none.
+        device: Where the networks are.
     """
 
     def __init__(
-        self, trials: Sequence[Trial], make: Callable[[], Networks], snapshots: Sequence[Snapshot] = ()
+        self,
+        trials: Sequence[Trial],
+        make: Callable[[], Networks],
+        snapshots: Sequence[Snapshot] = (),
+        device: Device = "cpu",
     ) -> None:
         self._trials = tuple(trials)
         self._make = make
+        self._device = device
         self._runs = [_Run(trial) for trial in trials]
         self._ended: list[Snapshot] = []
         self._records = self._train(snapshots)
@@ -122,7 +133,8 @@ class Training:
 
     def _train(self, snapshots: Sequence[Snapshot]) -> Iterator[EpochRecord | TrialResult]:
         started = time.perf_counter()
-        self._networks = self._make()
+        with self._kernels():
+            self._networks = self._make()
         for index, snapshot in enumerate(snapshots):
             self._runs[index].records.extend(snapshot.epochs)
             self._networks.restore(index, snapshot.weights, snapshot.velocities)
@@ -131,7 +143,7 @@ class Training:
         orders = next(epochs, {})
         while self._runs and len(self._runs[0].records) < self._trials[0].epochs:
             # Too high a learning rate overflows. The loss shows it, and the trial ends as diverged: no warning.
-            with np.errstate(over="ignore", invalid="ignore"):
+            with self._kernels(), np.errstate(over="ignore", invalid="ignore"):
                 self._networks.train_epoch(orders, [run.learning_rate for run in self._runs])
                 orders = next(epochs, {})  # drawn while the device computes the epoch
                 train, validation = self._networks.evaluate("train"), self._networks.evaluate("validation")
@@ -147,10 +159,11 @@ class Training:
             yield from self._finish(started)
 
     def _finish(self, started: float) -> Iterator[TrialResult]:
-        evaluations = self._networks.evaluate("test")
+        with self._kernels():
+            evaluations = self._networks.evaluate("test")
         seconds = (time.perf_counter() - started) / len(self._runs)
         for index, (run, evaluation) in enumerate(zip(self._runs, evaluations, strict=True)):
-            yield run.result("finished", self._networks.weights(index), evaluation, seconds)
+            yield run.result("finished", self._networks.weights(index), self._used, evaluation, seconds)
 
     def _end_diverged(self) -> Iterator[TrialResult]:
         """Yield the results of the trials that have diverged, and remove them from the pack."""
@@ -158,13 +171,21 @@ class Training:
         if not diverged:
             return
         ended = [self._snapshot(index) for index in diverged]
-        results = [self._runs[index].result("diverged", self._networks.weights(index)) for index in diverged]
+        results = [
+            self._runs[index].result("diverged", self._networks.weights(index), self._used) for index in diverged
+        ]
         kept = [index for index in range(len(self._runs)) if index not in diverged]
         self._ended += ended
         self._runs = [self._runs[index] for index in kept]
         if kept:
             self._networks.keep(kept)
         yield from results
+
+    @contextmanager
+    def _kernels(self) -> Iterator[None]:
+        """Compute with the kernels of the trials' numerics, and no longer than until the next yield."""
+        with training_with(self._trials[0].numerics, self._device) as self._used:
+            yield
 
     def _snapshot(self, index: int) -> Snapshot:
         run = self._runs[index]
@@ -221,6 +242,7 @@ class _Run:
         self,
         status: Literal["finished", "diverged"],
         weights: dict[str, NDArray[Any]],
+        kernels: str,
         test: Evaluation | None = None,
         seconds: float = 0.0,
     ) -> TrialResult:
@@ -234,6 +256,7 @@ class _Run:
             confusion=test.confusion if test else None,
             weights=weights,
             seconds=sum(record.seconds for record in self.records) + seconds,
+            kernels=kernels,
         )
 
 

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 Model = Literal["mlp", "cnn"]
 Precision = Literal["float32", "tf32", "bfloat16"]
+Numerics = Literal["pinned", "native"]
 
 # Increment this when the same trial on the same dataset would give different numbers: all stored trials become stale.
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -32,6 +33,7 @@ class Setting:
         None  # (setting, value): used only where that setting has that value; None elsewhere
     )
     same_in_pack: bool = True  # True: it shapes the arrays or the loops, so all trials of a pack must share it
+    in_id_at_default: bool = True  # False: added later, and ids leave it out where it has its default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +120,16 @@ class Trial:
     precision: Annotated[
         Precision, Setting(description="float32; tf32 and bfloat16 are faster and less exact, on CUDA only.")
     ] = "float32"
+    numerics: Annotated[
+        Numerics,
+        Setting(
+            description=(
+                "pinned: equal bits on every x86-64 CPU with AVX2; native: the kernels that the CPU prefers, "
+                "whose last bits differ between CPUs."
+            ),
+            in_id_at_default=False,
+        ),
+    ] = "pinned"
 
     def __post_init__(self) -> None:
         for setting in unused_settings(self.model, self.adaptive_lr):
@@ -169,7 +181,7 @@ def trial_id(trial: Trial, dataset_fingerprint: str) -> str:
     Returns:
         32 hexadecimal digits.
     """
-    return _digest({"numerics": NUMERICS_VERSION, "dataset": dataset_fingerprint, **vars(trial)})[:32]
+    return _digest({"numerics_version": NUMERICS_VERSION, "dataset": dataset_fingerprint, **_identity(trial)})[:32]
 
 
 def configuration_id(trial: Trial, dataset_fingerprint: str) -> str:
@@ -182,8 +194,18 @@ def configuration_id(trial: Trial, dataset_fingerprint: str) -> str:
     Returns:
         8 hexadecimal digits.
     """
-    settings = {name: value for name, value in vars(trial).items() if name != "seed"}
+    settings = {name: value for name, value in _identity(trial).items() if name != "seed"}
     return _digest({"dataset": dataset_fingerprint, **settings})[:8]
+
+
+def _identity(trial: Trial) -> dict[str, object]:
+    """Return the settings that ids are hashed from."""
+    left_out = {name for name, setting in SETTINGS.items() if not setting.in_id_at_default}
+    return {
+        name: value
+        for name, value in vars(trial).items()
+        if name not in left_out or value != getattr(Trial, name)  # the class holds the defaults
+    }
 
 
 def _digest(content: Mapping[str, object]) -> str:

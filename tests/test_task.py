@@ -206,6 +206,7 @@ def test_the_device_is_passed_on_and_recorded(store: Store, tiny: Dataset, monke
         return train(trials, dataset)
 
     monkeypatch.setattr(task, "train", train_here)
+    monkeypatch.setattr(task, "training_kernels", lambda numerics, device: f"{numerics} of {device}")  # asks the GPU
     list(run_pack(pack_of(tiny, tiny_trial()), TaskContext(tiny, store.root, "cuda")))
     assert read_parts(store, stored_ids(store)).table["device"].to_pylist() == ["cuda"]
 

@@ -20,6 +20,7 @@ from jobs.store import PART, Store, read_checkpoint, remove_checkpoint, write_ch
 from mnist_core.backends import Device
 from mnist_core.data import Dataset
 from mnist_core.errors import OutOfDeviceMemory
+from mnist_core.kernels import training_kernels
 from mnist_core.training import EpochRecord, Snapshot, TrialResult, train
 from mnist_core.trial import NUMERICS_VERSION, Trial
 
@@ -61,6 +62,7 @@ def run_pack(pack: Pack, context: TaskContext) -> Generator[int, None, TaskResul
 
     Raises:
         StoreError: The store cannot be written.
+        KernelsError: The kernels cannot be pinned in this process.
         RuntimeError: The numerics of this machine's mnistjobs differ from the driver's.
     """
     if context.numerics_version != NUMERICS_VERSION:
@@ -107,7 +109,8 @@ def _train_within_memory(ids: Mapping[Trial, str], context: TaskContext) -> Iter
 
 def _train_with_checkpoints(ids: Mapping[Trial, str], context: TaskContext) -> Iterator[EpochRecord | TrialResult]:
     """Train as `train` does: resume from the trials' checkpoints where there are any, and write new ones regularly."""
-    store, made_by = Store(context.store), {**versions(), "device": context.device}
+    store, kernels = Store(context.store), training_kernels(next(iter(ids)).numerics, context.device)
+    made_by = {**versions(), "device": context.device, "kernels": kernels}
     training = train(list(ids), context.dataset, context.device, _read_snapshots(store, ids, made_by))
     saved_s = time.monotonic()
     for record in training:
@@ -181,6 +184,7 @@ def _row(result: TrialResult, context: TaskContext) -> dict[str, Any]:
         "epochs_run": len(result.epochs),
         "seconds": result.seconds,
         "device": context.device,
+        "kernels": result.kernels,
         "host": socket.gethostname(),
         **versions(),
         "epochs": [_epoch_fields(record) for record in result.epochs],

@@ -1,7 +1,8 @@
 """Checkpoints of running trials, from which a later task continues if the first one is killed.
 
 A file holds a sha256, then safetensors with that hash. It is used if the hash is right and the same versions wrote it
-for the same trial on the same kind of device. Losing it costs only time: the trial then starts from the beginning.
+for the same trial on the same kind of device with the same kernels. Losing it costs only time: the trial then starts
+from the beginning.
 """
 
 import hashlib
@@ -33,7 +34,7 @@ def write_checkpoint(store: Store, trial_id: str, snapshot: Snapshot, made_by: M
         store: where to write it.
         trial_id: the trial.
         snapshot: the trial's state after an epoch.
-        made_by: the versions and the device; only a task with the same ones uses the checkpoint.
+        made_by: the versions, the device and its kernels; only a task with the same ones uses the checkpoint.
 
     Raises:
         StoreError: it cannot be written.

@@ -23,7 +23,7 @@ from jobs.store.atomic_files import list_dir, read_file, write_file
 from jobs.store.layout import Store, is_part_name
 from jobs.store.schemas import PART
 
-PART_FORMAT = "2"  # raise it whenever the columns of PART change, so that other versions recognise such parts
+PART_FORMAT = "3"  # raise it whenever the columns of PART change, so that other versions recognise such parts
 ROW_ORDER = ("finished_at", "attempt", "host", "seconds")  # of several rows of one trial, the first counts
 FORMAT_KEY, VERSION_KEY = b"mnistjobs.format", b"mnistjobs.version"  # in the metadata of a part
 # The first edition wrote no such metadata; its parts are recognised by these columns.

@@ -89,6 +89,7 @@ _RESULTS = [
 _RUN = [
     column("seconds", _FLOAT, "Time that the trial took.", unit="s"),
     column("device", _STRING, "Kind of device that trained the trial: cpu or cuda."),
+    column("kernels", _STRING, "Kernels that computed the trial, which determine the last bits of its numbers."),
     column("host", _STRING, "Name of the machine that trained the trial."),
     column("attempt", _INTEGER, "How often the job had started the trial, this time included."),
     column(

@@ -27,7 +27,7 @@ def trial_row(trial_id: str, test_accuracy: float | None, of: dict[str, Any]) ->
     of_dataset = {"dataset": "mnist", "dataset_fingerprint": "ab"}
     losses = dict.fromkeys(("test_loss", "train_loss", "validation_loss"), 0.1)
     accuracies = {"train_accuracy": 0.99, "validation_accuracy": 0.93}
-    of_run = {"epochs_run": 3, "seconds": 1.0, "device": "cpu", "host": "here", "attempt": 1}
+    of_run = {"epochs_run": 3, "seconds": 1.0, "device": "cpu", "kernels": "any", "host": "here", "attempt": 1}
     versions = dict.fromkeys(("mnistjobs_version", "python_version", "numpy_version", "torch_version"), "1")
     return {
         **of,
