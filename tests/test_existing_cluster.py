@@ -119,7 +119,6 @@ def test_an_existing_cluster_runs_tasks_with_what_they_need_and_says_when_none_f
         "64: no node has as many CPUs; allowed: up to 2",
         "64: no node with a GPU has as many CPUs; allowed: up to 2",
     ], done.stderr
-    assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.ray
@@ -184,8 +183,10 @@ def test_a_cluster_turns_away_whoever_has_another_token_and_the_message_says_so(
 ) -> None:
     script = tmp_path / "script.py"
     script.write_text(CLUSTER_SCRIPT + NEEDS_SCRIPT)
-    stranger = elsewhere | {"RAY_AUTH_TOKEN": 64 * "b", "RAY_gcs_rpc_server_connect_timeout_s": "1"}
+    stranger = elsewhere | {"RAY_AUTH_TOKEN": 64 * "b"}
     run = [sys.executable, str(script), existing_cluster]
     done = subprocess.run(run, capture_output=True, text=True, timeout=200, env=stranger)
-    assert "ClusterError" in done.stderr
-    assert "needs its token in RAY_AUTH_TOKEN" in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        f"cluster.interface.AddressError: Ray at '{existing_cluster}': refuses the token in RAY_AUTH_TOKEN; allowed: "
+        "the token of that cluster in RAY_AUTH_TOKEN, the file in RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
+    )
