@@ -3,6 +3,7 @@
 `cluster.ray_session` is imported by name, only where tasks run on Ray: importing Ray takes half a second.
 """
 
+from cluster.cpus import usable_cpus as usable_cpus
 from cluster.failures import FailureKind as FailureKind
 from cluster.failures import TaskFailure as TaskFailure
 from cluster.failures import format_gigabytes as format_gigabytes

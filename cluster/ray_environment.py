@@ -41,8 +41,13 @@ def local_environment(token: str) -> dict[str, str]:
     Args:
         token: The token of this Ray.
     """
-    passed = {name: value for name, value in python_environment().items() if not _OPTION_OF_RAY.match(name)}
-    return {**_SETTINGS, **passed, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    authentication = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    return _SETTINGS | without_options(python_environment()) | authentication
+
+
+def without_options(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return environment variables without those that change how Ray works."""
+    return {name: value for name, value in variables.items() if not _OPTION_OF_RAY.match(name)}
 
 
 def python_environment() -> dict[str, str]:

@@ -9,10 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import ray
-from ray._private import ray_constants
-from ray.job_config import JobConfig
-
 from cluster.cpus import usable_cpus
 from cluster.interface import (
     AddressError,
@@ -26,14 +22,20 @@ from cluster.interface import (
     Task,
     Value,
 )
+from cluster.ray_environment import environment, local_environment, local_folder, without_options, worker_path
+from cluster.ray_processes import kill_orphaned_rays, kill_own_ray, marked_processes
+
+with environment(without_options(os.environ)):  # Ray reads its options as it is imported, and sets one
+    import ray
+from ray._private import ray_constants
+from ray.job_config import JobConfig
+
 from cluster.ray_address import check_cluster
-from cluster.ray_environment import environment, local_environment, local_folder, worker_path
 from cluster.ray_executor import RayExecutor
 from cluster.ray_nodes import TaskNeeds, has_gpu, initial_nodes
-from cluster.ray_processes import kill_orphaned_rays, kill_own_ray, marked_processes
 from cluster.ray_token import new_token, read_authentication
 
-_UV_RUN = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+_UV_RUN = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"  # `uv run` sends the working directory to the workers, by default
 
 
 @dataclass(frozen=True)
@@ -168,8 +170,8 @@ def _cluster_environment(mode: str) -> dict[str, str]:
 def _init(address: str, options: dict[str, Any]) -> None:
     """Call ray.init in the environment as it is; raise ClusterError where that fails."""
     read_authentication()
-    uses_uv, asked = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV, os.environ.get(_UV_RUN)
-    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = uses_uv and asked is not None
+    uses_uv = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = os.environ.get(_UV_RUN, "").lower() in ("1", "true")
     try:
         with _restored_sigterm():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
