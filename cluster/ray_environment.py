@@ -99,7 +99,7 @@ def worker_path(packages: Sequence[str], folder: Path) -> list[str]:
         folder: Where to make the folder.
     """
     visible = [*python_path(), *site.getsitepackages(), site.getusersitepackages()]
-    if all(_found(name, visible) == os.path.join(_home(name), name) for name in packages):
+    if all(_found(name, visible) == _file(name) for name in packages):
         return []
     links = folder / "code"
     links.mkdir()
@@ -108,14 +108,24 @@ def worker_path(packages: Sequence[str], folder: Path) -> list[str]:
     return [str(links)]
 
 
+def hiding_file(packages: Sequence[str], path: Sequence[str]) -> str:
+    """Return a file that is imported from this path in place of one of the packages; "" where there is none."""
+    found = {name: _found(name, path) for name in packages}
+    return next((file for name, file in found.items() if file and file != _file(name)), "")
+
+
+def _file(package: str) -> str:
+    """Return the file that this process imports a package from."""
+    return os.path.abspath(str(import_module(package).__file__))
+
+
 def _home(package: str) -> str:
-    """Return the folder from which this process imports a package."""
-    return os.path.dirname(os.path.abspath(import_module(package).__path__[0]))
+    return os.path.dirname(os.path.dirname(_file(package)))
 
 
 def _found(package: str, path: Sequence[str]) -> str | None:
     spec = PathFinder.find_spec(package, path)
-    return next(iter(spec.submodule_search_locations or ()), None) if spec and spec.has_location else None
+    return spec.origin if spec and spec.has_location else None  # None for a folder without __init__.py
 
 
 @contextmanager

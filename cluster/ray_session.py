@@ -22,7 +22,14 @@ from cluster.interface import (
     Task,
     Value,
 )
-from cluster.ray_environment import environment, local_environment, local_folder, without_options, worker_path
+from cluster.ray_environment import (
+    environment,
+    hiding_file,
+    local_environment,
+    local_folder,
+    without_options,
+    worker_path,
+)
 from cluster.ray_processes import kill_orphaned_rays, kill_own_ray, marked_processes
 
 with environment(without_options(os.environ)):  # Ray reads its options as it is imported, and sets one
@@ -99,7 +106,7 @@ def is_connected() -> bool:
 def _connection(address: str | None, local_cpus: int, packages: Sequence[str]) -> Iterator[bool]:
     """Connect to Ray, and disconnect at the end; yield whether it was started here."""
     if is_connected():
-        _check_connected(address)
+        _check_connected(address, packages)
         yield False
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
@@ -147,8 +154,8 @@ class _OwnPathOnly(JobConfig):
         return True
 
 
-def _check_connected(address: str | None) -> None:
-    """Raise AddressError where the Ray that this program is connected to is not the one that was asked for."""
+def _check_connected(address: str | None, packages: Sequence[str]) -> None:
+    """Raise AddressError where the Ray that this program is connected to is not the one asked for, or is of no use."""
     from ray.util.client import ray as client
 
     if client.is_connected():  # type: ignore[no-untyped-call]
@@ -159,6 +166,9 @@ def _check_connected(address: str | None) -> None:
             f"Ray at {address!r}: this program is connected to the one at {connected} already; "
             "allowed: no address to use that, or ray.shutdown() first"
         )
+    worker: Any = ray._private.worker.global_worker
+    if file := hiding_file(packages, worker.core_worker.get_job_config().py_driver_sys_path[::-1]):
+        raise AddressError(f"{file}: workers of this program's Ray import it in place of mnistjobs' own; rename it")
 
 
 def _cluster_environment(mode: str) -> dict[str, str]:

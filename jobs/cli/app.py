@@ -5,6 +5,7 @@ Heavy imports are inside the commands, so that --help and --version take a tenth
 
 import io
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -64,6 +65,7 @@ def main() -> NoReturn:
     # matplotlib fails on values that it does not know: a notebook's backend, a date that is not a number.
     os.environ["MPLBACKEND"] = "svg"
     os.environ.pop("SOURCE_DATE_EPOCH", None)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where there is no home to cache its fonts in
     try:
         app(prog_name="mnistjobs")
     except (MnistjobsError, DataError, ClusterError) as error:
