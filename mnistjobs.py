@@ -81,9 +81,11 @@ class _OwnPackages:
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+        if name not in _PACKAGES:
+            return None
         from importlib.machinery import PathFinder
 
-        return PathFinder.find_spec(name, [_FOLDER]) if name in _PACKAGES else None
+        return PathFinder.find_spec(name, [_FOLDER])
 
 
 def _prefer_own_packages() -> None:

@@ -1,15 +1,12 @@
 """Sessions on a Ray cluster that somebody else has started: its resources, its other users and its token."""
 
-import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.ray_clusters import cluster, environment_of
 
 CLUSTER_SCRIPT = """
 import sys, tempfile
@@ -67,41 +64,14 @@ def elsewhere(tmp_path: Path) -> dict[str, str]:
     """The environment of a user who has a token; nothing that Ray has set in this process."""
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text(64 * "a")
-    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"HOME": str(tmp_path)}
+    return environment_of(tmp_path)
 
 
 @pytest.fixture
 def existing_cluster(elsewhere: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """A cluster of one node, started as that user would start it: with token authentication; one GPU, or as asked."""
-    gpus = getattr(request, "param", 1)  # Ray takes our word for it
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ray = [sys.executable, "-m", "ray.scripts.scripts"]
-    start = [
-        *ray,
-        "start",
-        "--head",
-        f"--port={port}",
-        "--num-cpus=2",
-        f"--num-gpus={gpus}",
-        "--include-dashboard=false",
-        "--block",
-    ]
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(start, stdout=quiet, stderr=quiet, start_new_session=True, cwd=tmp_path, env=elsewhere)
-    address = f"127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.2)
+    with cluster(elsewhere, tmp_path, gpus=getattr(request, "param", 1)) as address:
         yield address
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)  # SIGTERM would drain the node for half a minute
-        process.wait(timeout=30)
 
 
 @pytest.mark.ray
