@@ -3,11 +3,13 @@
 `cluster.ray_session` is imported by name, only where tasks run on Ray: importing Ray takes half a second.
 """
 
+from cluster.cpus import usable_cpus as usable_cpus
 from cluster.failures import FailureKind as FailureKind
 from cluster.failures import TaskFailure as TaskFailure
 from cluster.failures import format_gigabytes as format_gigabytes
 from cluster.in_process import InProcessExecutor as InProcessExecutor
 from cluster.in_process import InProcessSession as InProcessSession
+from cluster.interface import AddressError as AddressError
 from cluster.interface import ClusterError as ClusterError
 from cluster.interface import ClusterLostError as ClusterLostError
 from cluster.interface import Device as Device

@@ -28,6 +28,10 @@ class ClusterError(Exception):
     """The executor cannot be had as requested, or was lost; the message says what is wrong and what to do."""
 
 
+class AddressError(ClusterError):
+    """The address leads to no cluster that this process can use."""
+
+
 class ResourceError(ClusterError):
     """No node has what every task needs.
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic
 
 import ray
@@ -16,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.failures import TaskFailure
 from cluster.interface import (
+    ClusterError,
     ClusterLostError,
     Done,
     Failed,
@@ -39,6 +41,7 @@ _HEAD_CHECK_S = 3.0
 _MAX_UNANSWERED = 8  # checks of the head: Ray itself gives up after a minute
 _NODE_CHECK_S = 4.0
 _QUEUED_S = 10.0  # without a started task, before the reason is reported
+_MAX_START_S = 55.0  # without a started task, before a Ray started here is given up
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class RayExecutor(Generic[Item, Value, Result]):
         self._head = _HeadCheck()
         self._nodes = _NodeCheck(needs) if watches_nodes else None
         self._node_events: deque[NodeEvent] = deque()
-        self._queue = _QueueCheck(needs) if watches_nodes else None
+        self._queue: _QueueCheck | None = _QueueCheck(needs, is_shared=watches_nodes)
 
     def submit(self, item: Item) -> None:
         """Hand an item to Ray, which starts its task as soon as a node has room."""
@@ -206,19 +209,31 @@ class _NodeCheck:
 
 
 class _QueueCheck:
-    """Report once that no task has started, and what is free: other programs may use the cluster."""
+    """Notice that no task has started: report once what is free, as other programs may use the cluster, and give up.
 
-    def __init__(self, needs: TaskNeeds) -> None:
+    Args:
+        needs: What each task takes of its node.
+        is_shared: Whether other programs may use the cluster.
+    """
+
+    def __init__(self, needs: TaskNeeds, *, is_shared: bool) -> None:
         self._needs = needs
+        self._is_shared = is_shared
         self._waited_s = 0.0
         self._is_reported = False
 
     def explain_wait(self, waited_s: float) -> Waiting | None:
-        """Add up the time waited; return the reason once it is long."""
+        """Add up the time waited; return the reason once it is long; raise ClusterError where no worker starts."""
         self._waited_s += waited_s
-        if self._is_reported or self._waited_s < _QUEUED_S:
-            return None
-        self._is_reported = True
+        if self._is_shared and self._waited_s >= _QUEUED_S and not self._is_reported:
+            self._is_reported = True
+            return self._explain_queue()
+        if self._waited_s >= _MAX_START_S:
+            self._waited_s = 0.0
+            return self._explain_start()
+        return None
+
+    def _explain_queue(self) -> Waiting | None:
         free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
         total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         for name, need in (("CPU", self._needs.cpus), ("GPU", self._needs.gpus)):
@@ -226,6 +241,22 @@ class _QueueCheck:
                 left = f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}s of the cluster are free"
                 return Waiting(f"no task has started yet: {left}")
         return None
+
+    def _explain_start(self) -> Waiting:
+        reason = f"no task has started for {_MAX_START_S:.0f} s"
+        if self._is_shared:
+            if queue := self._explain_queue():
+                return queue
+            host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+            return Waiting(f"{reason} although CPUs are free: no worker starts, or none reaches this driver at {host}")
+        raise ClusterError(f"Ray on this machine: {reason}; the last line of its log is: {_last_words()}")
+
+
+def _last_words() -> str:
+    """Return the last line that a Ray started here, or one of its workers, has written to its log of errors."""
+    node: Any = ray._private.worker._global_node
+    lines = Path(node.get_logs_dir_path(), "raylet.err").read_text(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "none")
 
 
 def _dead_local_process() -> str:

@@ -1,0 +1,143 @@
+"""What surrounds a local Ray: the folder, the environment, the home, the CPUs and the program that start it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.command_line import Outcome, write_grid
+from support.ray_clusters import environment_of
+
+ROOT = Path(__file__).parent.parent
+MODULES = ("jobs", "cluster", "mnist_core", "numpy", "torch", "ray", "pyarrow", "typing", "json", "pydantic", "secrets")
+BOUND_S = 180.0  # of one process, on a machine that does much else
+# What launchers, shells and other Rays leave in an environment, each of which has stopped a study or changed it.
+LEFT_BEHIND = {
+    "PYTHONOPTIMIZE": "2",
+    "PYTHONWARNINGS": "error",
+    "RAY_ADDRESS": "http://127.0.0.1:1",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_CLIENT_MODE": "1",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR": '{"runtime_env": {"working_dir": "/nowhere"}}',
+    "RAY_LOG_TO_STDERR": "1",
+    "RAY_REDIS_ADDRESS": "127.0.0.1:1",
+    "RAY_RUNTIME_ENV_HOOK": "nowhere.hook",
+    **dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "HTTP_PROXY"), "http://127.0.0.1:1"),
+}
+NOBODY = ["unshare", "--user", "--map-user=12345", "--map-group=12345"]  # a uid that no file of users has
+LAUNCHER = "from mnistjobs import main\nmain()\n"
+# Ray takes any process that looks like this for uv, and sends the working directory to its workers.
+UV_RUN = (
+    "import json, os, sys, subprocess\nsys.exit(subprocess.run(sys.argv[2:], env=json.loads(sys.argv[1])).returncode)"
+)
+
+
+def run(command: list[str], folder: Path, environment: dict[str, str], executable: str | None = None) -> Outcome:
+    """Run a command to its end."""
+    done = subprocess.run(
+        command,
+        executable=executable,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def run_script(text: str, folder: Path, environment: dict[str, str], *words: object) -> Outcome:
+    """Run a Python program that lies in a folder, from there."""
+    script = folder / "program.py"
+    script.write_text(text)
+    return run([sys.executable, str(script), *map(str, words)], folder, environment)
+
+
+def python_environment(home: Path, *before: str, **variables: str) -> dict[str, str]:
+    """Return an environment in which this checkout is importable, behind other entries of PYTHONPATH."""
+    return environment_of(home, PYTHONPATH=os.pathsep.join([*before, str(ROOT)]), **variables)
+
+
+def write_modules(folder: Path) -> Path:
+    """Write modules that leave a trace when they are imported."""
+    folder.mkdir(exist_ok=True)
+    for name in MODULES:
+        (folder / f"{name}.py").write_text("open(__file__ + '.imported', 'w').close()\nraise ImportError(__file__)\n")
+    return folder
+
+
+@pytest.mark.ray
+def test_no_file_of_the_working_directory_is_imported_nor_sent_to_the_workers(tmp_path: Path) -> None:
+    here, other = write_modules(tmp_path / "here"), write_modules(tmp_path / "other")
+    for name in MODULES:
+        if name not in ("jobs", "cluster", "mnist_core"):
+            (other / f"{name}.py").unlink()  # one may keep one's own numpy in PYTHONPATH, but not our packages
+    grid = write_grid(tmp_path)
+    with (here / "large").open("wb") as file:
+        file.truncate(600 << 20)  # more than Ray sends
+    (here / "run").write_text(UV_RUN)
+    environment = python_environment(tmp_path, "", str(other))
+    submit = [sys.executable, "-m", "mnistjobs", "submit", str(grid), "--store", str(tmp_path / "results"), "--quiet"]
+    command = ["uv", "run", json.dumps(environment), *submit]
+    outcome = run(command, here, {"PYTHONSAFEPATH": "1"}, executable=sys.executable)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert list(tmp_path.rglob("*.imported")) == []
+
+
+@pytest.mark.ray
+def test_a_study_needs_no_home_no_user_and_nothing_of_its_environment(tmp_path: Path) -> None:
+    if subprocess.run([*NOBODY, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not permit user namespaces")
+    grid, launcher, deep = write_grid(tmp_path), tmp_path / "mnistjobs-launcher", tmp_path / ("x" * 100)
+    launcher.write_text(LAUNCHER)
+    deep.mkdir()
+    environment = {**python_environment(tmp_path), **LEFT_BEHIND, "TMPDIR": str(deep)}
+    for name in ("HOME", "USER", "LOGNAME"):
+        environment.pop(name, None)
+    words = ["submit", str(grid), "--store", str(tmp_path / "results"), "--quiet", "--address", "local"]
+    outcome = run([*NOBODY, sys.executable, str(launcher), *words], tmp_path, environment)
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+WORKER = """
+import json, os, sys
+before = dict(os.environ)
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from cluster import Done, usable_cpus
+from cluster.ray_session import ray_session
+
+def describe(item, shared):
+    import os, sys
+    return sys.path, {name: value for name, value in os.environ.items() if name.startswith(("RAY_", "PYTHON"))}
+    yield
+
+with ray_session(address="local") as session:
+    during = dict(os.environ)
+    executor = session.executor(describe, None)
+    executor.submit(0)
+    while not isinstance(event := executor.next_event(1.0), Done):
+        pass
+slots = sum(node.slots for node in session.nodes)
+path, variables = event.result
+print(json.dumps([slots, path, variables, before == during == dict(os.environ)]))
+"""
+
+
+@pytest.mark.ray
+def test_workers_get_their_own_token_the_usable_cpus_and_none_of_the_programs_folders(tmp_path: Path) -> None:
+    temporary = Path(os.environ.get("TMPDIR") or "/tmp")
+    before = set(temporary.glob("mnistjobs-*"))
+    environment = python_environment(tmp_path, **LEFT_BEHIND, RAY_memory_usage_threshold="0.99")
+    outcome = run_script(WORKER, tmp_path, environment)
+    assert (outcome.code, outcome.err) == (0, "")
+    slots, path, variables, is_unchanged = json.loads(outcome.out)
+    assert (slots, is_unchanged) == (1, True)
+    assert str(tmp_path) not in path
+    assert variables.keys() & LEFT_BEHIND.keys() == {"RAY_AUTH_MODE", "RAY_CLIENT_MODE"}
+    assert (variables["RAY_AUTH_MODE"], len(variables["RAY_AUTH_TOKEN"])) == ("token", 64)
+    assert variables["RAY_memory_usage_threshold"] == "0.99"
+    assert not (tmp_path / ".ray").exists()
+    assert set(temporary.glob("mnistjobs-*")) <= before
