@@ -5,12 +5,23 @@ import shutil
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cluster.interface import ClusterError, Device, Item, NodeJoined, ResourceError, Result, Shared, Task, Value
+from cluster.interface import (
+    Admission,
+    ClusterError,
+    Device,
+    Item,
+    NodeJoined,
+    ResourceError,
+    Result,
+    Shared,
+    Task,
+    Value,
+)
 from cluster.ray_processes import kill_orphaned_rays, kill_own_ray, marked_processes
 from cluster.ray_token import enable_token, protect_token
 
@@ -18,12 +29,14 @@ enable_token()
 
 import ray  # noqa: E402 - reads the mode of authentication as it is imported
 
+from cluster.ray_admission import NodeWatch  # noqa: E402
 from cluster.ray_executor import RayExecutor  # noqa: E402
-from cluster.ray_nodes import TaskNeeds, has_gpu, initial_nodes  # noqa: E402
+from cluster.ray_nodes import TaskNeeds, check_has_room, check_is_node, has_gpu, usable_nodes  # noqa: E402
 
 _ADDRESSES = "HOST:PORT of a running cluster, auto for the one on this machine, or none to start one"
 _TOKEN = "a cluster with token authentication needs its token in RAY_AUTH_TOKEN or in ~/.ray/auth_token"
 _PROBE_TIMEOUT_S = 5.0
+_HEADROOM = 32
 _LOCAL_RAY_SETTINGS = {
     # Ray waits forever for a worker that it has started ahead of time and that dies before it has registered.
     "RAY_prestart_worker_first_driver": "0",
@@ -40,11 +53,17 @@ class RaySession:
     device: Device
     nodes: tuple[NodeJoined, ...]
     needs: TaskNeeds
-    is_local: bool  # started here, for this process alone
+    watch: NodeWatch | None = None  # None: Ray was started here, for this process alone
+    required_facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def headroom(self) -> int:
+        """How many tasks to submit beyond the nodes' slots, for Ray's autoscaler to see."""
+        return _HEADROOM if self.watch else 0
 
     def executor(self, task: Task[Item, Shared, Value, Result], shared: Shared) -> RayExecutor[Item, Value, Result]:
         """Make an executor of a task; `shared` is stored once per node, and its arrays are not copied."""
-        return RayExecutor(task, shared, self.needs, watches_nodes=not self.is_local)
+        return RayExecutor(task, shared, self.needs, self.watch)
 
 
 @contextmanager
@@ -55,6 +74,7 @@ def ray_session(
     cpus: int = 1,
     device: Literal["auto"] | Device = "cpu",
     gpus: float = 1.0,
+    admission: Callable[[Device], AbstractContextManager[Admission]] | None = None,
 ) -> Iterator[RaySession]:
     """Connect to Ray, and disconnect at the end.
 
@@ -67,9 +87,10 @@ def ray_session(
         cpus: CPUs of each task.
         device: Where tasks compute; `auto` is cuda where the cluster has a GPU.
         gpus: Share of one GPU for each task, in (0, 1]; used where the device is cuda.
+        admission: Given the device, returns what to ask of the nodes of a cluster for as long as the session lasts.
 
     Raises:
-        ClusterError: The cluster cannot be reached.
+        ClusterError: The cluster cannot be reached, or none of its nodes can be used.
         ResourceError: No node has room for a task.
     """
     if workers is not None and workers < 1:
@@ -78,11 +99,16 @@ def ray_session(
     is_local = address == "local"
     if address not in ("local", "auto"):
         _check_reachable(address)
+        check_is_node(address)
     try:
         logs = _connect(address, workers and workers * cpus)
         chosen = _choose_device(device)
         needs = TaskNeeds(cpus, gpus if chosen == "cuda" else 0.0)
-        yield RaySession(chosen, initial_nodes(needs), needs, is_local)
+        check_has_room(needs)
+        with admission(chosen) if admission and not is_local else nullcontext() as asked:
+            watch = None if is_local else NodeWatch(needs, asked)
+            nodes = watch.first_nodes() if watch else tuple(node.joined() for node in usable_nodes(needs).values())
+            yield RaySession(chosen, nodes, needs, watch, asked.required if asked else {})
     finally:
         with _restored_sigterm():
             ray.shutdown()
