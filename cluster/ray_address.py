@@ -95,7 +95,10 @@ def _ask_head(address: str, where: str) -> Cluster:
         raise AddressError(f"{where}: works without tokens, but RAY_AUTH_MODE is token; unset RAY_AUTH_MODE")
     if not answer["is_node"]:
         nodes = ", ".join(answer["nodes"]) or "none"
-        raise AddressError(f"{where}: this machine is not one of its nodes ({nodes}); run this on one of them")
+        join = f"`ray start --address={address} --num-cpus=0`"
+        raise AddressError(
+            f"{where}: this machine is not one of its nodes ({nodes}); run this on one of them, or make it one: {join}"
+        )
     return Cluster(address, str(answer["mode"]))
 
 

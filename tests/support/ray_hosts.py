@@ -1,0 +1,95 @@
+"""A Ray cluster on the hosts of `support.hosts`: a head without CPUs, and nodes that join it, break and are lost."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.hosts import Host, Network, network_of_hosts
+
+PORT = 6379
+START_TIMEOUT_S = 120.0
+REPOSITORY = Path(__file__).parents[2]
+TOKEN = 64 * "a"
+_RAY = (sys.executable, "-m", "ray.scripts.scripts")
+_COUNT_CPUS = """
+import json, sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+nodes = [node for node in ray.nodes() if node["Alive"]]
+print(json.dumps({node["NodeManagerHostname"]: node["Resources"].get("CPU", 0) for node in nodes}))
+"""
+
+
+@dataclass(frozen=True)
+class RayHosts:
+    """A cluster that runs; its store is a folder that its hosts share."""
+
+    network: Network
+    head: Host
+    store: Path
+
+    @property
+    def address(self) -> str:
+        return f"{self.head.address}:{PORT}"
+
+    def add_node(self, name: str, cpus: int = 1, prepare: Callable[[Host], None] = lambda host: None) -> Host:
+        """Start a host, change it as asked, and let it join the cluster; return without waiting for that."""
+        host = self.network.add_host(name)
+        prepare(host)
+        self.join(host, cpus)
+        return host
+
+    def join(self, host: Host, cpus: int = 1) -> None:
+        """Start Ray on a host."""
+        _start_ray(host, f"--address={self.address}", f"--num-cpus={cpus}")
+
+    def wait_for_nodes(self, *names: str) -> None:
+        """Wait until the cluster has exactly these nodes, its head aside."""
+        expected = {*names, self.head.name}
+        wait_until(lambda: set(self.cpus()) == expected, f"nodes {sorted(expected)}", START_TIMEOUT_S)
+
+    def cpus(self) -> dict[str, float]:
+        """Ask the cluster for the CPUs of each node, by host name."""
+        done = self.head.run(sys.executable, "-c", _COUNT_CPUS, self.address, env=environment())
+        return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
+
+
+def environment() -> dict[str, str]:
+    """Return what a user's environment on every host has in it; nothing of the Ray of this process."""
+    ray = {name: "" for name in os.environ if name.startswith("RAY_")}
+    python = {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    return {**ray, **python, "RAY_AUTH_TOKEN": TOKEN, "RAY_AUTH_MODE": "token", "MNISTJOBS_STORE": "", "TMPDIR": "/tmp"}
+
+
+def _start_ray(host: Host, *options: str) -> "subprocess.Popen[str]":
+    memory = f"--object-store-memory={100 * 2**20}"
+    start = (*_RAY, "start", *options, memory, f"--node-ip-address={host.address}", "--block")
+    return host.start(*start, env=environment(), log="ray.log")
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float) -> None:
+    """Wait for a condition, which has to come true."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
+        time.sleep(0.2)
+
+
+@contextmanager
+def ray_on_hosts() -> Iterator[RayHosts]:
+    """Start a cluster of three nodes: a head without CPUs, and two nodes of one CPU each."""
+    with network_of_hosts() as network:
+        store = network.folder / "store"
+        store.mkdir()
+        head = network.add_host("n1")
+        cluster = RayHosts(network, head, store)
+        _start_ray(head, "--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false")
+        for name in ("n2", "n3"):
+            cluster.add_node(name)
+        cluster.wait_for_nodes("n2", "n3")
+        yield cluster
