@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jobs.api import plan_grid as plan_grid
     from jobs.api import read_confusion as read_confusion
     from jobs.api import read_metrics as read_metrics
+    from jobs.api import read_predictions as read_predictions
     from jobs.api import read_summary as read_summary
     from jobs.api import read_trials as read_trials
     from jobs.api import read_weights as read_weights
@@ -33,6 +34,7 @@ _HOMES = {
     "plan_grid": "jobs.api",
     "read_confusion": "jobs.api",
     "read_metrics": "jobs.api",
+    "read_predictions": "jobs.api",
     "read_summary": "jobs.api",
     "read_trials": "jobs.api",
     "read_weights": "jobs.api",
