@@ -19,7 +19,7 @@ from support.job_records import job_of
 from support.study_tables import requested_of, settings, study, summary_of
 from support.warm_processes import COMMAND_LINE, WarmProcess
 
-from cluster import Done, Progress, TaskFailure
+from cluster import Done, Progress, Started, TaskFailure
 from jobs.cli.plan import plan_line, trials_at_once
 from jobs.cli.progress import LiveView
 from jobs.cli.tables import job_table, summary_table
@@ -81,8 +81,10 @@ def test_the_time_left_follows_the_arithmetic_left(grid: Path, monkeypatch: pyte
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     view = LiveView(plan, Console(file=log))
     events: list[tuple[JobEvent, float]] = [
+        (Started(first, "here"), 20.0),
         (Progress(first, 1000), 40.0),
         (Done(first, TaskResult("part", "here", ("finished",))), 100.0),
+        (Started(second, "here"), 100.0),
         (Progress(second, 2000), 150.0),
         (Done(second, TaskResult("part", "here", ("finished",))), 200.0),
     ]
@@ -90,7 +92,7 @@ def test_the_time_left_follows_the_arithmetic_left(grid: Path, monkeypatch: pyte
         clock[0] = now
         view.observe(event)
     left = [line.partition("about ")[2] for line in log.getvalue().splitlines()]
-    assert left == ["4 min 40 s left", "1 min 40 s left", "50 s left", ""]
+    assert left == ["2 min 20 s left", "1 min 20 s left", "50 s left", ""]
 
 
 def test_a_log_counts_trials_and_names_retries(grid: Path) -> None:
