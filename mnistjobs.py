@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jobs.api import read_contrasts as read_contrasts
     from jobs.api import read_effects as read_effects
     from jobs.api import read_metrics as read_metrics
+    from jobs.api import read_predictions as read_predictions
     from jobs.api import read_summary as read_summary
     from jobs.api import read_trials as read_trials
     from jobs.api import read_weights as read_weights
@@ -43,6 +44,7 @@ _HOMES = {
     "read_contrasts": "jobs.api",
     "read_effects": "jobs.api",
     "read_metrics": "jobs.api",
+    "read_predictions": "jobs.api",
     "read_summary": "jobs.api",
     "read_trials": "jobs.api",
     "read_weights": "jobs.api",

@@ -87,12 +87,14 @@ def part_table(ids: Sequence[str], trials: Sequence[Trial], rng: np.random.Gener
     last = {name: values[:, -1] for name, values in curves.items()}
     records = pa.StructArray.from_arrays([pa.array(curves[field.name].ravel()) for field in EPOCH], fields=EPOCH)
     settings = pa.array([asdict(trial) for trial in trials], pa.struct(SETTINGS))
+    labels = np.random.default_rng(1).integers(0, 10, IMAGES, np.uint8)
     test = np.round(last["validation_accuracy"] * IMAGES + rng.integers(-40, 40, n)) / IMAGES
     same = {
         "status": "finished",
         "dataset": "mnist",
         "dataset_fingerprint": "0" * 64,
         "epochs_run": EPOCHS,
+        "collapsed": False,
         "device": "cpu",
         "kernels": "any",
         "host": platform.node(),
@@ -110,9 +112,11 @@ def part_table(ids: Sequence[str], trials: Sequence[Trial], rng: np.random.Gener
         "test_accuracy": test,
         "test_loss": rng.gamma(2, 0.1, n),
         **{name: last[name] for name in measured},
-        "seconds": curves["seconds"].sum(axis=1),
+        "seconds": curves["epoch_seconds"].sum(axis=1),
         "epochs": pa.ListArray.from_arrays(np.arange(0, (n + 1) * EPOCHS, EPOCHS, dtype=np.int32), records),
         "confusion": list(rng.multinomial(IMAGES // 10, _confusion(), (n, 10)).reshape(n, 100)),
+        "actual": [labels.tobytes()] * n,
+        "predicted": [np.where(rng.random(IMAGES) < 0.95, labels, 0).astype(np.uint8).tobytes() for _ in ids],
         "weights_sha256": [rng.bytes(32).hex() for _ in ids],
         **{name: pa.repeat(value, n) for name, value in same.items()},
     }
@@ -127,12 +131,12 @@ def _curves(trials: Sequence[Trial], rng: np.random.Generator) -> dict[str, NDAr
     train = 1 - loss / 4
     return {
         "epoch": np.broadcast_to(np.arange(1, EPOCHS + 1), shape),
-        "learning_rate": rates[:, None] * 0.97 ** np.arange(EPOCHS),
+        "epoch_learning_rate": rates[:, None] * 0.97 ** np.arange(EPOCHS),
         "train_loss": loss,
         "train_accuracy": np.round(train * 2000) / 2000,
         "validation_loss": loss + rng.gamma(2, 0.01, shape),
         "validation_accuracy": np.round((train - 0.02) * IMAGES) / IMAGES,
-        "seconds": rng.gamma(9, 0.001, shape),
+        "epoch_seconds": rng.gamma(9, 0.001, shape),
     }
 
 

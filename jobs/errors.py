@@ -2,6 +2,7 @@
 
 MnistjobsError
 ├── InputError   the user's input is wrong; carries an InputFault for each mistake in a file; exit code 2
+├── ReportError   a report cannot be made; what it is made from is stored; exit code 2
 └── StoreError   the store cannot be read or written; exit code 2
     └── OldRecordError   a job was submitted by an edition whose records this one does not read
 
@@ -46,6 +47,10 @@ class InputError(MnistjobsError):
     def __init__(self, faults: Sequence[InputFault] | str) -> None:
         self.faults = [] if isinstance(faults, str) else sorted(faults)
         super().__init__(faults if isinstance(faults, str) else "\n".join(map(str, self.faults)))
+
+
+class ReportError(MnistjobsError):
+    """A report cannot be made; what it is made from is stored."""
 
 
 class StoreError(MnistjobsError):

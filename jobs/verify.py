@@ -192,7 +192,7 @@ def _bits(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_bits, value))}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_bits(each)}' for key, each in value.items() if key != 'seconds')}}}"
+        return f"{{{', '.join(f'{key}: {_bits(each)}' for key, each in value.items() if key != 'epoch_seconds')}}}"
     return repr(value)
 
 

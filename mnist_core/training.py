@@ -45,6 +45,7 @@ class TrialResult:
     test_loss: float | None
     test_accuracy: float | None
     confusion: NDArray[np.int64] | None  # (K actual, K predicted) counts over the test set
+    predicted: NDArray[np.uint8] | None  # (N,) digits, in the order of the test set
     weights: dict[str, NDArray[Any]]
     seconds: float
     kernels: str  # that computed it, as `mnist_core.kernels.kernels_in_use` names them
@@ -254,6 +255,7 @@ class _Run:
             test_loss=test.loss if test else None,
             test_accuracy=test.accuracy if test else None,
             confusion=test.confusion if test else None,
+            predicted=test.predicted if test else None,
             weights=weights,
             seconds=sum(record.seconds for record in self.records) + seconds,
             kernels=kernels,

@@ -13,11 +13,10 @@ from support.job_records import trial_ids
 import mnistjobs
 from cluster import Done, Started
 from jobs.errors import InputError
-from jobs.report.summary import SUMMARY
 from jobs.run.driver import JobEvent
 from jobs.store.job_models import JobState
 from jobs.store.layout import Store
-from jobs.store.schemas import CONFUSION, METRICS, TRIALS
+from jobs.store.schemas import CONFUSION, METRICS, PREDICTIONS, SUMMARY, TRIALS
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 
@@ -36,6 +35,7 @@ def test_every_verb_of_the_api_answers(grid: Path, tmp_path: Path) -> None:
     assert mnistjobs.read_trials(store, job.job_id).schema == TRIALS
     assert mnistjobs.read_metrics(store, "tiny").schema == METRICS
     assert mnistjobs.read_confusion(store, "tiny").schema == CONFUSION
+    assert mnistjobs.read_predictions(store, "tiny").schema == PREDICTIONS
     assert mnistjobs.read_summary(store, "tiny").schema == SUMMARY
     assert mnistjobs.report_job(store, "tiny").page.is_file()
 

@@ -16,15 +16,14 @@ from rich.console import Console
 from rich.text import Text
 from support.command_line import GRID, write_grid
 from support.job_records import job_of
-from support.study_tables import requested_of, settings
+from support.study_tables import requested_of, settings, study, summary_of
 from support.warm_processes import COMMAND_LINE, WarmProcess
 
-from cluster import Done, Progress, TaskFailure
+from cluster import Done, Progress, Started, TaskFailure
 from jobs.cli.plan import plan_line, trials_at_once
 from jobs.cli.progress import LiveView
 from jobs.cli.tables import job_table, summary_table
 from jobs.grid.grid import load_grid
-from jobs.report.summary import summarize
 from jobs.run import JobEvent, Pack, Retry, TaskResult, make_plan
 from jobs.run.scheduler import next_attempts
 from jobs.store.job_models import DamagedJob, JobState
@@ -83,8 +82,10 @@ def test_the_time_left_follows_the_arithmetic_left(grid: Path, monkeypatch: pyte
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     view = LiveView(plan, Console(file=log))
     events: list[tuple[JobEvent, float]] = [
+        (Started(first, "here"), 20.0),
         (Progress(first, 1000), 40.0),
         (Done(first, TaskResult("part", "here", ("finished",))), 100.0),
+        (Started(second, "here"), 100.0),
         (Progress(second, 2000), 150.0),
         (Done(second, TaskResult("part", "here", ("finished",))), 200.0),
     ]
@@ -92,7 +93,7 @@ def test_the_time_left_follows_the_arithmetic_left(grid: Path, monkeypatch: pyte
         clock[0] = now
         view.observe(event)
     left = [line.partition("about ")[2] for line in log.getvalue().splitlines()]
-    assert left == ["4 min 40 s left", "1 min 40 s left", "50 s left", ""]
+    assert left == ["2 min 20 s left", "1 min 20 s left", "50 s left", ""]
 
 
 def test_a_log_counts_trials_and_names_retries(grid: Path) -> None:
@@ -162,8 +163,16 @@ def test_no_cell_of_a_table_is_cut(grid: Path) -> None:
 
 def test_a_long_summary_is_cut_and_says_how_to_get_all() -> None:
     requested = requested_of(*(settings(0, hidden_units=width) for width in range(1, 1008)))
-    table = summary_table(summarize(TRIALS.empty_table(), requested))
+    table = summary_table(summary_of(TRIALS.empty_table(), requested))
     assert (table.row_count, table.caption) == (1000, "and 7 more configurations; --format csv prints all")
+
+
+def test_a_terminal_counts_collapsed_trials_in_the_note() -> None:
+    table = summary_table(summary_of(*study(0.1, 0.9, 0.1)))
+    cells = {str(column.header): [str(cell) for cell in column.cells] for column in table.columns}
+    assert cells["n"] == ["3 of 3"]
+    assert cells["without\ncollapsed (%)"] == ["90.00"]
+    assert cells["note"] == ["2 of 3 collapsed"]
 
 
 def test_jobs_are_listed_with_their_state_and_damaged_ones_too() -> None:

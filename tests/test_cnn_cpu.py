@@ -201,6 +201,7 @@ def test_evaluations_equal_the_seed_reports_network(size: int, digits: Dataset) 
         expected = Evaluation.from_predictions(data.labels, cross_entropy(logits, data.labels), logits.argmax(axis=1))
         assert found.loss == pytest.approx(expected.loss, rel=1e-6)
         assert_array_equal(found.confusion, expected.confusion)
+        assert_array_equal(found.predicted, expected.predicted)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5])

@@ -32,7 +32,7 @@ from mnist_core.trial import Trial
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 
-WALL_CLOCK = {"seconds", "host", "attempt", "finished_at"}
+WALL_CLOCK = {"seconds", "epoch_seconds", "host", "attempt", "finished_at"}
 MADE_BY = {"device": "cpu"}
 
 

@@ -8,14 +8,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pyarrow as pa
 import pytest
-from support.study_tables import confusion_of, metrics_of, study
+from support.study_tables import StoredTables, confusion_of, metrics_of, study, summary_of, together
 
-from jobs.report import figures as figures_module
 from jobs.report.curves import Floats, Line, Panel, learning_curve, training_curves
-from jobs.report.figures import ReportFigure, draw_figures
+from jobs.report.figures import FigureSection, ReportFigure, draw_figures
 from jobs.report.matrices import MAX_UNITS, confusion_matrix, weight_sheet
-from jobs.report.summary import SUMMARY, summarize
-from jobs.store.schemas import CONFUSION, METRICS, TRIALS
+from jobs.store.schemas import CONFUSION, METRICS, SUMMARY, TRIALS
 
 SVG = "{http://www.w3.org/2000/svg}"
 RISING = (0.2, 0.6, 0.8, 0.9)
@@ -28,18 +26,20 @@ def texts(svg: str) -> list[str]:
 
 
 def both_schedules() -> tuple[pa.Table, pa.Table]:
-    tables = [study(0.90, 0.92, 0.94), study(0.91, None, 0.95, name="adaptive", **ADAPTIVE)]
-    trials, requested = (pa.concat_tables(part) for part in zip(*tables, strict=True))
-    return trials, requested
+    return together(study(0.90, 0.92, 0.94), study(0.91, None, 0.95, name="adaptive", **ADAPTIVE))
+
+
+def sections(trials: pa.Table, requested: pa.Table, accuracies: Sequence[float] = RISING) -> dict[str, FigureSection]:
+    rng = np.random.default_rng(0)
+    weights = {"trial-0": rng.normal(0, 0.1, (64, 784)).astype(np.float32)}
+    stored = StoredTables(metrics_of(trials, accuracies), confusion_of(trials), weights)
+    drawn = draw_figures(summary_of(trials, requested), trials, stored)
+    return {section.heading: section for section in drawn}
 
 
 def draw(trials: pa.Table, requested: pa.Table, accuracies: Sequence[float] = RISING) -> dict[str, ReportFigure]:
-    rng = np.random.default_rng(0)
-    weights = {"trial-0": rng.normal(0, 0.1, (64, 784)).astype(np.float32)}
-    summary = summarize(trials, requested)
-    metrics, confusion = metrics_of(trials, accuracies), confusion_of(trials)
-    figures = draw_figures(summary, trials, metrics, confusion, weights)
-    return {figure.file_name: figure for figure in figures}
+    drawn = sections(trials, requested, accuracies).values()
+    return {figure.file_name: figure for section in drawn for figure in section.figures}
 
 
 @cache
@@ -59,9 +59,7 @@ def test_every_kind_of_figure_has_its_file_name() -> None:
 
 
 def test_a_further_varying_setting_is_part_of_the_file_names() -> None:
-    tables = [study(0.9), study(0.9, name="narrow", hidden_units=32)]
-    trials, requested = (pa.concat_tables(part) for part in zip(*tables, strict=True))
-    names = list(draw(trials, requested))
+    names = list(draw(*together(study(0.9), study(0.9, name="narrow", hidden_units=32))))
     assert names[1] == "curves-mlp-2000-hidden_units=32.svg"
     assert names[-2] == "confusion-mlp-2000-fixed-hidden_units=32.svg"
 
@@ -74,15 +72,15 @@ def test_file_names_hold_allowed_characters_only() -> None:
 def test_training_curves_name_their_axes_and_say_n() -> None:
     found = texts(drawn()["curves-mlp-2000.svg"].svg)
     assert {"epoch", "accuracy (%)", "fixed learning rate", "adaptive learning rate"} <= set(found)
-    assert {"train (n = 3)", "validation (n = 3)", "train (n = 2–3)"} <= set(found)
+    assert {"train (n = 3)", "validation (n = 3)", "train (n = 2–3 of 3)"} <= set(found)
 
 
 def test_training_curves_show_training_and_validation() -> None:
     figure = draw(*study(0.9))["curves-mlp-2000.svg"]
     train: Floats = 100 * np.array([RISING])
     validation: Floats = 100 * (np.array([RISING]) - 0.02)
-    assert figure.svg == training_curves(figure.title, [Panel("fixed learning rate", train, validation)])
-    assert figure.svg != training_curves(figure.title, [Panel("fixed learning rate", validation, train)])
+    assert figure.svg == training_curves(figure.title, [Panel("fixed learning rate", train, validation, 1, 0)])
+    assert figure.svg != training_curves(figure.title, [Panel("fixed learning rate", validation, train, 1, 0)])
 
 
 def test_the_epoch_of_divergence_is_not_drawn() -> None:
@@ -100,7 +98,7 @@ def test_a_configuration_that_diverged_at_once_is_empty() -> None:
 def test_curves_that_rise_early_get_a_close_up() -> None:
     early: Floats = 100 - 80 * np.exp(-np.arange(40.0))[None]
     slow: Floats = np.linspace(10.0, 100.0, 40)[None]
-    panels = [Panel("fixed learning rate", curve, curve) for curve in (early, slow)]
+    panels = [Panel("fixed learning rate", curve, curve, 1, 0) for curve in (early, slow)]
     enlarged = "enlarged detail"
     assert [enlarged in texts(training_curves("t", [panel])) for panel in panels] == [True, False]
 
@@ -108,7 +106,8 @@ def test_curves_that_rise_early_get_a_close_up() -> None:
 @pytest.mark.parametrize("epochs", [1, 2, 12])
 def test_panels_of_different_lengths_share_their_axes(epochs: int) -> None:
     long: Floats = 100 - 80 * np.exp(-np.arange(40.0))[None]
-    panels = [Panel("fixed learning rate", long[:, :epochs], long[:, :epochs]), Panel("adaptive", long, long)]
+    short = long[:, :epochs]
+    panels = [Panel("fixed learning rate", short, short, 1, 0), Panel("adaptive", long, long, 1, 0)]
     found = texts(training_curves("t", panels))
     assert found.count("enlarged detail") == 2
     assert found.count("train (n = 1)") == 2
@@ -117,20 +116,25 @@ def test_panels_of_different_lengths_share_their_axes(epochs: int) -> None:
 def test_the_learning_curve_names_its_axes_the_sizes_and_n() -> None:
     found = texts(drawn()["learning-curve.svg"].svg)
     assert {"subset size (training images, log scale)", "test accuracy (%)", "2,000"} <= set(found)
-    assert {"MLP, fixed (n = 3)", "MLP, adaptive (n = 2)"} <= set(found)
+    assert {"MLP, fixed (n = 3)", "MLP, adaptive (n = 2 of 3)"} <= set(found)
 
 
 @pytest.mark.parametrize("sizes", [(1,), (1, 2), (2000, 50_000), (10, 20, 50, 100, 200, 500, 1000, 50_000)])
 def test_the_learning_curve_has_a_tick_at_every_size(sizes: tuple[int, ...]) -> None:
+    assert {f"{size:,}" for size in sizes} <= set(texts(learning_curve("t", [line_of(*sizes)])))
+
+
+def line_of(*sizes: int, name: str = "MLP, fixed", group: int = 0, n: int = 1, **changed: Floats) -> Line:
+    """A line from 50 to 90 percent without intervals, except for what is changed."""
     mean, nothing = np.linspace(50, 90, len(sizes)), np.full(len(sizes), np.nan)
-    line = Line("MLP, fixed", 0, False, sizes, mean, nothing, nothing, (1,) * len(sizes))
-    assert {f"{size:,}" for size in sizes} <= set(texts(learning_curve("t", [line])))
+    values = {"mean": mean, "low": nothing, "high": nothing, "min": mean, "max": mean, **changed}
+    counts = (n,) * len(sizes)
+    return Line(name, group, False, sizes, **values, n=counts, requested=counts, collapsed=0)
 
 
 def test_long_names_leave_room_for_the_learning_curve() -> None:
     name = "MLP, fixed" + ", one more setting 0.001" * 7
-    nothing = np.full(1, np.nan)
-    lines = [Line(name, group, False, (2000,), np.full(1, 90.0), nothing, nothing, (1,)) for group in range(24)]
+    lines = [line_of(2000, name=name, group=group) for group in range(24)]
     assert "test accuracy (%)" in texts(learning_curve("t", lines))
 
 
@@ -139,8 +143,8 @@ def test_a_confusion_matrix_shows_row_percent_summed_over_seeds() -> None:
     found = texts(figure.svg)
     assert (found.count("97.00"), found.count("3.00"), found.count("0.00")) == (10, 10, 80)
     assert found.count("300") == 10
-    assert {"predicted digit", "actual digit", "Percent of each row over n = 3 seeds: 3,000 predictions."} <= set(found)
-    assert figure.caption.endswith("n = 3 seeds: 3,000 predictions, 2,910 of them correct.")
+    assert {"predicted digit", "actual digit", "Percent of each row over n = 3: 3,000 predictions."} <= set(found)
+    assert figure.caption.endswith("n = 3: 3,000 predictions, 2,910 of them correct.")
 
 
 def _position(svg: str, label: str) -> tuple[str | None, str | None]:
@@ -206,15 +210,5 @@ def test_one_seed_and_one_epoch_are_enough() -> None:
 
 
 def test_without_data_nothing_is_drawn() -> None:
-    empty = (SUMMARY.empty_table(), TRIALS.empty_table(), METRICS.empty_table(), CONFUSION.empty_table())
-    assert draw_figures(*empty, {}) == []
-
-
-def test_of_many_configurations_the_first_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures_module, "MAX_CONFIGURATIONS", 4)
-    tables = [study(0.9, name=f"{units}", hidden_units=units) for units in range(1, 7)]
-    trials, requested = (pa.concat_tables(part) for part in zip(*tables, strict=True))
-    summary = summarize(trials, requested)
-    figures = draw_figures(summary, trials, metrics_of(trials, [0.5]), CONFUSION.empty_table(), {})
-    assert len(figures) == 4 + 1
-    assert all(figure.caption.endswith("2 more are not drawn.") for figure in figures[-2:])
+    stored = StoredTables(METRICS.empty_table(), CONFUSION.empty_table(), {})
+    assert draw_figures(SUMMARY.empty_table(), TRIALS.empty_table(), stored) == []

@@ -7,22 +7,28 @@ from html import unescape
 import pyarrow as pa
 import pytest
 from support.job_records import failure_of, job_of
-from support.study_tables import study
+from support.study_tables import study, summary_of
 
-from jobs.report.figures import ReportFigure
+from jobs.report.choice import Omission
+from jobs.report.figures import FigureSection, ReportFigure
 from jobs.report.page import render_page
-from jobs.report.summary import SUMMARY, summarize
 from jobs.store.job_models import Job, JobState
-from jobs.store.schemas import TRIALS
+from jobs.store.schemas import SUMMARY, TRIALS
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 FIGURE = ReportFigure("curves-mlp-2000.svg", "Training curves: MLP", "What it shows.", "<svg/>")
 JOB = job_of(JobState.finished)
 
 
-def page(job: Job = JOB, *accuracies: float | None, figures: tuple[ReportFigure, ...] = ()) -> str:
+def page(
+    job: Job = JOB,
+    *accuracies: float | None,
+    figures: tuple[ReportFigure, ...] = (),
+    omissions: tuple[Omission, ...] = (),
+) -> str:
     trials, requested = study(*(accuracies or (0.9, 0.92)))
-    return render_page(job, summarize(trials, requested), figures, trials)
+    sections = [FigureSection("Training curves", figures, omissions)] if figures else []
+    return render_page(job, summary_of(trials, requested), sections, trials)
 
 
 def test_the_page_allows_only_its_own_style_and_figures() -> None:
@@ -49,6 +55,29 @@ def test_only_kinds_with_figures_have_a_heading() -> None:
     text = page(figures=(FIGURE,))
     assert "<h2>Training curves</h2>" in text
     assert "<h2>W1</h2>" not in text
+
+
+def test_what_is_not_drawn_is_named_at_the_head_of_its_section() -> None:
+    omissions = (Omission("no trial finished", ["MLP, <1>", "MLP, 2"]), Omission("too many", ["x"] * 103))
+    text = page(figures=(FIGURE,), omissions=omissions)
+    head, _, rest = text.partition("<h2>Training curves</h2>")[2].partition("<figure")
+    assert "Not drawn (no trial finished): MLP, &lt;1&gt;; MLP, 2." in head
+    assert "Not drawn (too many): x; x" in head
+    assert "; and 3 more." in head
+    assert "Not drawn" not in rest
+
+
+def test_below_the_summary_stands_what_the_interval_covers() -> None:
+    below = page(JOB, 0.9, 0.92, 0.95).partition("</table>")[2].partition("</section>")[0]
+    assert "for the mean over seeds, on this test set of 1,000 images; it does not cover other test images." in below
+
+
+def test_collapsed_trials_are_counted_at_the_top_and_mark_their_row() -> None:
+    text = page(JOB, 0.1, 0.92, 0.1)
+    assert '<li class="warn">2 collapsed</li>' in text
+    assert '<tr class="warn">' in text
+    assert "<td>3 of 3, 2 collapsed</td>" in text
+    assert "collapsed" not in page(JOB, 0.9, 0.92)
 
 
 def test_the_page_says_how_many_trials_are_done() -> None:

@@ -59,7 +59,7 @@ def test_pyarrow_reads_it_in_one_line_too(study: tuple[Path, Job]) -> None:
     assert pq.read_table(f"{folder}/results/jobs/{job.job_id}/metrics.parquet").schema.equals(METRICS)
 
 
-@pytest.mark.parametrize("name", ["trials", "metrics", "confusion", "summary"])
+@pytest.mark.parametrize("name", ["trials", "metrics", "confusion", "predictions", "summary"])
 def test_every_reader_sees_the_same_table(study: tuple[Path, Job], name: str) -> None:
     folder, job = study
     path = folder / "results" / "jobs" / job.job_id / f"{name}.parquet"
@@ -78,7 +78,7 @@ def test_pandas_has_the_columns_in_their_types(study: tuple[Path, Job]) -> None:
     frame = pandas.read_parquet(folder / "results" / "jobs" / job.job_id / "metrics.parquet")
     assert list(frame.columns) == METRICS.names
     assert frame["epoch"].tolist() == [1, 2, 1, 2]
-    assert frame["learning_rate"].dtype == "float64"
+    assert frame["epoch_learning_rate"].dtype == "float64"
     assert frame["adaptive_lr"].dtype == "bool"
 
 

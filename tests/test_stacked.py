@@ -115,10 +115,14 @@ def test_both_schedules_share_the_first_epoch_bitwise(model: str, digits: Datase
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_confusion_counts_every_test_image_once(model: str, digits: Dataset) -> None:
+def test_confusion_counts_every_test_image_and_its_prediction(model: str, digits: Dataset) -> None:
     (result,) = stacked([small_trial(model=model, epochs=1)], digits).values()
     assert result.confusion is not None
+    assert result.predicted is not None
     assert_array_equal(result.confusion.sum(axis=1), np.bincount(digits.test.labels, minlength=10))
+    counts = np.zeros((10, 10), np.int64)
+    np.add.at(counts, (digits.test.labels, result.predicted), 1)
+    assert_array_equal(result.confusion, counts)
     assert result.test_accuracy == np.trace(result.confusion) / len(digits.test.labels)
 
 
@@ -139,6 +143,7 @@ def test_evaluation_in_tiles_counts_every_image(digits: Dataset, monkeypatch: py
     tiled = StackedPack(trials, pack_data(trials, digits), torch.device("cpu")).evaluate("train")
     for one, other in zip(whole, tiled, strict=True):
         assert_array_equal(one.confusion, other.confusion)
+        assert_array_equal(one.predicted, other.predicted)
         assert one.loss == pytest.approx(other.loss, rel=OTHER_ORDER)
 
 

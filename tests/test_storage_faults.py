@@ -25,7 +25,7 @@ from jobs.cli.app import BAD_INPUT, SOME_FAILED
 from jobs.store.layout import Store
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
-WALL_CLOCK = ["seconds", "host", "attempt", "finished_at"]
+WALL_CLOCK = ["seconds", "epoch_seconds", "host", "attempt", "finished_at"]
 ALL = f"{GRID}retries: 0\n"  # what lasts is not over after a wait
 FIRST = ALL.replace("[0, 1, 2]", "[0]")
 SUBMIT = ("submit", "grid.yaml", "--in-process", "--quiet")

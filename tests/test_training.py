@@ -42,8 +42,11 @@ def test_epochs_are_recorded_and_the_test_set_used_once(model: str, tiny: Datase
     result = records[-1]
     assert isinstance(result, TrialResult)
     assert result.confusion is not None
+    assert result.predicted is not None
     assert [record.epoch for record in result.epochs] == [1, 2, 3]
-    assert_array_equal(result.confusion.sum(axis=1), np.bincount(tiny.test.labels, minlength=10))
+    counts = np.zeros((10, 10), np.int64)
+    np.add.at(counts, (tiny.test.labels, result.predicted), 1)
+    assert_array_equal(result.confusion, counts)
     assert result.test_accuracy == np.trace(result.confusion) / len(tiny.test.labels)
 
 
@@ -100,7 +103,7 @@ def test_an_infinite_loss_ends_a_trial_as_diverged(model: str, tiny: Dataset) ->
     assert result.status == "diverged"
     assert len(result.epochs) == 1
     assert not math.isfinite(result.epochs[-1].train_loss)
-    assert (result.test_loss, result.test_accuracy, result.confusion) == (None, None, None)
+    assert (result.test_loss, result.test_accuracy, result.confusion, result.predicted) == (None, None, None, None)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
@@ -152,6 +155,7 @@ def test_evaluation_counts_actual_by_predicted() -> None:
     found = plain_evaluation(mlp, data)
     assert found.accuracy == 2 / 3
     assert (found.confusion[4, 4], found.confusion[7, 4], found.confusion.sum()) == (2, 1, 3)
+    assert found.predicted.tolist() == [4, 4, 4]
     e = math.e
     assert found.loss == pytest.approx((2 * math.log((e + 9) / e) + math.log(e + 9)) / 3)
 

@@ -57,7 +57,7 @@ def lose_parts(store: Store) -> None:
 def test_a_job_as_it_was_written_has_no_problems(study: Study) -> None:
     store, job, _ = study
     found = check_job(store, job)
-    assert (found.trials, found.files, found.rerun, found.problems) == (3, 18, 0, ())
+    assert (found.trials, found.files, found.rerun, found.problems) == (3, 19, 0, ())
 
 
 @pytest.mark.parametrize("model", ["[mlp]", "[cnn]"])
@@ -187,7 +187,7 @@ def submitted(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_verify_ends_with_0_where_all_is_well(submitted: Path) -> None:
     outcome = run("verify", "tiny", "--rerun", "2")
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out == "3 trials with weights, 18 files, 2 trained again: 0 problems\n"
+    assert outcome.out == "3 trials with weights, 19 files, 2 trained again: 0 problems\n"
 
 
 def test_verify_ends_with_1_and_names_each_problem(submitted: Path) -> None:
@@ -227,7 +227,7 @@ def test_verify_names_the_first_of_very_many(submitted: Path) -> None:
 def test_verify_counts_one_thing_in_the_singular(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_report(*submit_tiny(tmp_path, seed="[0]"))
     monkeypatch.chdir(tmp_path)
-    assert run("verify", "tiny").out == "1 trial with weights, 18 files: 0 problems\n"
+    assert run("verify", "tiny").out == "1 trial with weights, 19 files: 0 problems\n"
 
 
 def test_verify_advises_to_train_lost_trials_again(submitted: Path) -> None:

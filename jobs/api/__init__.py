@@ -6,6 +6,7 @@ from jobs.api.answers import read_effects as read_effects
 from jobs.api.reading import export_weights as export_weights
 from jobs.api.reading import read_confusion as read_confusion
 from jobs.api.reading import read_metrics as read_metrics
+from jobs.api.reading import read_predictions as read_predictions
 from jobs.api.reading import read_summary as read_summary
 from jobs.api.reading import read_trials as read_trials
 from jobs.api.reading import read_weights as read_weights

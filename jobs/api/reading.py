@@ -12,10 +12,13 @@ from jobs.errors import InputError, StoreError
 from jobs.report import (
     CONFUSION_COLUMNS,
     METRICS_COLUMNS,
+    PREDICTIONS_COLUMNS,
     SUMMARY_COLUMNS,
     TRIALS_COLUMNS,
     confusion_table,
+    identify,
     metrics_table,
+    predictions_table,
     summarize,
     trials_table,
 )
@@ -41,18 +44,19 @@ def read_summary(store: StorePath, job: str) -> pa.Table:
         job: The job's id, or a name, which means its latest job.
 
     Returns:
-        One row per configuration, in the schema jobs.report.summary.SUMMARY.
+        One row per configuration, in the schema jobs.store.schemas.SUMMARY.
 
     Raises:
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
     found, requested, rows = _read_job(store, job, SUMMARY_COLUMNS)
-    return summarize(rows, requested, [failure.trial_id for failure in found.failures])
+    failed = [failure.trial_id for failure in found.failures]
+    return summarize(rows, requested, failed, test_images=found.dataset.test_size)
 
 
 def read_trials(store: StorePath, job: str) -> pa.Table:
-    """Read the trials of a job that the store has now.
+    """Read the trials of a job that have ended: those that the store has now, and those that failed for good.
 
     Args:
         store: The store's folder.
@@ -65,7 +69,8 @@ def read_trials(store: StorePath, job: str) -> pa.Table:
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    return trials_table(_read_job(store, job, TRIALS_COLUMNS)[2])
+    found, requested, rows = _read_job(store, job, TRIALS_COLUMNS)
+    return trials_table(identify(rows, requested), requested, found)
 
 
 def read_metrics(store: StorePath, job: str) -> pa.Table:
@@ -82,7 +87,8 @@ def read_metrics(store: StorePath, job: str) -> pa.Table:
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    return metrics_table(_read_job(store, job, METRICS_COLUMNS)[2])
+    _, requested, rows = _read_job(store, job, METRICS_COLUMNS)
+    return metrics_table(identify(rows, requested))
 
 
 def read_confusion(store: StorePath, job: str) -> pa.Table:
@@ -99,7 +105,26 @@ def read_confusion(store: StorePath, job: str) -> pa.Table:
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    return confusion_table(_read_job(store, job, CONFUSION_COLUMNS)[2])
+    _, requested, rows = _read_job(store, job, CONFUSION_COLUMNS)
+    return confusion_table(identify(rows, requested))
+
+
+def read_predictions(store: StorePath, job: str) -> pa.Table:
+    """Read what each finished trial of a job predicted for each test image.
+
+    Args:
+        store: The store's folder.
+        job: The job's id, or a name, which means its latest job.
+
+    Returns:
+        One row per trial and test image, in the schema jobs.store.schemas.PREDICTIONS.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    _, requested, rows = _read_job(store, job, PREDICTIONS_COLUMNS)
+    return predictions_table(identify(rows, requested))
 
 
 def read_weights(store: StorePath, trial_id: str) -> dict[str, NDArray[Any]]:

@@ -182,12 +182,12 @@ def summary(
     Example: mnistjobs summary report --format markdown
     """
     from jobs.api import read_summary
-    from jobs.cli.tables import print_table, summary_table
+    from jobs.cli.tables import print_summary
     from jobs.report import summary_json, summary_markdown, table_csv
 
     table = read_summary(store, job)
     if format_ is Format.table:
-        print_table(summary_table(table))
+        print_summary(table)
     else:
         renderers = {Format.csv: table_csv, Format.json: summary_json, Format.markdown: summary_markdown}
         echo(renderers[format_](table).rstrip("\n"))
@@ -288,7 +288,7 @@ def schema() -> None:
 
 
 def _print_report(written: "Report") -> None:
-    from jobs.cli.tables import print_table, summary_table
+    from jobs.cli.tables import print_summary
 
-    print_table(summary_table(written.summary))
+    print_summary(written.summary)
     echo(f"Report: {written.page}")

@@ -6,7 +6,7 @@ HINTS is keyed by class; of an exception's classes, the most special one with a 
 from collections.abc import Mapping
 
 from cluster import AddressError, ClusterLostError
-from jobs.errors import DamagedPartWarning, OldRecordError
+from jobs.errors import DamagedPartWarning, OldRecordError, ReportError
 from mnist_core.errors import DatasetNotFound, DigestMismatch, NoMirrorDelivered
 
 _TRAIN_AGAIN = "`mnistjobs submit GRID` trains trials again that are missing"
@@ -18,6 +18,7 @@ HINTS: Mapping[type[Exception], str] = {
     AddressError: "`--address local` starts Ray on this machine",
     ClusterLostError: "what has finished is stored; submit the same grid again, to another cluster if need be",
     OldRecordError: "submit its grid again with `mnistjobs submit GRID`, or read it with the edition that wrote it",
+    ReportError: "`mnistjobs report JOB` writes the report, with more memory",
     DamagedPartWarning: _TRAIN_AGAIN,
 }
 LOST_TRIALS = _TRAIN_AGAIN

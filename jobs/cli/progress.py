@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +14,7 @@ from rich.text import Text
 from cluster import Done, NodeLost, Progress, Waiting
 from jobs.cli.plan import format_duration, varying_trial_settings
 from jobs.escape import escape
-from jobs.run import GiveUp, JobEvent, Pack, Plan, RefuseNode, Retry, TaskResult
+from jobs.run import GiveUp, JobEvent, Pack, Plan, RefuseNode, Retry, TaskResult, TimeLeft
 from mnist_core.trial import Trial
 
 _MAX_LINES = 8  # running packs shown at once
@@ -28,10 +27,10 @@ class LiveView:
     def __init__(self, plan: Plan, console: Console) -> None:
         self._plan = plan
         self._console = console
-        self._started_s = self._printed_s = time.monotonic()
+        self._printed_s = time.monotonic()
         self._done = 0
-        self._done_s = 0.0  # expected seconds of what is done
-        self._all_s = sum(plan.timings.expected_seconds(plan.trials[trial_id]) for trial_id in plan.missing)
+        missing = {trial_id: plan.trials[trial_id] for trial_id in plan.missing}
+        self._left = TimeLeft(missing, plan.timings.expected_seconds)
         self._running: dict[Pack, int] = {}  # epochs done
         self._varying = varying_trial_settings(plan.trials.values())
         self._bar = ProgressBar(
@@ -60,6 +59,7 @@ class LiveView:
 
     def observe(self, event: JobEvent) -> None:
         """Update the view with an event."""
+        self._left.observe(event, time.monotonic())
         match event:
             case Waiting(message):
                 self._print(message)
@@ -84,7 +84,6 @@ class LiveView:
     def _count(self, pack: Pack) -> None:
         self._running.pop(pack, None)
         self._done += len(pack.trials)
-        self._done_s += self._expected_seconds(pack)
 
     def _refresh(self) -> None:
         if self._live:
@@ -122,20 +121,9 @@ class LiveView:
         ]
         return lines[:_MAX_LINES]
 
-    def _expected_seconds(self, pack: Pack) -> float:
-        return sum(map(self._plan.timings.expected_seconds, pack.trials.values()))
-
     def _time_left(self) -> str:
-        """Extrapolate from the expected seconds of the trials done so far."""
-        done_s = self._done_s + sum(self._seconds_under_way())
-        if not done_s or self._done == len(self._plan.missing):
-            return ""
-        seconds = (time.monotonic() - self._started_s) * (self._all_s - done_s) / done_s
-        return f"about {format_duration(seconds)} left"
-
-    def _seconds_under_way(self) -> Iterator[float]:
-        for pack, epochs in self._running.items():
-            yield self._expected_seconds(pack) * epochs / (pack.first_trial.epochs * len(pack.trials))
+        seconds = self._left.seconds(time.monotonic())
+        return "" if seconds is None else f"about {format_duration(seconds)} left"
 
 
 def _ended(pack: Pack, result: TaskResult) -> str:

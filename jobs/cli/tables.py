@@ -12,14 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.escape import escape
-from jobs.report import format_count, summary_cells
+from jobs.report import ACCURACY_HEADER, INTACT_HEADER, N_HEADER, format_count, summary_cells, summary_notes
 from jobs.store import DamagedJob, Job
 from mnist_core.data import MIRRORS, fetch_mnist
 
 _MAX_SUMMARIZED = 1000  # configurations in a summary; rich takes ten seconds to lay out 10,000
 _PIPE_WIDTH = 400  # columns
 _REPEATED = ("diverged", "failed")  # counts that the note repeats
-_PERCENT = ("test accuracy [95 % interval]", "train", "validation")
+_PERCENT = (ACCURACY_HEADER, INTACT_HEADER, "train", "validation")
 _LEFT = ("model", "note", "job", "state", "submitted (UTC)", "why")  # columns aligned to the left
 
 
@@ -53,6 +53,13 @@ def _min_width(table: Table, console: Console) -> int:
     return Measurement.get(console, console.options.update_width(_PIPE_WIDTH), table).minimum
 
 
+def print_summary(summary: pa.Table) -> None:
+    """Print a summary to stdout, and below it what its figures cover."""
+    print_table(summary_table(summary))
+    for note in summary_notes(summary):
+        Console().print(Text(note), highlight=False, soft_wrap=not Console().is_terminal)
+
+
 def summary_table(summary: pa.Table) -> Table:
     """Lay out a summary so that a typical one fits 80 columns: the headers have the percent signs, not the cells."""
     header, rows = summary_cells(summary)
@@ -60,12 +67,18 @@ def summary_table(summary: pa.Table) -> Table:
         name: name.replace(" [", " (%) [") if "[" in name else f"{name} (%)" for name in header if name in _PERCENT
     }
     columns = [index for index, name in enumerate(header) if name not in _REPEATED]
-    # A note begins with n, which has its own column: only the reasons after it are shown.
-    cells = [[row[index].replace(" %", "").rpartition(": ")[2] for index in columns] for row in rows[:_MAX_SUMMARIZED]]
+    cells = [[_shorten(header[index], row[index]) for index in columns] for row in rows[:_MAX_SUMMARIZED]]
     table = lay_out([percent.get(header[index], header[index]) for index in columns], cells)
     if (rest := len(rows) - _MAX_SUMMARIZED) > 0:
         table.caption = f"and {format_count(rest, 'more configuration')}; --format csv prints all"
     return table
+
+
+def _shorten(name: str, cell: str) -> str:
+    """Leave out of a cell of the summary what its header or another column says."""
+    if name == "note":
+        return cell.rpartition(": ")[2]
+    return cell.partition(",")[0] if name == N_HEADER else cell.replace(" %", "")
 
 
 def failures_line(job: Job) -> str:

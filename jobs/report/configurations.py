@@ -1,20 +1,11 @@
 """Configurations: the settings that define one, and which of them differ within a study."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from jobs.store import SETTINGS
 
-CONFIGURATION = [field for field in SETTINGS if field.name != "seed"]
-CONFIGURATION_COLUMNS = tuple(field.name for field in CONFIGURATION)
+CONFIGURATION_COLUMNS = tuple(field.name for field in SETTINGS if field.name != "seed")
 IDENTIFYING = ("model", "subset_size", "adaptive_lr")  # part of every configuration's name
-
-Key = tuple[Any, ...]
-
-
-def configuration_key(row: Mapping[str, Any]) -> Key:
-    """Return the values that make up a row's configuration, in the order of CONFIGURATION_COLUMNS."""
-    return tuple(row[name] for name in CONFIGURATION_COLUMNS)
 
 
 def varying_settings(columns: Mapping[str, Iterable[object]]) -> list[str]:

@@ -2,15 +2,16 @@
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.container import ErrorbarContainer
+from matplotlib.markers import CARETDOWN, CARETUP
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from jobs.report.figure_style import COLOURS, GREY, MARKERS, figure_style, new_figure, to_svg
+from jobs.report.formats import format_n
 
 Floats = NDArray[np.float64]
 
@@ -21,6 +22,7 @@ _TOP = 0.7  # share of the panel's height above which they must stay
 _BOTTOM, _HEIGHT = 0.08, 0.5  # of the close-up, as shares of the panel's height
 
 _LEGEND_COLUMNS = 40  # characters in a line of a label
+_WIDE_LABEL = 28  # characters of a label from which on two do not fit below a panel
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,13 @@ class Panel:
     name: str
     train: Floats
     validation: Floats
+    requested: int  # seeds
+    collapsed: int
 
 
 @dataclass(frozen=True)
 class Line:
-    """The learning curve of one model and schedule, in percent; low and high are NaN where n is below 2."""
+    """The learning curve of one model and schedule, in percent; low and high are NaN where there is no interval."""
 
     name: str
     group: int  # lines of one group share a colour and a marker
@@ -43,13 +47,15 @@ class Line:
     mean: Floats
     low: Floats
     high: Floats
+    min: Floats
+    max: Floats
     n: tuple[int, ...]
+    requested: tuple[int, ...]  # seeds
+    collapsed: int  # trials, at all sizes
 
-
-def format_range(values: Sequence[int]) -> str:
-    """Format the smallest and the largest value, such as 4–5, or one value where they are equal."""
-    low, high = min(values), max(values)
-    return f"{low}" if low == high else f"{low}–{high}"
+    @property
+    def label(self) -> str:
+        return f"{self.name} (n = {format_n(self.n, self.requested, self.collapsed)})"
 
 
 @figure_style()
@@ -82,7 +88,7 @@ def training_curves(title: str, panels: Sequence[Panel]) -> str:
 
 def _pad_to_longest(panels: Sequence[Panel]) -> list[Panel]:
     longest = max(panel.train.shape[1] for panel in panels)
-    return [Panel(p.name, _pad(p.train, longest), _pad(p.validation, longest)) for p in panels]
+    return [replace(p, train=_pad(p.train, longest), validation=_pad(p.validation, longest)) for p in panels]
 
 
 def _pad(curve: Floats, epochs: int) -> Floats:
@@ -134,7 +140,8 @@ def _draw_panel(ax: Axes, panel: Panel) -> None:
     pad = max(0.02 * epochs, 0.3)
     ax.set_xlim(1 - pad, epochs + pad)
     if ax.lines:
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+        longest = max(len(str(line.get_label())) for line in ax.lines)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2 if longest <= _WIDE_LABEL else 1)
     else:
         ax.text(
             0.5,
@@ -160,12 +167,14 @@ def _draw_curves(ax: Axes, panel: Panel) -> None:
         if not epochs.size:
             continue
         seen = curve[:, epochs - 1]
+        counted = n[epochs - 1].tolist()
+        label = f"{name} (n = {format_n(counted, [panel.requested] * len(counted), panel.collapsed)})"
         low, high = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
         ax.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
         ax.plot(
             epochs,
             np.nanmean(seen, axis=0),
-            label=f"{name} (n = {format_range(n[epochs - 1].tolist())})",
+            label=label,
             color=colour,
             linestyle=style,
             linewidth=1.4,
@@ -178,7 +187,7 @@ def _draw_curves(ax: Axes, panel: Panel) -> None:
 
 @figure_style()
 def learning_curve(title: str, lines: Sequence[Line]) -> str:
-    """Draw test accuracy against subset size, with the 95 % interval of the mean as error bars.
+    """Draw test accuracy against subset size, with the 95 % interval of the mean over seeds as error bars.
 
     Args:
         title: Of the figure.
@@ -187,20 +196,18 @@ def learning_curve(title: str, lines: Sequence[Line]) -> str:
     Returns:
         The figure as SVG.
     """
-    footnote = "Points: mean over n seeds. Bars: 95 % t-interval of the mean. Equal sizes are drawn side by side."
-    labels = [textwrap.fill(f"{line.name} (n = {format_range(line.n)})", _LEGEND_COLUMNS) for line in lines]
+    labels = [textwrap.fill(line.label, _LEGEND_COLUMNS) for line in lines]
     height = 0.6 + 0.19 * sum(label.count("\n") + 1 for label in labels)  # inches, for the legend
-    figure = new_figure(8.4, max(4.8, height), title, footnote)
+    figure = new_figure(8.4, max(4.8, height), title, _learning_footnote(lines))
     ax = figure.subplots()
     sizes = sorted({size for line in lines for size in line.subset_sizes})
     step = _dodge_step(sizes, len(lines))
     for index, (line, label) in enumerate(zip(lines, labels, strict=True)):
         _draw_line(ax, line, label, step ** (index - (len(lines) - 1) / 2))
     ax.set(xlabel="subset size (training images, log scale)", ylabel="test accuracy (%)")
-    _set_size_axis(ax, sizes)
-    # An interval over two seeds can extend far beyond [0, 100] and would squeeze the points together.
+    _set_size_axis(ax, sizes, outermost=step ** ((len(lines) - 1) / 2))
     low, high = ax.get_ylim()
-    ax.set_ylim(max(low, -1), min(high, 101))
+    ax.set_ylim(max(low, -2), min(high, 102))
     figure.legend(loc="outside right upper", title="model, learning rate", alignment="left")
     return to_svg(figure, title)
 
@@ -211,11 +218,31 @@ def _dodge_step(sizes: Sequence[int], lines: int) -> float:
     return float(np.exp(min(0.022, 0.4 / lines) * nearest))
 
 
-def _draw_line(ax: Axes, line: Line, label: str, dodge: float) -> ErrorbarContainer:
+def _learning_footnote(lines: Sequence[Line]) -> str:
+    has_interval = any(np.isfinite(line.low).any() for line in lines)
+    is_cut = any((line.low < 0).any() or (line.high > 100).any() for line in lines)
+    parts = {
+        "Points: mean over n seeds.": True,
+        "Bars: 95 % interval of the mean over seeds, on this test set.": has_interval,
+        "Arrowheads: bars cut at 0 or 100 %.": is_cut,
+        "Dots: both values, where n is 2.": any(2 in line.n for line in lines),
+        "Equal sizes are drawn side by side.": len(lines) > 1,
+    }
+    return " ".join(part for part, applies in parts.items() if applies)
+
+
+def _draw_line(ax: Axes, line: Line, label: str, dodge: float) -> None:
     colour, marker = COLOURS[line.group % len(COLOURS)], MARKERS[line.group % len(MARKERS)]
-    bars = np.nan_to_num(np.stack([line.mean - line.low, line.high - line.mean]))  # (2, sizes)
-    return ax.errorbar(
-        np.array(line.subset_sizes) * dodge,
+    x = np.array(line.subset_sizes) * dodge
+    low, high = np.maximum(line.low, 0), np.minimum(line.high, 100)
+    bars = np.nan_to_num(np.stack([line.mean - low, high - line.mean]))  # (2, sizes)
+    for is_cut, end, arrowhead in ((line.low < 0, 0.0, CARETDOWN), (line.high > 100, 100.0, CARETUP)):
+        ax.plot(x[is_cut], np.full(int(is_cut.sum()), end), linestyle="", color=colour, marker=arrowhead)
+    has_two = np.array(line.n) == 2
+    for values in (line.min, line.max):
+        ax.plot(x[has_two], values[has_two], linestyle="", color=colour, marker=".", markersize=4)
+    ax.errorbar(
+        x,
         line.mean,
         yerr=bars,
         label=label,
@@ -227,8 +254,9 @@ def _draw_line(ax: Axes, line: Line, label: str, dodge: float) -> ErrorbarContai
     )
 
 
-def _set_size_axis(ax: Axes, sizes: Sequence[int]) -> None:
-    margin = max((sizes[-1] / sizes[0]) ** 0.06, 1.1)
+def _set_size_axis(ax: Axes, sizes: Sequence[int], outermost: float) -> None:
+    """Set limits that leave room for the points beside the outer sizes, which are off by at most this factor."""
+    margin = max((sizes[-1] / sizes[0]) ** 0.06, 1.1) * outermost
     ax.set_xscale("log")
     ax.set_xlim(sizes[0] / margin, sizes[-1] * margin)
     ax.xaxis.set_minor_locator(NullLocator())

@@ -1,26 +1,34 @@
-"""The report's figures: which configurations are drawn, from which rows, under which file names.
+"""The report's figures: from which rows each is drawn, under which title and file name.
 
-A new kind of figure is a function here that returns ReportFigures, and a line in SECTIONS of jobs.report.page.
+A new kind of figure is a function here that returns a FigureSection, called by `draw_figures`.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from jobs.escape import escape
-from jobs.report.configurations import CONFIGURATION_COLUMNS, Key, configuration_key, varying_settings
+from jobs.report.choice import Choice, Configuration, Omission, choose, configurations_of
 from jobs.report.curves import Line, Panel, learning_curve, training_curves
-from jobs.report.formats import format_count, format_setting
+from jobs.report.formats import format_count, format_n
 from jobs.report.matrices import confusion_matrix, weight_sheet
-from jobs.report.summary import Row
 from mnist_core.data import DIGITS
 
-MAX_CONFIGURATIONS = 24  # drawn in figures of one kind: nobody looks at more
+
+class StoredTrials(Protocol):
+    """What figures need of stored trials; read trial by trial, because only a few are drawn."""
+
+    def metrics(self, trial_ids: Sequence[str]) -> pa.Table:
+        """Return the rows of these trials in the schema METRICS."""
+
+    def confusion(self, trial_ids: Sequence[str]) -> pa.Table:
+        """Return the rows of these trials in the schema CONFUSION."""
+
+    def first_layer(self, trial_id: str) -> NDArray[np.float32] | None:
+        """Return W1 of an MLP, (hidden, 784), or None where the weights are missing or damaged."""
 
 
 @dataclass(frozen=True)
@@ -34,115 +42,60 @@ class ReportFigure:
 
 
 @dataclass(frozen=True)
-class Configuration:
-    """One row of the summary with the stored trials behind it, in the order of their seeds, and its names."""
+class FigureSection:
+    """The figures of one kind, and what is not drawn."""
 
-    row: Row
-    trial_ids: tuple[str, ...]
-    others: tuple[tuple[str, str], ...]  # varying settings beyond model, subset_size and adaptive_lr: name, text
-
-    @property
-    def schedule(self) -> str:
-        return "adaptive" if self.row["adaptive_lr"] else "fixed"
-
-    @property
-    def size(self) -> int:
-        return int(self.row["subset_size"])
-
-    def title(self, *words: str) -> str:
-        """Name the configuration for a person, with `words` after its model."""
-        others = (f"{name.replace('_', ' ')} {text}" for name, text in self.others)
-        return escape(", ".join([format_setting(self.row["model"]), *words, *others]))
-
-    def file_name(self, kind: str, *words: str) -> str:
-        """Name the file of a figure of the configuration, with `words` after its model and size."""
-        others = (f"{name}={text}" for name, text in self.others)
-        stem = "-".join([kind, str(self.row["model"]), str(self.size), *words, *others])
-        return re.sub(r"[^A-Za-z0-9._=-]", "_", stem) + ".svg"
+    heading: str
+    figures: tuple[ReportFigure, ...]
+    omissions: tuple[Omission, ...]
 
 
-def draw_figures(
-    summary: pa.Table,
-    trials: pa.Table,
-    metrics: pa.Table,
-    confusion: pa.Table,
-    weights: Mapping[str, NDArray[np.float32]],
-) -> list[ReportFigure]:
+def draw_figures(summary: pa.Table, trials: pa.Table, stored: StoredTrials) -> list[FigureSection]:
     """Draw every figure of the report, kind by kind.
 
     Args:
         summary: A table with the schema SUMMARY; its order is the order of the figures.
         trials: A table with the schema TRIALS.
-        metrics: A table with the schema METRICS.
-        confusion: A table with the schema CONFUSION.
-        weights: W1, shape (hidden, 784), by trial_id.
+        stored: The epochs, confusion matrices and weights of these trials.
 
     Returns:
-        The figures of configurations that have data. At most MAX_CONFIGURATIONS of each kind are drawn; the last
-        caption of the kind gives the number of the others.
+        The kinds that have a figure. Of many configurations some are chosen; the section names the others.
     """
-    configurations = _configurations(summary, trials)
-    return [
-        *_training_figures(configurations, metrics),
-        *_learning_figures(configurations),
-        *_confusion_figures(configurations, confusion),
-        *_weight_figures(configurations, trials, weights),
+    configurations = configurations_of(summary, trials)
+    sections = [
+        _training_section(configurations, stored),
+        _learning_section(configurations),
+        _confusion_section(configurations, stored),
+        _weight_section(configurations, stored),
     ]
-
-
-def _configurations(summary: pa.Table, trials: pa.Table) -> list[Configuration]:
-    stored: dict[Key, list[str]] = {}
-    for row in trials.select(["trial_id", "seed", *CONFIGURATION_COLUMNS]).sort_by("seed").to_pylist():
-        stored.setdefault(configuration_key(row), []).append(row["trial_id"])
-    others = varying_settings(summary.select(CONFIGURATION_COLUMNS).to_pydict())
-    rows: list[Row] = summary.to_pylist()
-    return [
-        Configuration(
-            row,
-            tuple(stored.get(configuration_key(row), ())),
-            tuple((name, str(row[name])) for name in others if row[name] is not None),
-        )
-        for row in rows
-    ]
-
-
-def _note_omitted(figures: list[ReportFigure], found: int) -> list[ReportFigure]:
-    if found <= MAX_CONFIGURATIONS or not figures:
-        return figures
-    last, omitted = figures[-1], found - MAX_CONFIGURATIONS
-    caption = f"{last.caption} {omitted} more {'is' if omitted == 1 else 'are'} not drawn."
-    return [*figures[:-1], replace(last, caption=caption)]
+    return [section for section in sections if section.figures]
 
 
 def _grouped(configurations: Iterable[Configuration], settings: tuple[str, ...]) -> list[list[Configuration]]:
-    groups: dict[Key, list[Configuration]] = {}
+    groups: dict[tuple[object, ...], list[Configuration]] = {}
     for configuration in configurations:
         key = (*(configuration.row[name] for name in settings), configuration.others)
         groups.setdefault(key, []).append(configuration)
     return list(groups.values())
 
 
-def _rows_of(table: pa.Table, trial_ids: Sequence[str]) -> pa.Table:
-    return table.filter(pc.is_in(table["trial_id"], pa.array(trial_ids, pa.string())))
+def _training_section(configurations: Sequence[Configuration], stored: StoredTrials) -> FigureSection:
+    groups = _grouped((one for one in configurations if one.trial_ids), ("model", "subset_size"))
+    choice = choose(groups, lambda group: group[0].title(group[0].images))
+    figures = tuple(_training_figure(group, stored) for group in choice.drawn)
+    absent = Omission("no trial is stored", [one.full_title for one in configurations if not one.trial_ids])
+    return _section("Training curves", figures, choice, absent)
 
 
-def _training_figures(configurations: Sequence[Configuration], metrics: pa.Table) -> list[ReportFigure]:
-    stored = set(metrics["trial_id"].unique().to_pylist())
-    drawable = [one for one in configurations if stored.intersection(one.trial_ids)]
-    groups = _grouped(drawable, ("model", "subset_size"))
-    figures = [_training_figure(group, metrics) for group in groups[:MAX_CONFIGURATIONS]]
-    return _note_omitted(figures, len(groups))
-
-
-def _training_figure(group: Sequence[Configuration], metrics: pa.Table) -> ReportFigure:
+def _training_figure(group: Sequence[Configuration], stored: StoredTrials) -> ReportFigure:
     ordered = sorted(group, key=lambda one: one.schedule, reverse=True)  # fixed, then adaptive
-    title = f"Training curves: {ordered[0].title(f'{ordered[0].size:,} images')}"
+    title = f"Training curves: {ordered[0].title(ordered[0].images)}"
     caption = (
         "Accuracy on the training subset and on the validation set after each epoch, with "
         f"{' and with '.join(_with_article(one.schedule) for one in ordered)} learning rate. "
         "Lines: mean over n seeds. Bands: range over seeds."
     )
-    svg = training_curves(title, [_panel(one, metrics) for one in ordered])
+    svg = training_curves(title, [_panel(one, stored.metrics(one.trial_ids)) for one in ordered])
     return ReportFigure(ordered[0].file_name("curves"), title, caption, svg)
 
 
@@ -151,32 +104,29 @@ def _with_article(schedule: str) -> str:
 
 
 def _panel(configuration: Configuration, metrics: pa.Table) -> Panel:
-    rows = _rows_of(metrics, configuration.trial_ids)
-    ids = rows["trial_id"].to_pylist()
+    ids = metrics["trial_id"].to_pylist()
     seed = np.array([configuration.trial_ids.index(trial_id) for trial_id in ids])
-    epoch = rows["epoch"].to_numpy()
+    epoch = metrics["epoch"].to_numpy()
     # Once the loss is not a number, the accuracy is meaningless.
-    finite = np.isfinite(rows["train_loss"].to_numpy()) & np.isfinite(rows["validation_loss"].to_numpy())
-    curves = np.full((2, len(configuration.trial_ids), int(epoch.max())), np.nan)
-    for curve, name in zip(curves, ("train_accuracy", "validation_accuracy"), strict=True):
-        curve[seed, epoch - 1] = np.where(finite, 100 * rows[name].to_numpy(), np.nan)
-    return Panel(f"{configuration.schedule} learning rate", *curves)
+    finite = np.isfinite(metrics["train_loss"].to_numpy()) & np.isfinite(metrics["validation_loss"].to_numpy())
+    train, validation = np.full((2, len(configuration.trial_ids), int(epoch.max())), np.nan)
+    for curve, name in ((train, "train_accuracy"), (validation, "validation_accuracy")):
+        curve[seed, epoch - 1] = np.where(finite, 100 * metrics[name].to_numpy(), np.nan)
+    name = f"{configuration.schedule} learning rate"
+    return Panel(name, train, validation, configuration.row["seeds_requested"], configuration.row["collapsed"])
 
 
-def _learning_figures(configurations: Sequence[Configuration]) -> list[ReportFigure]:
-    measured = [one for one in configurations if one.row["n"]]
-    if not measured:
-        return []
-    groups = _grouped(measured, ("model",))
-    parts = [(number, part) for number, group in enumerate(groups) for part in _by_schedule(group)]
-    lines = [_line(number, part) for number, part in parts[:MAX_CONFIGURATIONS]]
+def _learning_section(configurations: Sequence[Configuration]) -> FigureSection:
+    groups = _grouped((one for one in configurations if one.row["n"]), ("model",))
+    parts = [part for group in groups for part in _by_schedule(group)]
+    choice = choose(parts, lambda part: part[0].title(f"{part[0].schedule} learning rate"))
+    number = {id(part[0]): number for number, group in enumerate(groups) for part in _by_schedule(group)}
+    lines = [_line(number[id(part[0])], part) for part in choice.drawn]
     title = "Learning curve: test accuracy against subset size"
-    caption = (
-        "Accuracy on the test set after the last epoch against the number of training images. "
-        "Points: mean over n seeds. Bars: 95 % t-interval of the mean."
-    )
-    figure = ReportFigure("learning-curve.svg", title, caption, learning_curve(title, lines))
-    return _note_omitted([figure], len(parts))
+    caption = "Accuracy on the test set after the last epoch against the number of training images."
+    figures = (ReportFigure("learning-curve.svg", title, caption, learning_curve(title, lines)),) if lines else ()
+    absent = Omission("no trial finished", [one.full_title for one in configurations if not one.row["n"]])
+    return _section("Learning curve", figures, choice, absent)
 
 
 def _by_schedule(group: Sequence[Configuration]) -> list[list[Configuration]]:
@@ -185,57 +135,74 @@ def _by_schedule(group: Sequence[Configuration]) -> list[list[Configuration]]:
 
 def _line(group: int, part: Sequence[Configuration]) -> Line:
     ordered = sorted(part, key=lambda one: one.size)
-    mean, low, high = (
-        100 * np.array([one.row[f"test_accuracy_{name}"] for one in ordered], dtype=np.float64)
-        for name in ("mean", "low", "high")
-    )
+    percent = {
+        name: 100 * np.array([one.row[f"test_accuracy_{name}"] for one in ordered], dtype=np.float64)
+        for name in ("mean", "low", "high", "min", "max")
+    }
     return Line(
         name=ordered[0].title(ordered[0].schedule),
         group=group,
         adaptive_lr=ordered[0].row["adaptive_lr"],
         subset_sizes=tuple(one.size for one in ordered),
-        mean=mean,
-        low=low,
-        high=high,
+        **percent,
         n=tuple(one.row["n"] for one in ordered),
+        requested=tuple(one.row["seeds_requested"] for one in ordered),
+        collapsed=sum(one.row["collapsed"] for one in ordered),
     )
 
 
-def _confusion_figures(configurations: Sequence[Configuration], confusion: pa.Table) -> list[ReportFigure]:
-    stored = set(confusion["trial_id"].unique().to_pylist())
-    drawable = [one for one in configurations if stored.intersection(one.trial_ids)]
-    figures = [_confusion_figure(one, confusion) for one in drawable[:MAX_CONFIGURATIONS]]
-    return _note_omitted(figures, len(drawable))
+def _confusion_section(configurations: Sequence[Configuration], stored: StoredTrials) -> FigureSection:
+    finished = [[one] for one in configurations if one.finished_ids]
+    choice = choose(finished, lambda group: group[0].full_title)
+    figures = tuple(_confusion_figure(one, stored.confusion(one.finished_ids)) for (one,) in choice.drawn)
+    absent = Omission("no trial finished", [one.full_title for one in configurations if not one.finished_ids])
+    return _section("Confusion matrices", figures, choice, absent)
 
 
-def _confusion_figure(configuration: Configuration, confusion: pa.Table) -> ReportFigure:
-    rows = _rows_of(confusion, configuration.trial_ids)
-    n = len(rows["trial_id"].unique())
+def _confusion_figure(configuration: Configuration, rows: pa.Table) -> ReportFigure:
     counts = np.zeros((DIGITS, DIGITS), dtype=np.int64)  # (actual, predicted)
     np.add.at(counts, (rows["actual"].to_numpy(), rows["predicted"].to_numpy()), rows["count"].to_numpy())
-    words = (f"{configuration.size:,} images", f"{configuration.schedule} learning rate")
-    title = f"Confusion matrix: {configuration.title(*words)}"
-    counted = f"n = {format_count(n, 'seed')}: {format_count(int(counts.sum()), 'prediction')}"
+    row = configuration.row
+    n = format_n([len(configuration.finished_ids)], [row["seeds_requested"]], row["collapsed"])
+    title = f"Confusion matrix: {configuration.full_title}"
+    counted = f"n = {n}: {format_count(int(counts.sum()), 'prediction')}"
     caption = f"Percent of each actual digit's test images over {counted}, {np.trace(counts):,} of them correct."
     svg = confusion_matrix(counts, title, f"Percent of each row over {counted}.")
     return ReportFigure(configuration.file_name("confusion", configuration.schedule), title, caption, svg)
 
 
-def _weight_figures(
-    configurations: Sequence[Configuration], trials: pa.Table, weights: Mapping[str, NDArray[np.float32]]
-) -> list[ReportFigure]:
-    seeds = dict(zip(trials["trial_id"].to_pylist(), trials["seed"].to_pylist(), strict=True))
-    found = [(one, trial_id) for one in configurations for trial_id in one.trial_ids if trial_id in weights]
-    figures = [_weight_figure(one, seeds[trial], weights[trial]) for one, trial in found[:MAX_CONFIGURATIONS]]
-    return _note_omitted(figures, len(found))
+def _weight_section(configurations: Sequence[Configuration], stored: StoredTrials) -> FigureSection:
+    perceptrons = [one for one in configurations if one.row["model"] == "mlp"]
+    choice = choose([[one] for one in perceptrons if one.finished_ids], lambda group: group[0].full_title)
+    figures, unreadable = [], []
+    for (one,) in choice.drawn:
+        if figure := _weight_figure(one, stored):
+            figures.append(figure)
+        else:
+            unreadable.append(one.full_title)
+    absent = [
+        Omission("no trial finished", [one.full_title for one in perceptrons if not one.finished_ids]),
+        Omission("the weights are missing or damaged", unreadable),
+    ]
+    return _section("W1", tuple(figures), choice, *absent)
 
 
-def _weight_figure(configuration: Configuration, seed: int, weight: NDArray[np.float32]) -> ReportFigure:
-    words = (f"{configuration.size:,} images", f"{configuration.schedule} learning rate", f"seed {seed}")
-    title = f"W1: {configuration.title(*words)}"
+def _weight_figure(configuration: Configuration, stored: StoredTrials) -> ReportFigure | None:
+    """Draw W1 of the first seed whose weights can be read."""
+    layers = ((each, stored.first_layer(each)) for each in configuration.finished_ids)
+    trial_id, weight = next(((each, layer) for each, layer in layers if layer is not None), ("", None))
+    if weight is None:
+        return None
+    seed = configuration.finished_seeds[configuration.finished_ids.index(trial_id)]
+    title = f"W1: {configuration.full_title}, seed {seed}"
     caption = (
         "The rows of W1 as 28x28 images, from left to right and top to bottom: one for each of "
         f"{format_count(len(weight), 'hidden unit')}, with the weights from the pixels to that unit."
     )
     file_name = configuration.file_name("w1", configuration.schedule)
     return ReportFigure(file_name, title, caption, weight_sheet(weight, title))
+
+
+def _section(heading: str, figures: tuple[ReportFigure, ...], choice: Choice, *absent: Omission) -> FigureSection:
+    omissions = [choice.omission, *absent]
+    return FigureSection(heading, figures, tuple(each for each in omissions if each.names))

@@ -12,8 +12,10 @@ from jobs.report.configurations import CONFIGURATION_COLUMNS, IDENTIFYING, varyi
 from jobs.report.summary import Row
 
 NO_VALUE = "–"
+CUT_MARK, BINOMIAL_MARK = "*", "†"
 TEXT_HEADERS = ("model", "note", "axis", "a", "b", "result")  # of words; all others are aligned to the right
-_RESULT_HEADERS = ("n", "test accuracy [95 % interval]", "std (pp)", "train", "validation", "gap (pp)")
+N_HEADER, ACCURACY_HEADER, INTACT_HEADER = "n", "test accuracy [95 % interval]", "without collapsed"
+_OTHER_HEADERS = ("std (pp)", "train", "validation", "gap (pp)")
 _CONTRAST_HEADERS = ("n", "a - b (pp) [95 % interval]", "seeds agree", "p (Holm)", "result")
 _COUNT_HEADERS = ("diverged", "failed")
 
@@ -27,6 +29,26 @@ def format_count(count: int, noun: str, plural: str = "") -> str:
         plural: Where it is not the singular with an s.
     """
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def format_n(n: Sequence[int], requested: Sequence[int], collapsed: int = 0) -> str:
+    """Format how many seeds are behind a figure: 3, 3 of 5, 2–3 of 5, or 3 of 3, 2 collapsed.
+
+    Args:
+        n: Seeds, of each point where the figure has several.
+        requested: Seeds that the job asks for, of each point.
+        collapsed: How many of the trials collapsed, in all.
+    """
+    text = format_range(n)
+    if collapsed or tuple(n) != tuple(requested):
+        text += f" of {format_range(requested)}"
+    return text + (f", {collapsed} collapsed" if collapsed else "")
+
+
+def format_range(values: Sequence[int]) -> str:
+    """Format the smallest and the largest value, such as 4–5, or one value where they are equal."""
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low}–{high}"
 
 
 def format_setting(value: Any) -> str:  # noqa: ANN401  (a cell of any column)
@@ -47,32 +69,82 @@ def summary_cells(summary: pa.Table) -> tuple[list[str], list[list[str]]]:
         summary: A table with the schema SUMMARY.
 
     Returns:
-        The header, and one list of cells per configuration. Settings that do not vary are left out, and so is the
-        note where no configuration has one.
+        The header, and one list of cells per configuration. Settings that do not vary are left out, and so are the
+        note and the mean without collapsed trials where no configuration has one.
     """
     columns = summary.select(CONFIGURATION_COLUMNS).to_pydict()
     settings = [*IDENTIFYING, *varying_settings(columns)]
-    header = [*(setting.replace("_", " ") for setting in settings), *_RESULT_HEADERS, *_COUNT_HEADERS]
-    rows = [[format_setting(row[name]) for name in settings] + _result_cells(row) for row in summary.to_pylist()]
-    notes: list[str] = summary["note"].to_pylist()
-    if any(notes):
-        header.append("note")
-        rows = [[*row, note] for row, note in zip(rows, notes, strict=True)]
-    return header, rows
-
-
-def _result_cells(row: Row) -> list[str]:
-    n, requested = row["n"], row["seeds_requested"]
-    interval = f" [{_points(row['test_accuracy_low'])}, {_points(row['test_accuracy_high'])}]" if n > 1 else ""
-    return [
-        f"{n}" if n == requested else f"{n} of {requested}",
-        _percent(row["test_accuracy_mean"]) + interval,
-        _points(row["test_accuracy_std"]),
-        _percent(row["train_accuracy_mean"]),
-        _percent(row["validation_accuracy_mean"]),
-        _points(row["train_validation_gap"]),
-        *(f"{row[name]}" for name in _COUNT_HEADERS),
+    rows = [
+        {**{name.replace("_", " "): format_setting(row[name]) for name in settings}, **_result_cells(row)}
+        for row in summary.to_pylist()
     ]
+    has_collapsed, has_notes = any(summary["collapsed"].to_pylist()), any(summary["note"].to_pylist())
+    header = [
+        *(name.replace("_", " ") for name in settings),
+        N_HEADER,
+        ACCURACY_HEADER,
+        *([INTACT_HEADER] if has_collapsed else []),
+        *_OTHER_HEADERS,
+        *_COUNT_HEADERS,
+        *(["note"] if has_notes else []),
+    ]
+    return header, [[row[name] for name in header] for row in rows]
+
+
+def _result_cells(row: Row) -> dict[str, str]:
+    return {
+        N_HEADER: format_n([row["n"]], [row["seeds_requested"]], row["collapsed"]),
+        ACCURACY_HEADER: _percent(row["test_accuracy_mean"]) + _interval(row),
+        INTACT_HEADER: _percent(row["test_accuracy_mean_without_collapsed"]),
+        "std (pp)": _points(row["test_accuracy_std"]),
+        "train": _percent(row["train_accuracy_mean"]),
+        "validation": _percent(row["validation_accuracy_mean"]),
+        "gap (pp)": _points(row["train_validation_gap"]),
+        **{name: f"{row[name]}" for name in _COUNT_HEADERS},
+        "note": row["note"],
+    }
+
+
+def _interval(row: Row) -> str:
+    """Format the interval with its marks, or both values where there are two."""
+    if row["n"] == 2:
+        return f" ({_points(row['test_accuracy_min'])}, {_points(row['test_accuracy_max'])})"
+    if row["interval"] is None:
+        return ""
+    low, high = (
+        _points(row[f"{end}_cut"]) + (CUT_MARK if row[f"{end}_cut"] != row[end] else "")
+        for end in ("test_accuracy_low", "test_accuracy_high")
+    )
+    return f" [{low}, {high}]{BINOMIAL_MARK if row['interval'] == 'binomial' else ''}"
+
+
+def summary_notes(summary: pa.Table) -> list[str]:
+    """Say what the figures of a summary cover and what its marks mean, one sentence or two each.
+
+    Args:
+        summary: A table with the schema SUMMARY.
+    """
+    rows = summary.to_pylist()
+    if not rows:
+        return []
+    kinds = {row["interval"] for row in rows}
+    ends = ("test_accuracy_low", "test_accuracy_high")
+    test_set = f"this test set of {format_count(rows[0]['test_images'], 'image')}"
+    notes = {
+        f"Interval: 95 %, for the mean over seeds, on {test_set}; it does not cover other test images.": kinds
+        != {None},
+        "No interval: three finished seeds are the fewest that give one.": kinds == {None},
+        "(a, b): both values, where n is 2.": any(row["n"] == 2 for row in rows),
+        f"{CUT_MARK} cut to what an accuracy can be.": any(
+            row[f"{end}_cut"] != row[end] for row in rows for end in ends
+        ),
+        f"{BINOMIAL_MARK} All seeds agree: the interval comes from the binomial standard deviation of one test set.": (
+            "binomial" in kinds
+        ),
+        "Collapsed: at least 95 % of a trial's test predictions are one digit. Means and intervals include these "
+        "trials; the column without collapsed leaves them out.": any(row["collapsed"] for row in rows),
+    }
+    return [note for note, applies in notes.items() if applies]
 
 
 def _points(fraction: float | None) -> str:
@@ -119,8 +191,9 @@ def contrasts_markdown(contrasts: pa.Table) -> str:
 
 
 def summary_markdown(summary: pa.Table) -> str:
-    """Format a summary as a Markdown table, with accuracies in percent."""
-    return _markdown(*summary_cells(summary))
+    """Format a summary as a Markdown table, with accuracies in percent, and below it what its figures cover."""
+    notes = [note.replace("*", "\\*") for note in summary_notes(summary)]
+    return _markdown(*summary_cells(summary)) + "".join(f"\n{note}\n" for note in notes)
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -130,7 +203,7 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _markdown_line(cells: Sequence[str]) -> str:
-    escaped = (" ".join(cell.replace("\\", "\\\\").replace("|", "\\|").split()) for cell in cells)
+    escaped = (" ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").split()) for cell in cells)
     return "| " + " | ".join(escaped) + " |"
 
 

@@ -2,7 +2,7 @@
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -11,19 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.escape import escape
-from jobs.report.figures import ReportFigure
-from jobs.report.formats import TEXT_HEADERS, format_count, summary_cells
+from jobs.report.choice import Omission
+from jobs.report.figures import FigureSection, ReportFigure
+from jobs.report.formats import TEXT_HEADERS, format_count, summary_cells, summary_notes
 from jobs.store import Job
 
-# The heading of each section of figures, and how the file names of its figures begin.
-SECTIONS = {
-    "Training curves": "curves-",
-    "Learning curve": "learning-curve",
-    "Confusion matrices": "confusion-",
-    "W1": "w1-",
-}
 _TRIAL_FACTS = ("host", "device", "mnistjobs_version", "python_version", "numpy_version", "torch_version")
 _MAX_DISTINCT = 20  # values of a column that are named
+_MAX_NAMED = 100  # configurations that are not drawn
 
 
 @dataclass(frozen=True)
@@ -37,20 +32,29 @@ class EmbeddedFigure:
 
 
 @dataclass(frozen=True)
+class EmbeddedSection:
+    """A section of figures as the page shows it: first what is not drawn."""
+
+    heading: str
+    omissions: list[str]
+    figures: list[EmbeddedFigure]
+
+
+@dataclass(frozen=True)
 class SummaryRow:
     """A row of the summary as the page shows it."""
 
     cells: list[str]
-    complete: bool  # every requested seed has finished
+    complete: bool  # every requested seed has finished, and none collapsed
 
 
-def render_page(job: Job, summary: pa.Table, figures: Sequence[ReportFigure], trials: pa.Table) -> str:
+def render_page(job: Job, summary: pa.Table, sections: Sequence[FigureSection], trials: pa.Table) -> str:
     """Render the report of a job.
 
     Args:
         job: The job.
         summary: A table with the schema SUMMARY.
-        figures: In the order in which a section shows them.
+        sections: The figures, kind by kind, in the order in which to show them.
         trials: A table with the schema TRIALS.
 
     Returns:
@@ -66,7 +70,8 @@ def render_page(job: Job, summary: pa.Table, figures: Sequence[ReportFigure], tr
         requested=format_count(progress["seeds_requested"], "trial"),
         header=[(name, name in TEXT_HEADERS) for name in header],
         rows=[SummaryRow(cells, not note) for cells, note in zip(rows, notes, strict=True)],
-        sections=_sections(figures),
+        summary_notes=summary_notes(summary),
+        sections=[_embed_section(section) for section in sections],
         provenance=_provenance(job, trials),
         grid=job.grid,
         failures=job.failures,
@@ -83,17 +88,21 @@ def _template() -> jinja2.Template:
 
 
 def _progress(summary: pa.Table) -> dict[str, int]:
-    counted = {name: pc.sum(summary[name]).as_py() or 0 for name in ("seeds_requested", "n", "diverged", "failed")}
+    names = ("seeds_requested", "n", "collapsed", "diverged", "failed", "missing")
+    counted = {name: pc.sum(summary[name]).as_py() or 0 for name in names}
     return {**counted, "done": counted["n"] + counted["diverged"]}
 
 
-def _sections(figures: Iterable[ReportFigure]) -> list[tuple[str, list[EmbeddedFigure]]]:
-    drawn = list(figures)
-    found = (
-        (heading, [_embed(figure) for figure in drawn if figure.file_name.startswith(beginning)])
-        for heading, beginning in SECTIONS.items()
-    )
-    return [(heading, embedded) for heading, embedded in found if embedded]
+def _embed_section(section: FigureSection) -> EmbeddedSection:
+    omissions = [_describe(omission) for omission in section.omissions]
+    return EmbeddedSection(section.heading, omissions, [_embed(figure) for figure in section.figures])
+
+
+def _describe(omission: Omission) -> str:
+    """Name what is not drawn, and why."""
+    named = "; ".join(omission.names[:_MAX_NAMED])
+    rest = len(omission.names) - _MAX_NAMED
+    return f"Not drawn ({omission.reason}): {named}{f'; and {rest:,} more' if rest > 0 else ''}."
 
 
 def _embed(figure: ReportFigure) -> EmbeddedFigure:
@@ -110,13 +119,13 @@ def _provenance(job: Job, trials: pa.Table) -> list[tuple[str, str]]:
         *((name, time.isoformat()) for name, time in times.items() if time),
         *job.record.provenance.items(),
         *((f"dataset {name}", str(value)) for name, value in vars(job.dataset).items()),
-        *((f"{name} of trials", _distinct(trials[name])) for name in _TRIAL_FACTS if len(trials)),
+        *((f"{name} of trials", text) for name in _TRIAL_FACTS if (text := _distinct(trials[name]))),
     ]
 
 
 def _distinct(column: pa.ChunkedArray) -> str:
-    """List the values of a column, each with its count."""
-    counts = sorted(Counter(column.to_pylist()).items())
+    """List the values of a column, each with its count; failed trials have none."""
+    counts = sorted(Counter(column.drop_null().to_pylist()).items())
     named = ", ".join(f"{value} ({count})" for value, count in counts[:_MAX_DISTINCT])
     rest = len(counts) - _MAX_DISTINCT
     return f"{named} and {rest} more" if rest > 0 else named

@@ -1,27 +1,35 @@
 """Write the report of a job, from the store alone: flat tables, summary, figures and page."""
 
+import errno
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from jobs.report.arms import read_arms
-from jobs.report.configurations import Key, configuration_key
+from jobs.errors import ReportError
+from jobs.report.arms import Arms, read_arms
 from jobs.report.contrasts import contrast_table
 from jobs.report.effects import effect_table
 from jobs.report.formats import contrasts_markdown, summary_markdown, table_csv
 from jobs.report.summary import summarize
-from jobs.report.tables import confusion_table, metrics_table, trials_table
+from jobs.report.tables import confusion_table, identify, metrics_table, predictions_table, trials_table
 from jobs.store import (
+    CONFUSION,
+    METRICS,
+    PREDICTIONS,
     Job,
     Parts,
     Store,
     check_job_exists,
     delete_files,
+    encode_stream,
     job_folder,
     list_dir,
     parquet_bytes,
@@ -30,9 +38,12 @@ from jobs.store import (
     read_weights,
     write_file,
 )
+from mnist_core.data import DIGITS
 
 # The file names that jobs.report.figures makes.
 _FIGURE = re.compile(r"(learning-curve|(curves|confusion|w1)-[A-Za-z0-9_]+-\d+(-[A-Za-z0-9._=-]*)?)\.svg")
+_ROWS_AT_ONCE = 1 << 20  # of a flat table; longer ones are made and encoded piece by piece
+_NO_MEMORY = "Cannot allocate memory"  # in the message of a library that cannot be loaded
 
 
 @dataclass(frozen=True)
@@ -44,8 +55,57 @@ class Report:
     damaged: tuple[str, ...]  # names of the parts whose bytes do not match their hash
 
 
+@dataclass(frozen=True)
+class _Content:
+    """What the report of a job is made from; implements jobs.report.figures.StoredTrials."""
+
+    store: Store
+    job: Job
+    requested: pa.Table
+    parts: Parts
+
+    @cached_property
+    def rows(self) -> pa.Table:
+        return identify(self.parts.table, self.requested)
+
+    @cached_property
+    def trials(self) -> pa.Table:
+        return trials_table(self.rows, self.requested, self.job)
+
+    @cached_property
+    def summary(self) -> pa.Table:
+        failed = [failure.trial_id for failure in self.job.failures]
+        return summarize(self.parts.table, self.requested, failed, test_images=self.job.dataset.test_size)
+
+    @cached_property
+    def arms(self) -> Arms:
+        return read_arms(self.parts.table, self.requested)
+
+    @cached_property
+    def contrasts(self) -> pa.Table:
+        return contrast_table(self.arms, self.job.dataset.test_size)
+
+    @cached_property
+    def _weights(self) -> dict[str, str]:
+        columns = (self.rows[name].to_pylist() for name in ("trial_id", "weights_sha256"))
+        return dict(zip(*columns, strict=True))
+
+    def metrics(self, trial_ids: Sequence[str]) -> pa.Table:
+        return metrics_table(self._rows_of(trial_ids))
+
+    def confusion(self, trial_ids: Sequence[str]) -> pa.Table:
+        return confusion_table(self._rows_of(trial_ids))
+
+    def first_layer(self, trial_id: str) -> NDArray[np.float32] | None:
+        weights = read_weights(self.store, trial_id, self._weights[trial_id])
+        return None if weights is None else weights["W1"]
+
+    def _rows_of(self, trial_ids: Sequence[str]) -> pa.Table:
+        return self.rows.filter(pc.is_in(self.rows["trial_id"], pa.array(trial_ids, pa.string())))
+
+
 def write_report(store: Store, job: Job) -> Report:
-    """Write a job's tables, figures and page into its folder.
+    """Write a job's tables, figures and page into its folder; the tables first.
 
     Args:
         store: The store.
@@ -56,18 +116,28 @@ def write_report(store: Store, job: Job) -> Report:
 
     Raises:
         StoreError: The store cannot be read or written, or what the job asked for is lost.
+        ReportError: There is not enough memory.
     """
-    requested = read_requested(store, job)
-    parts = read_parts(store, requested["trial_id"].to_pylist())
-    tables = _tables(job, requested, parts)
-    files = _files(store, job, parts, tables)
-    check_job_exists(store, job)
-    folder = job_folder(store, job.job_id)
-    for name, content in files.items():
-        write_file(folder / name, content)
-    if outdated := _outdated_figures(store, job, files):
-        delete_files(folder, outdated)
-    return Report(folder / "report.html", tables["summary"], parts.damaged)
+    with _within_memory(job):
+        requested = read_requested(store, job)
+        content = _Content(store, job, requested, read_parts(store, requested["trial_id"].to_pylist()))
+        written = [*_write_files(store, job, _table_files(content)), *_write_files(store, job, _drawn_files(content))]
+        if outdated := _outdated_figures(store, job, written):
+            delete_files(job_folder(store, job.job_id), outdated)
+        return Report(job_folder(store, job.job_id) / "report.html", content.summary, content.parts.damaged)
+
+
+@contextmanager
+def _within_memory(job: Job) -> Iterator[None]:
+    """Turn each way in which memory runs out into a ReportError."""
+    try:
+        yield
+    except (MemoryError, ImportError, OSError) as error:
+        is_about_memory = isinstance(error, MemoryError) or _NO_MEMORY in str(error)
+        if not is_about_memory and getattr(error, "errno", None) != errno.ENOMEM:
+            raise
+        message = "its report needs more memory than this process may use; its trials are stored"
+        raise ReportError(f"job {job.job_id}: {message}") from error
 
 
 def report_files(store: Store, job: Job, requested: pa.Table, parts: Parts) -> dict[str, bytes]:
@@ -84,23 +154,29 @@ def report_files(store: Store, job: Job, requested: pa.Table, parts: Parts) -> d
 
     Raises:
         StoreError: The weights cannot be read.
+        ReportError: There is not enough memory.
     """
-    return _files(store, job, parts, _tables(job, requested, parts))
+    content = _Content(store, job, requested, parts)
+    with _within_memory(job):
+        return {**_table_files(content), **_drawn_files(content)}
 
 
-def _files(store: Store, job: Job, parts: Parts, tables: Mapping[str, pa.Table]) -> dict[str, bytes]:
-    trials, summary = tables["trials"], tables["summary"]
-    layers = _first_layers(store, parts.table)
+def _write_files(store: Store, job: Job, files: Mapping[str, bytes]) -> list[str]:
+    check_job_exists(store, job)
+    for name, content in files.items():
+        write_file(job_folder(store, job.job_id) / name, content)
+    return list(files)
+
+
+def _drawn_files(content: _Content) -> dict[str, bytes]:
     # Only here: matplotlib takes a second to import, jinja2 a quarter.
     from jobs.report.figures import draw_figures
     from jobs.report.page import render_page
 
-    figures = draw_figures(summary, trials, tables["metrics"], tables["confusion"], layers)
-    return {
-        **_table_files(tables),
-        **{figure.file_name: figure.svg.encode() for figure in figures},
-        "report.html": render_page(job, summary, figures, trials).encode(),
-    }
+    sections = draw_figures(content.summary, content.trials, content)
+    figures = {figure.file_name: figure.svg.encode() for section in sections for figure in section.figures}
+    page = render_page(content.job, content.summary, sections, content.trials)
+    return {**figures, "report.html": page.encode()}
 
 
 def _outdated_figures(store: Store, job: Job, files: Collection[str]) -> list[str]:
@@ -109,38 +185,28 @@ def _outdated_figures(store: Store, job: Job, files: Collection[str]) -> list[st
     return [name for name in found if _FIGURE.fullmatch(name) and name not in files]
 
 
-def _tables(job: Job, requested: pa.Table, parts: Parts) -> dict[str, pa.Table]:
-    failed = [failure.trial_id for failure in job.failures]
-    arms = read_arms(parts.table, requested)
+def _table_files(content: _Content) -> dict[str, bytes]:
+    """Encode the tables, by file name; equal tables give equal bytes."""
+    epochs = pc.max(content.rows["epochs_run"]).as_py() or 1
     return {
-        "trials": trials_table(parts.table),
-        "metrics": metrics_table(parts.table),
-        "confusion": confusion_table(parts.table),
-        "summary": summarize(parts.table, requested, failed),
-        "contrasts": contrast_table(arms, job.dataset.test_size),
-        "effects": effect_table(arms, job.dataset.test_size),
+        "trials.parquet": parquet_bytes(content.trials),
+        "metrics.parquet": _encode(METRICS, content.rows, metrics_table, epochs),
+        "confusion.parquet": _encode(CONFUSION, content.rows, confusion_table, DIGITS**2),
+        "predictions.parquet": _encode(PREDICTIONS, content.rows, predictions_table, content.job.dataset.test_size),
+        "summary.parquet": parquet_bytes(content.summary),
+        "contrasts.parquet": parquet_bytes(content.contrasts),
+        "effects.parquet": parquet_bytes(effect_table(content.arms, content.job.dataset.test_size)),
+        "summary.csv": table_csv(content.summary).encode(),
+        "contrasts.csv": table_csv(content.contrasts).encode(),
+        "contrasts.md": contrasts_markdown(content.contrasts).encode(),
+        "summary.md": summary_markdown(content.summary).encode(),
     }
 
 
-def _table_files(tables: Mapping[str, pa.Table]) -> dict[str, bytes]:
-    """Encode the tables, by file name; equal tables give equal bytes."""
-    files = {f"{name}.parquet": parquet_bytes(table) for name, table in tables.items()}
-    for name in ("summary", "contrasts"):
-        files[f"{name}.csv"] = table_csv(tables[name]).encode()
-    files["contrasts.md"] = contrasts_markdown(tables["contrasts"]).encode()
-    files["summary.md"] = summary_markdown(tables["summary"]).encode()
-    return files
-
-
-def _first_layers(store: Store, parts: pa.Table) -> dict[str, NDArray[np.float32]]:
-    """Read W1, (hidden, 784), by trial_id, from the first seed of each MLP configuration with undamaged weights."""
-    rows = parts.select(["trial_id", "status", "settings", "weights_sha256"]).to_pylist()
-    found: dict[Key, tuple[str, NDArray[np.float32]]] = {}
-    for row in sorted(rows, key=lambda row: row["settings"]["seed"]):
-        key = configuration_key(row["settings"])
-        if row["settings"]["model"] != "mlp" or row["status"] != "finished" or key in found:
-            continue
-        weights = read_weights(store, row["trial_id"], row["weights_sha256"])
-        if weights is not None:
-            found[key] = row["trial_id"], weights["W1"]
-    return dict(found.values())
+def _encode(
+    schema: pa.Schema, rows: pa.Table, make_table: Callable[[pa.Table], pa.Table], rows_per_trial: int
+) -> bytes:
+    """Encode a flat table piece by piece, so that it is never in memory as a whole."""
+    step = max(_ROWS_AT_ONCE // rows_per_trial, 1)
+    starts = range(0, max(rows.num_rows, 1), step)
+    return encode_stream(schema, (make_table(rows.slice(start, step)) for start in starts))

@@ -7,30 +7,19 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from jobs.report.configurations import CONFIGURATION, CONFIGURATION_COLUMNS
+from jobs.report.configurations import CONFIGURATION_COLUMNS
+from jobs.store import SUMMARY
 
-# One row per configuration. Accuracies are fractions; null where too few trials finished.
-SUMMARY = pa.schema(
-    [
-        *CONFIGURATION,
-        pa.field("seeds_requested", pa.int64(), nullable=False),
-        pa.field("n", pa.int64(), nullable=False),  # finished trials with a test accuracy
-        pa.field("test_accuracy_mean", pa.float64()),
-        pa.field("test_accuracy_std", pa.float64()),  # of the sample: n - 1 degrees of freedom
-        pa.field("test_accuracy_low", pa.float64()),  # 95 % t-interval of the mean, not clipped to [0, 1]
-        pa.field("test_accuracy_high", pa.float64()),
-        pa.field("train_accuracy_mean", pa.float64()),
-        pa.field("validation_accuracy_mean", pa.float64()),
-        pa.field("train_validation_gap", pa.float64()),
-        pa.field("diverged", pa.int64(), nullable=False),
-        pa.field("failed", pa.int64(), nullable=False),
-        pa.field("missing", pa.int64(), nullable=False),  # neither stored nor failed
-        pa.field("note", pa.string(), nullable=False),  # empty where n equals seeds_requested
-    ]
+SUMMARY_COLUMNS = (  # read from trials
+    "trial_id",
+    "status",
+    "test_accuracy",
+    "train_accuracy",
+    "validation_accuracy",
+    "collapsed",
 )
-
-SUMMARY_COLUMNS = ("trial_id", "status", "test_accuracy", "train_accuracy", "validation_accuracy")  # read from trials
 CONFIDENCE = 0.95
+MIN_INTERVAL_N = 3  # with fewer seeds an interval says less than the values themselves
 
 Row = dict[str, Any]
 
@@ -43,15 +32,22 @@ class _Result(NamedTuple):
     test_accuracy: float | None
     train_accuracy: float
     validation_accuracy: float
+    collapsed: bool | None
+
+    def is_measured(self) -> bool:
+        """Return whether the trial finished with all of its accuracies."""
+        accuracies = (self.test_accuracy, self.train_accuracy, self.validation_accuracy)
+        return self.status == "finished" and all(each is not None and math.isfinite(each) for each in accuracies)
 
 
-def summarize(trials: pa.Table, requested: pa.Table, failed_ids: Collection[str] = ()) -> pa.Table:
+def summarize(trials: pa.Table, requested: pa.Table, failed_ids: Collection[str] = (), *, test_images: int) -> pa.Table:
     """Aggregate stored trials over seeds.
 
     Args:
         trials: The stored trials, with at least SUMMARY_COLUMNS; the order of the rows does not matter.
         requested: One row per requested trial, in the schema REQUESTED.
         failed_ids: The trials that failed for good.
+        test_images: Number of images in the test set.
 
     Returns:
         A table with the schema SUMMARY: one row per requested configuration, in the order in which `requested` first
@@ -66,17 +62,24 @@ def summarize(trials: pa.Table, requested: pa.Table, failed_ids: Collection[str]
         if configuration not in seeds:
             first_rows.append(index)
         seeds.setdefault(configuration, []).append(trial_id)
-    settings = requested.select(CONFIGURATION_COLUMNS).take(pa.array(first_rows, pa.int64())).to_pylist()
+    names = ["configuration_id", *CONFIGURATION_COLUMNS]
+    settings = requested.select(names).take(pa.array(first_rows, pa.int64())).to_pylist()
     failed = frozenset(failed_ids)
-    rows = [row | _aggregate(each, results, failed) for row, each in zip(settings, seeds.values(), strict=True)]
+    rows = [
+        {**row, "test_images": test_images, **_aggregate(each, results, failed, test_images)}
+        for row, each in zip(settings, seeds.values(), strict=True)
+    ]
     return pa.Table.from_pylist(rows, schema=SUMMARY)
 
 
-def _aggregate(trial_ids: Sequence[str], results: Mapping[str, _Result], failed: frozenset[str]) -> Row:
+def _aggregate(
+    trial_ids: Sequence[str], results: Mapping[str, _Result], failed: frozenset[str], test_images: int
+) -> Row:
     """Return the columns of one configuration, apart from its settings."""
     found = [results[trial_id] for trial_id in trial_ids if trial_id in results]
-    finished = [trial for trial in found if trial.status == "finished" and all(map(_is_number, trial[2:]))]
+    finished = [trial for trial in found if trial.is_measured()]
     absent = [trial_id for trial_id in trial_ids if trial_id not in results]
+    collapsed = sum(bool(trial.collapsed) for trial in finished)
     counts = {
         "diverged": sum(trial.status == "diverged" for trial in found),
         "failed": sum(trial_id in failed for trial_id in absent),
@@ -85,47 +88,78 @@ def _aggregate(trial_ids: Sequence[str], results: Mapping[str, _Result], failed:
     return {
         "seeds_requested": len(trial_ids),
         "n": len(finished),
-        **_accuracies(finished),
+        "collapsed": collapsed,
+        **_accuracies(finished, test_images),
         **counts,
-        "note": _note(len(finished), len(trial_ids), counts),
+        "note": _note(len(finished), len(trial_ids), counts, collapsed),
     }
 
 
-def _is_number(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
-
-
-def _accuracies(finished: Sequence[_Result]) -> dict[str, float]:
+def _accuracies(finished: Sequence[_Result], test_images: int) -> Row:
     # fmean and stdev round an exact sum once, so the result does not depend on the order of the trials.
     if not finished:
         return {}
     test = [trial.test_accuracy for trial in finished if trial.test_accuracy is not None]
+    intact = [trial.test_accuracy for trial in finished if trial.test_accuracy is not None and not trial.collapsed]
     train = fmean(trial.train_accuracy for trial in finished)
     validation = fmean(trial.validation_accuracy for trial in finished)
     return {
         "test_accuracy_mean": fmean(test),
-        **_spread(test),
+        "test_accuracy_mean_without_collapsed": fmean(intact) if intact else None,
+        "test_accuracy_min": min(test),
+        "test_accuracy_max": max(test),
+        "test_accuracy_std": stdev(test) if len(test) > 1 else None,
+        **_interval(test, test_images),
         "train_accuracy_mean": train,
         "validation_accuracy_mean": validation,
         "train_validation_gap": train - validation,
     }
 
 
-def _spread(test: Sequence[float]) -> dict[str, float]:
-    """Return the standard deviation over seeds and the t-interval of the mean, or nothing for a single seed."""
+def _interval(test: Sequence[float], test_images: int) -> Row:
+    """Return the 95 % interval of the mean over seeds, on this test set; nothing for fewer than MIN_INTERVAL_N seeds.
+
+    Where all seeds agree, a t-interval would have no width. The standard deviation that one test set gives to the
+    accuracy of a single network then replaces the one over seeds.
+    """
     n = len(test)
-    if n < 2:
+    if n < MIN_INTERVAL_N:
         return {}
     from scipy.special import stdtrit  # takes a quarter of a second to import, and `plan` does not need it
 
     mean, std = fmean(test), stdev(test)
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * std / math.sqrt(n)
-    return {"test_accuracy_std": std, "test_accuracy_low": mean - half, "test_accuracy_high": mean + half}
+    kind = "t" if std > 0 else "binomial"
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * (std or binomial_std(mean, test_images)) / math.sqrt(n)
+    low, high = mean - half, mean + half
+    return {
+        "test_accuracy_low": low,
+        "test_accuracy_high": high,
+        "test_accuracy_low_cut": max(low, 0.0),
+        "test_accuracy_high_cut": min(high, 1.0),
+        "interval": kind,
+    }
 
 
-def _note(n: int, seeds_requested: int, counts: Mapping[str, int]) -> str:
-    if n == seeds_requested:
-        return ""
-    unmeasured = seeds_requested - n - sum(counts.values())
-    reasons = {**counts, "without a test accuracy": unmeasured}
-    return f"n is {n} of {seeds_requested}: " + ", ".join(f"{count} {why}" for why, count in reasons.items() if count)
+def binomial_std(accuracy: float, images: int) -> float:
+    """Return the standard deviation of an accuracy measured on so many images, as far as they cause it.
+
+    At 0 and 1 the formula would give zero: two more images of each kind are added there, as in the interval of Agresti
+    and Coull.
+    """
+    if 0 < accuracy < 1:
+        return math.sqrt(accuracy * (1 - accuracy) / images)
+    centre = (images * accuracy + 2) / (images + 4)
+    return math.sqrt(centre * (1 - centre) / (images + 4))
+
+
+def _note(n: int, seeds_requested: int, counts: Mapping[str, int], collapsed: int) -> str:
+    """Say why n is not what was asked for, and how many of the n trials collapsed."""
+    parts = []
+    if n != seeds_requested:
+        unmeasured = seeds_requested - n - sum(counts.values())
+        reasons = {**counts, "without a test accuracy": unmeasured}
+        named = ", ".join(f"{count} {why}" for why, count in reasons.items() if count)
+        parts.append(f"n is {n} of {seeds_requested}: {named}")
+    if collapsed:
+        parts.append(f"{collapsed} of {n} collapsed")
+    return "; ".join(parts)

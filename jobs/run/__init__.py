@@ -16,3 +16,4 @@ from jobs.run.sessions import open_session as open_session
 from jobs.run.task import TaskContext as TaskContext
 from jobs.run.task import TaskResult as TaskResult
 from jobs.run.task import run_pack as run_pack
+from jobs.run.time_left import TimeLeft as TimeLeft

@@ -10,13 +10,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from jobs.errors import StoreError
 from jobs.run.packs import Pack
 from jobs.run.provenance import versions
-from jobs.store import PART, Store, read_checkpoint, remove_checkpoint, write_checkpoint, write_part, write_weights
+from jobs.store import (
+    EPOCH,
+    PART,
+    Store,
+    read_checkpoint,
+    remove_checkpoint,
+    write_checkpoint,
+    write_part,
+    write_weights,
+)
 from mnist_core.backends import Device
 from mnist_core.data import Dataset
 from mnist_core.errors import OutOfDeviceMemory
@@ -25,6 +36,7 @@ from mnist_core.training import EpochRecord, Snapshot, TrialResult, train
 from mnist_core.trial import NUMERICS_VERSION, Trial
 
 PROGRESS_INTERVAL_S = 0.2
+COLLAPSED_PERCENT = 95  # of the predictions for the test images, when they are one digit
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +194,7 @@ def _row(result: TrialResult, context: TaskContext) -> dict[str, Any]:
         "validation_accuracy": last.validation_accuracy,
         "validation_loss": last.validation_loss,
         "epochs_run": len(result.epochs),
+        "collapsed": None if result.predicted is None else has_collapsed(result.predicted),
         "seconds": result.seconds,
         "device": context.device,
         "kernels": result.kernels,
@@ -189,10 +202,17 @@ def _row(result: TrialResult, context: TaskContext) -> dict[str, Any]:
         **versions(),
         "epochs": [_epoch_fields(record) for record in result.epochs],
         "confusion": None if result.confusion is None else result.confusion.ravel().tolist(),
+        "actual": None if result.predicted is None else context.dataset.test.labels.astype(np.uint8).tobytes(),
+        "predicted": None if result.predicted is None else result.predicted.tobytes(),
     }
 
 
+def has_collapsed(predicted: NDArray[np.uint8]) -> bool:
+    """Return whether almost all predictions, (N,), are one digit: the trained network ignores its input."""
+    return bool(100 * np.bincount(predicted).max() >= COLLAPSED_PERCENT * len(predicted))
+
+
 def _epoch_fields(record: EpochRecord) -> dict[str, Any]:
-    fields = vars(record).copy()
-    del fields["trial"]
-    return fields
+    values = vars(record)
+    # Named for the epoch: a trial has a learning rate and seconds of its own.
+    return {field.name: values[field.name.removeprefix("epoch_")] for field in EPOCH}

@@ -29,6 +29,7 @@ from jobs.store.job_record import read_jobs as read_jobs
 from jobs.store.layout import Store as Store
 from jobs.store.layout import open_store as open_store
 from jobs.store.parts import Parts as Parts
+from jobs.store.parts import encode_stream as encode_stream
 from jobs.store.parts import is_stored as is_stored
 from jobs.store.parts import parquet_bytes as parquet_bytes
 from jobs.store.parts import read_parts as read_parts
@@ -43,8 +44,10 @@ from jobs.store.schemas import CONFUSION as CONFUSION
 from jobs.store.schemas import EPOCH as EPOCH
 from jobs.store.schemas import METRICS as METRICS
 from jobs.store.schemas import PART as PART
+from jobs.store.schemas import PREDICTIONS as PREDICTIONS
 from jobs.store.schemas import REQUESTED as REQUESTED
 from jobs.store.schemas import SETTINGS as SETTINGS
+from jobs.store.schemas import SUMMARY as SUMMARY
 from jobs.store.schemas import TRIALS as TRIALS
 from jobs.store.schemas import column as column
 from jobs.store.weights import check_weights as check_weights

@@ -75,8 +75,13 @@ def write_part(store: Store, *row_groups: pa.Table) -> str:
 
 def parquet_bytes(*row_groups: pa.Table) -> bytes:
     """Encode tables of one schema as the row groups of a Parquet file, with a checksum on every page."""
+    return encode_stream(row_groups[0].schema, row_groups)
+
+
+def encode_stream(schema: pa.Schema, row_groups: Iterable[pa.Table]) -> bytes:
+    """Encode tables as `parquet_bytes` does, taking one at a time."""
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, row_groups[0].schema, compression="zstd", write_page_checksum=True) as writer:
+    with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
         for rows in row_groups:
             writer.write_table(rows)
     content: bytes = sink.getvalue().to_pybytes()

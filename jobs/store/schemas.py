@@ -44,19 +44,15 @@ _TRIAL_ID = column(
     "trial_id", _STRING, "Hash of everything that determines the trial's numbers: 32 hexadecimal digits."
 )
 
+_CONFIGURATION_ID = column(
+    "configuration_id", _STRING, "Hash of the dataset and the settings without the seed: 8 hexadecimal digits."
+)
+
 # What a trial was asked to do; these columns are flat in `trials` and `requested`, and a struct in the parts.
 SETTINGS = [_setting_column(name) for name in SETTINGS_OF_TRIALS]
 
 # One row per trial that a job asks for.
-REQUESTED = pa.schema(
-    [
-        _TRIAL_ID,
-        column(
-            "configuration_id", _STRING, "Hash of the dataset and the settings without the seed: 8 hexadecimal digits."
-        ),
-        *SETTINGS,
-    ]
-)
+REQUESTED = pa.schema([_TRIAL_ID, _CONFIGURATION_ID, *SETTINGS])
 
 _DATASET = [
     column("dataset", _STRING, "Name or path of the dataset."),
@@ -84,6 +80,12 @@ _RESULTS = [
         unit="nats per image",
     ),
     column("epochs_run", _INTEGER, "Epochs trained; fewer than asked for where the trial diverged.", unit="epochs"),
+    column(
+        "collapsed",
+        _BOOLEAN,
+        "Whether at least 95 % of the predictions for the test images are one digit; null where diverged.",
+        nullable=True,
+    ),
 ]
 
 _RUN = [
@@ -102,34 +104,56 @@ _RUN = [
 ]
 
 _STATUS = column("status", _STRING, "How the trial ended: finished or diverged.")
+_STATUS_OR_FAILED = column("status", _STRING, "How the trial ended: finished, diverged or failed.")
 
-# One row per trial. Accuracies are fractions.
-TRIALS = pa.schema([_TRIAL_ID, _STATUS, *SETTINGS, *_DATASET, *_RESULTS, *_RUN])
+# One row per trial that ended. Accuracies are fractions. A failed trial has its settings, its attempts and nulls.
+TRIALS = pa.schema(
+    [
+        _TRIAL_ID,
+        _CONFIGURATION_ID,
+        _STATUS_OR_FAILED,
+        *SETTINGS,
+        *_DATASET,
+        *(field.with_nullable(field.name != "attempt") for field in [*_RESULTS, *_RUN]),
+    ]
+)
 
 EPOCH = [
     column("epoch", _INTEGER, "Number of the epoch, from 1."),
-    column("learning_rate", _FLOAT, "Learning rate used in this epoch."),
+    column("epoch_learning_rate", _FLOAT, "Learning rate used in this epoch."),
     column("train_loss", _FLOAT, "Mean cross-entropy of the training subset after the epoch.", unit="nats per image"),
     column("train_accuracy", _FLOAT, "Share of the training subset classified correctly after the epoch."),
     column(
         "validation_loss", _FLOAT, "Mean cross-entropy of the validation images after the epoch.", unit="nats per image"
     ),
     column("validation_accuracy", _FLOAT, "Share of validation images classified correctly after the epoch."),
-    column("seconds", _FLOAT, "Time that the epoch took.", unit="s"),
+    column("epoch_seconds", _FLOAT, "Time that the epoch took.", unit="s"),
 ]
 
-_NAMED_IN_METRICS = ("model", "subset_size", "adaptive_lr", "seed")
-
 # One row per trial and epoch.
-METRICS = pa.schema([_TRIAL_ID, *(field for field in SETTINGS if field.name in _NAMED_IN_METRICS), *EPOCH])
+METRICS = pa.schema([_TRIAL_ID, _CONFIGURATION_ID, *SETTINGS, *EPOCH])
 
-# One row per trial, actual and predicted digit.
+# One row per finished trial, actual and predicted digit.
 CONFUSION = pa.schema(
     [
         _TRIAL_ID,
+        _CONFIGURATION_ID,
+        *SETTINGS,
         column("actual", _INTEGER, "Digit that the image shows, by its label."),
         column("predicted", _INTEGER, "Digit that the trained model assigned."),
         column("count", _INTEGER, "Number of test images with this label and this prediction.", unit="images"),
+    ]
+)
+
+# One row per finished trial and test image.
+PREDICTIONS = pa.schema(
+    [
+        _TRIAL_ID,
+        _CONFIGURATION_ID,
+        *SETTINGS,
+        column("image", pa.int32(), "Index of the image in the test split, from 0."),
+        column("actual", pa.uint8(), "Digit that the image shows, by its label."),
+        column("predicted", pa.uint8(), "Digit that the trained model assigned."),
     ]
 )
 
@@ -150,8 +174,56 @@ PART = pa.schema(
             unit="images",
             nullable=True,
         ),
+        column("actual", pa.binary(), "Labels of the test images, a byte each; null where diverged.", nullable=True),
+        column(
+            "predicted",
+            pa.binary(),
+            "Digits that the trained model assigned to the test images, a byte each; null where diverged.",
+            nullable=True,
+        ),
         column(
             "weights_sha256", _STRING, "Hash that names the file of the part's weights, weights/<sha256>.safetensors."
         ),
+    ]
+)
+
+
+def _accuracy(name: str, description: str) -> pa.Field:
+    """Declare a figure of the summary: a fraction of 1, null where too few trials finished."""
+    return column(name, _FLOAT, description, nullable=True)
+
+
+# One row per configuration. Accuracies are fractions.
+SUMMARY = pa.schema(
+    [
+        _CONFIGURATION_ID,
+        *(field for field in SETTINGS if field.name != "seed"),
+        column("seeds_requested", _INTEGER, "Seeds that the job asks for.", unit="trials"),
+        column("n", _INTEGER, "Finished trials with a test accuracy, collapsed ones included.", unit="trials"),
+        column("collapsed", _INTEGER, "Those of the n trials that collapsed: see trials.collapsed.", unit="trials"),
+        column("test_images", _INTEGER, "Images of the test set.", unit="images"),
+        _accuracy("test_accuracy_mean", "Mean test accuracy of the n trials."),
+        _accuracy("test_accuracy_mean_without_collapsed", "Mean test accuracy of the trials that did not collapse."),
+        _accuracy("test_accuracy_min", "Least test accuracy."),
+        _accuracy("test_accuracy_max", "Greatest test accuracy."),
+        _accuracy("test_accuracy_std", "Sample standard deviation of the test accuracies (n - 1); null for n = 1."),
+        _accuracy("test_accuracy_low", "Lower end of the 95 % interval of the mean over seeds; null for n below 3."),
+        _accuracy("test_accuracy_high", "Upper end of that interval; may exceed 1, as the lower end may be below 0."),
+        _accuracy("test_accuracy_low_cut", "test_accuracy_low, cut to what an accuracy can be."),
+        _accuracy("test_accuracy_high_cut", "test_accuracy_high, cut to what an accuracy can be."),
+        column(
+            "interval",
+            _STRING,
+            "t: t-interval from the spread over seeds; binomial: the spread is zero, and the binomial standard "
+            "deviation of one test set replaces it; null where there is no interval.",
+            nullable=True,
+        ),
+        _accuracy("train_accuracy_mean", "Mean accuracy on the training subset after the last epoch."),
+        _accuracy("validation_accuracy_mean", "Mean accuracy on the validation set after the last epoch."),
+        _accuracy("train_validation_gap", "train_accuracy_mean minus validation_accuracy_mean."),
+        column("diverged", _INTEGER, "Trials whose loss became infinite or NaN.", unit="trials"),
+        column("failed", _INTEGER, "Trials that failed for good.", unit="trials"),
+        column("missing", _INTEGER, "Trials that are neither stored nor failed.", unit="trials"),
+        column("note", _STRING, "Why n is not seeds_requested, and how many collapsed; empty where neither is so."),
     ]
 )

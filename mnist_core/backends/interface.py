@@ -74,15 +74,17 @@ class Evaluation:
     loss: float  # mean per image
     accuracy: float  # fraction of the images
     confusion: NDArray[np.int64]  # (K actual, K predicted) counts
+    predicted: NDArray[np.uint8]  # (N,) digits, in the order of the set
 
     @classmethod
     def from_predictions(
         cls, labels: NDArray[np.int64], losses: NDArray[np.floating[Any]], predicted: NDArray[np.integer[Any]]
     ) -> "Evaluation":
-        """Count labels (N,) by predictions (N,), and average the losses (N,) in float64."""
+        """Count labels (N,) by predictions (N,), both in the order of the set; average the losses (N,) in float64."""
         pairs = np.bincount(DIGITS * labels + predicted, minlength=DIGITS * DIGITS)
         confusion = pairs.reshape(DIGITS, DIGITS).astype(np.int64)
-        return cls(float(losses.mean(dtype=np.float64)), float(np.trace(confusion) / len(labels)), confusion)
+        accuracy = float(np.trace(confusion) / len(labels))
+        return cls(float(losses.mean(dtype=np.float64)), accuracy, confusion, predicted.astype(np.uint8))
 
 
 class Networks(Protocol):

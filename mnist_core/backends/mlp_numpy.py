@@ -108,7 +108,11 @@ class MLPPack:
                 logits = network.logits(tile, self._buffers)
                 network_predicted[rows] = logits.argmax(axis=0)
                 network_losses[rows] = _cross_entropy(logits, tile.labels)
-        return [Evaluation.from_predictions(images.labels, *pair) for pair in zip(losses, predicted, strict=True)]
+        labels = images.labels[images.rows]  # in the order of the unsorted set, as the predictions below
+        return [
+            Evaluation.from_predictions(labels, network_losses, network_predicted[images.rows])
+            for network_losses, network_predicted in zip(losses, predicted, strict=True)
+        ]
 
 
 class _Buffers:

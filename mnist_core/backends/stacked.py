@@ -82,14 +82,15 @@ class StackedPack:
             size = len(self._sets[split][1]) if index is None else index.shape[1]
             losses = torch.zeros(networks, dtype=torch.float64, device=self._device)
             pairs = torch.zeros(networks, DIGITS * DIGITS, dtype=torch.int64, device=self._device)
-            for start in range(0, size, length):
-                tile = slice(start, start + length)
-                self._evaluate_tile(split, tile if index is None else index[:, tile], losses, pairs)
+            tiles = [slice(start, start + length) for start in range(0, size, length)]
+            chosen = [tile if index is None else index[:, tile] for tile in tiles]
+            digits = [self._evaluate_tile(split, tile, losses, pairs) for tile in chosen]
+            predicted = torch.cat(digits, dim=1).cpu().numpy()  # (E, N)
             confusions = pairs.view(networks, DIGITS, DIGITS).cpu().numpy()
             means = (losses / size).tolist()
         return [
-            Evaluation(mean, float(np.trace(confusion) / size), confusion)
-            for mean, confusion in zip(means, confusions, strict=True)
+            Evaluation(mean, float(np.trace(confusion) / size), confusion, digits_of_one)
+            for mean, confusion, digits_of_one in zip(means, confusions, predicted, strict=True)
         ]
 
     def weights(self, index: int) -> dict[str, NDArray[Any]]:
@@ -171,16 +172,22 @@ class StackedPack:
 
         return replay
 
-    def _evaluate_tile(self, split: SplitName, tile: slice | Tensor, losses: Tensor, pairs: Tensor) -> None:
-        """Add the losses of a tile to `losses` (E,), and its (actual, predicted) counts to `pairs` (E, K * K)."""
+    def _evaluate_tile(self, split: SplitName, tile: slice | Tensor, losses: Tensor, pairs: Tensor) -> Tensor:
+        """Add the losses of a tile to `losses` (E,), and its (actual, predicted) counts to `pairs` (E, K * K).
+
+        Returns:
+            The predicted digits, (E, B), as uint8.
+        """
         images, labels = (tensor[tile] for tensor in self._sets[split])
         with torch.inference_mode():
             logits = self._model.logits(self._parameters, images, self._product)  # (E, B, K)
             labels = labels.expand(logits.shape[:2])
             loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
             losses += loss.view(labels.shape).double().sum(dim=1)
-            pair = DIGITS * labels + logits.argmax(dim=2)
+            predicted = logits.argmax(dim=2)
+            pair = DIGITS * labels + predicted
             pairs.scatter_add_(1, pair, torch.ones_like(pair))
+            return predicted.to(torch.uint8)
 
     def _load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Copy a set to the device: images / 255 as float32 (N, D), labels as int64 (N,)."""

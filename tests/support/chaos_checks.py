@@ -17,8 +17,16 @@ from jobs.store.job_record import find_job, job_folder, read_jobs
 from jobs.store.layout import Store
 from jobs.store.parts import stored_ids
 
-WALL_CLOCK = {"seconds", "host", "attempt", "finished_at"}
-TABLES = ("trials.parquet", "metrics.parquet", "confusion.parquet", "summary.parquet", "summary.csv", "summary.md")
+WALL_CLOCK = {"seconds", "epoch_seconds", "host", "attempt", "finished_at"}
+TABLES = (
+    "trials.parquet",
+    "metrics.parquet",
+    "confusion.parquet",
+    "predictions.parquet",
+    "summary.parquet",
+    "summary.csv",
+    "summary.md",
+)
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ def _row(seed: int, epochs: int, finished_at: datetime | None, changed: dict[str
         "epochs_run": epochs,
         "epochs": [{**record, "epoch": epoch} for epoch in range(1, epochs + 1)],
         "confusion": [seed % 7] * 100,
+        "actual": bytes(range(10)),
+        "predicted": bytes([seed % 7] * 10),
         "weights_sha256": f"{seed:064}",
         "finished_at": finished_at or datetime(2026, 1, 1, tzinfo=UTC),
         **changed,
