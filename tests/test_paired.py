@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import ttest_rel
 from statsmodels.stats.multitest import multipletests
 
-from jobs.report.paired import MEAN_ONLY, PAIRED_T, STAND_IN, binomial_sd, holm, paired_difference, sign_flip_p
+from jobs.report.paired import MEAN_ONLY, PAIRED_T, STAND_IN, holm, paired_difference, sign_flip_p
+from jobs.report.summary import binomial_std
 
 IMAGES = 1000
 ROUNDING = 1e-12
@@ -45,7 +46,7 @@ def test_without_a_common_seed_nothing_is_known() -> None:
 
 def test_equal_differences_get_the_spread_of_a_test_set() -> None:
     found = paired_difference([0.9, 0.8, 0.7, 0.6], [0.8, 0.7, 0.6, 0.5], IMAGES)
-    sd = math.hypot(binomial_sd(0.75, IMAGES), binomial_sd(0.65, IMAGES))
+    sd = math.hypot(binomial_std(0.75, IMAGES), binomial_std(0.65, IMAGES))
     assert found.method == STAND_IN
     assert found.high is not None
     assert found.high - 0.1 == pytest.approx(3.182446305284263 * sd / 2, abs=1e-10)

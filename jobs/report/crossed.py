@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.report.paired import CONFIDENCE
+from jobs.report.summary import CONFIDENCE
 
 
 class Crossed(NamedTuple):

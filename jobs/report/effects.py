@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from jobs.report.arms import Arms, Level, Pair, is_ordered
 from jobs.report.contrasts import format_level
-from jobs.report.paired import binomial_sd, holm, t_test
+from jobs.report.paired import holm, t_test
+from jobs.report.summary import binomial_std
 from jobs.store import column
 from mnist_core.trial import SETTINGS
 
@@ -138,7 +139,7 @@ def effect_values(arms: Arms, effect: Effect, test_images: int) -> tuple[list[fl
     ]
     if not per_seed:
         return [], 0.0
-    spreads = (binomial_sd(fmean(values), test_images) for values in accuracies)
+    spreads = (binomial_std(fmean(values), test_images) for values in accuracies)
     return per_seed, math.hypot(*(weight * spread for weight, spread in zip(weights, spreads, strict=True)))
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-CONFIDENCE = 0.95
-MIN_FOR_INTERVAL = 3  # seeds; of two, both values say more
+from jobs.report.summary import CONFIDENCE, MIN_INTERVAL_N, binomial_std
+
 MIN_FOR_P = 4  # seeds; with fewer, a t-test has next to no power
 MIN_FOR_SIGN_FLIP = 6  # seeds; with five, no sign-flip p lies below 0.0625
 PAIRED_T, STAND_IN, MEAN_ONLY = "paired t", "paired t, binomial sd", "mean only"
@@ -33,19 +33,6 @@ class Difference(NamedTuple):
     error_reduction: float | None  # share of the errors of b that a avoids
 
 
-def binomial_sd(accuracy: float, images: int) -> float:
-    """Return the standard deviation of an accuracy over test sets, with two hits and two misses added.
-
-    Without these, an accuracy of 0 or 1 would have none (Agresti and Coull 1998).
-
-    Args:
-        accuracy: A fraction.
-        images: The size of a test set.
-    """
-    centre = (images * accuracy + 2) / (images + 4)
-    return math.sqrt(centre * (1 - centre) / (images + 4))
-
-
 def paired_difference(a: Sequence[float], b: Sequence[float], test_images: int) -> Difference:
     """Compare two arms seed by seed.
 
@@ -56,7 +43,7 @@ def paired_difference(a: Sequence[float], b: Sequence[float], test_images: int) 
 
     Returns:
         The mean of a minus b with its t-interval and t-test. Where the differences have no spread, the binomial
-        standard deviation of a test set stands in for it. Below MIN_FOR_INTERVAL and MIN_FOR_P seeds the interval and
+        standard deviation of a test set stands in for it. Below MIN_INTERVAL_N and MIN_FOR_P seeds the interval and
         the p values are None.
     """
     n = len(a)
@@ -97,7 +84,7 @@ def t_test(values: Sequence[float], stand_in_sd: float) -> TTest:
         stand_in_sd: The standard deviation to assume where the values have no spread; not zero.
     """
     n = len(values)
-    if n < MIN_FOR_INTERVAL:
+    if n < MIN_INTERVAL_N:
         return TTest(None, None, MEAN_ONLY, None)
     from scipy.special import stdtr, stdtrit  # takes a tenth of a second to import, and `plan` does not need it
 
@@ -113,12 +100,12 @@ def t_test(values: Sequence[float], stand_in_sd: float) -> TTest:
 
 
 def _stand_in(a: Sequence[float], b: Sequence[float], test_images: int) -> float:
-    return math.hypot(binomial_sd(fmean(a), test_images), binomial_sd(fmean(b), test_images))
+    return math.hypot(binomial_std(fmean(a), test_images), binomial_std(fmean(b), test_images))
 
 
 def _correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
     """Return Pearson's r, or None where it is not defined."""
-    if len(a) < MIN_FOR_INTERVAL or len(set(a)) == 1 or len(set(b)) == 1:
+    if len(a) < MIN_INTERVAL_N or len(set(a)) == 1 or len(set(b)) == 1:
         return None
     return correlation(a, b)
 
