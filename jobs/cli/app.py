@@ -19,7 +19,7 @@ from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES, with_hint
 from jobs.cli.output import echo, echo_first, echo_warnings_once
 from jobs.cli.signals import end_now, interruptible, unread_output_dropped
 from jobs.errors import InputError, MnistjobsError
-from mnist_core.errors import DataError
+from mnist_core.errors import DataError, KernelsError
 
 if TYPE_CHECKING:
     from jobs.report import Report
@@ -66,7 +66,7 @@ def main() -> NoReturn:
     os.environ.pop("SOURCE_DATE_EPOCH", None)
     try:
         app(prog_name="mnistjobs")
-    except (MnistjobsError, DataError, ClusterError) as error:
+    except (MnistjobsError, DataError, KernelsError, ClusterError) as error:
         echo(with_hint(error), err=True)
     except OSError as error:  # a full disk behind stdout, a working directory that is gone
         echo(f"{error.filename or 'mnistjobs'}: {error.strerror or error}", err=True)

@@ -12,7 +12,7 @@ from jobs.report.configurations import CONFIGURATION_COLUMNS, IDENTIFYING, varyi
 from jobs.report.summary import Row
 
 NO_VALUE = "–"
-TEXT_HEADERS = ("model", "note")  # columns of words; all others are numbers and aligned to the right
+TEXT_HEADERS = ("model", "numerics", "note")  # columns of words; all others are numbers and aligned to the right
 _RESULT_HEADERS = ("n", "test accuracy [95 % interval]", "std (pp)", "train", "validation", "gap (pp)")
 _COUNT_HEADERS = ("diverged", "failed")
 

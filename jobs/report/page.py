@@ -22,7 +22,7 @@ SECTIONS = {
     "Confusion matrices": "confusion-",
     "W1": "w1-",
 }
-_TRIAL_FACTS = ("host", "device", "mnistjobs_version", "python_version", "numpy_version", "torch_version")
+_TRIAL_FACTS = ("host", "device", "kernels", "mnistjobs_version", "python_version", "numpy_version", "torch_version")
 _MAX_DISTINCT = 20  # values of a column that are named
 
 

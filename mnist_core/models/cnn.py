@@ -103,7 +103,7 @@ def initial_network(rng: np.random.Generator) -> nn.Sequential:
         for layer in network:
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 bound = 1 / math.sqrt(layer.weight[0].numel())
-                for parameter in (layer.weight, layer.bias):
+                for parameter in layer.parameters():
                     parameter.copy_((2 * torch.rand_like(parameter) - 1) * bound)
     return network
 
