@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 import psutil
 
 _MARK = "MNISTJOBS_RAY_OF"
+# Workers import NumPy before they know their task, whose results must not depend on what this variable disables.
+_HIDDEN = ("NPY_DISABLE_CPU_FEATURES",)
 _CLOCK_TOLERANCE_S = 2.0  # the start time of a process is derived from the boot time, which may be adjusted
 
 
@@ -18,13 +20,15 @@ _CLOCK_TOLERANCE_S = 2.0  # the start time of a process is derived from the boot
 def marked_processes() -> Iterator[None]:
     """Mark every process that is started meanwhile, and its descendants, as belonging to this process.
 
-    They also ignore SIGHUP: this process ends what it has started. A Ray that loses some of its processes during its
-    start keeps the driver waiting for half a minute.
+    They do not see the variables in _HIDDEN. They also ignore SIGHUP: this process ends what it has started. A Ray
+    that loses some of its processes during its start keeps the driver waiting for half a minute.
     """
     # Ray's processes write their titles over their environment unless told not to.
     marks = {_MARK: _describe(psutil.Process()), "SPT_NOENV": "1"}
-    before = {name: os.environ[name] for name in marks if name in os.environ}
+    before = {name: os.environ[name] for name in (*marks, *_HIDDEN) if name in os.environ}
     os.environ.update(marks)
+    for name in _HIDDEN:
+        os.environ.pop(name, None)
     masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # inherited by what is started
     try:
         yield
