@@ -27,6 +27,8 @@ _PASSED_OF_PYTHON = {
     *("PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONNOUSERSITE", "PYTHONUSERBASE", "PYTHONEXECUTABLE"),
     *("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONUTF8", "PYTHONCOERCECLOCALE"),
 }
+# Workers import NumPy before they know their task, whose results must not depend on what this variable disables.
+_OPTIONS_OF_NUMPY = ("NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES")
 _OPTION_OF_RAY = re.compile(r"RAY_[A-Z]")
 # A socket's path may have 103 bytes on macOS and 107 on Linux; Ray puts up to 64 behind this folder.
 _RANDOM_CHARACTERS = 8  # of a temporary folder's name
@@ -53,7 +55,9 @@ def without_options(variables: Mapping[str, str]) -> dict[str, str]:
 def python_environment() -> dict[str, str]:
     """Return the environment for a Python process that finds the code that this one finds, and has no other options."""
     passed = {
-        name: value for name, value in os.environ.items() if not name.startswith("PYTHON") or name in _PASSED_OF_PYTHON
+        name: value
+        for name, value in os.environ.items()
+        if (not name.startswith("PYTHON") or name in _PASSED_OF_PYTHON) and name not in _OPTIONS_OF_NUMPY
     }
     entries = python_path()
     return {**passed, "PYTHONPATH": os.pathsep.join(entries)} if entries else passed

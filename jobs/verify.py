@@ -34,7 +34,7 @@ from mnist_core.data import NAMED_DATASETS, Dataset, load_dataset
 from mnist_core.trial import Trial, trial_id
 
 # Columns that differ between runs of equal results. The hash of the weights depends on the other trials of the part.
-_RUN_COLUMNS = {"seconds", "host", "attempt", "finished_at", "weights_sha256", *versions()}
+_RUN_COLUMNS = {"seconds", "host", "kernels", "attempt", "finished_at", "weights_sha256", *versions()}
 _RECORD_FILES = 2  # job.json and requested.parquet
 
 
@@ -58,7 +58,8 @@ def verify_job(store: str | Path, job: str, rerun: int = 0) -> Verification:
         store: The store's folder.
         job: The job's id, or a name, which means its latest job.
         rerun: How many trials to train again, chosen at random among those that ran on a CPU. On a GPU the last bits
-            depend on which trials train together.
+            depend on which trials train together. Where other kernels trained a trial than do so here, a difference
+            is a note, not a problem.
 
     Returns:
         What was checked and what is wrong. Damaged parts are moved to the quarantine.
@@ -96,14 +97,16 @@ def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int
     chosen = _choose(parts.table, rerun) if dataset else []
     lost = _lost_trials(job, requested, parts)
     outdated = _outdated_files(store, job, files)
+    differences = [pair for row in chosen if dataset for pair in _compare_rerun(store, row, dataset)]
     problems = [
         *(str(each) for each in unusable if isinstance(each, DamagedPartWarning)),
         *(f"trial {identity}: its row is lost" for identity in lost),
         *_damaged_weights(store, parts.table),
         *(f"{name}: {state}" for name, state in outdated.items()),
-        *(problem for row in chosen if dataset for problem in _compare_rerun(store, row, dataset)),
+        *(difference for difference, is_expected in differences if not is_expected),
     ]
     notes = [str(each) for each in unusable if not isinstance(each, DamagedPartWarning)]
+    notes += [difference for difference, is_expected in differences if is_expected]
     notes += [*describe_quarantine(store), *describe_unattributed_files(store), *_gpu_note(parts.table, rerun)]
     return Verification(
         trials=parts.table.num_rows,
@@ -162,11 +165,12 @@ def _choose(rows: pa.Table, count: int) -> list[dict[str, Any]]:
     return list(rows.take(pa.array(chosen, pa.int64())).to_pylist())
 
 
-def _compare_rerun(store: Store, row: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
-    """Train a trial again, in a temporary store, and describe how its results differ."""
+def _compare_rerun(store: Store, row: Mapping[str, Any], dataset: Dataset) -> Iterator[tuple[str, bool]]:
+    """Train a trial again, in a temporary store; yield how its results differ, and whether its kernels explain it."""
     where = f"trial {row['trial_id']}"
     if trial_id(Trial(**row["settings"]), dataset.fingerprint) != row["trial_id"]:
-        yield f"{where}: was trained by mnistjobs {row['mnistjobs_version']}, whose results differ; compare with that"
+        version = row["mnistjobs_version"]
+        yield f"{where}: was trained by mnistjobs {version}, whose results differ; compare with that", False
         return
     with TemporaryDirectory(prefix="mnistjobs-verify-") as folder:
         executor = InProcessSession().executor(run_pack, TaskContext(dataset, Path(folder)))
@@ -174,7 +178,7 @@ def _compare_rerun(store: Store, row: Mapping[str, Any], dataset: Dataset) -> It
         while not isinstance(event := executor.next_event(0.0), Done | Failed):
             pass
         if isinstance(event, Failed):
-            yield f"{where}: cannot be trained again: {event.failure.message}"
+            yield f"{where}: cannot be trained again: {event.failure.message}", False
             return
         elsewhere = Store(Path(folder))
         (again,) = read_parts(elsewhere, [row["trial_id"]]).table.to_pylist()
@@ -182,9 +186,14 @@ def _compare_rerun(store: Store, row: Mapping[str, Any], dataset: Dataset) -> It
     names = [name for name, value in again.items() if name not in _RUN_COLUMNS and _bits(row[name]) != _bits(value)]
     names += [] if has_same_weights else ["weights"]
     if names:
+        differs = f"it differs in {', '.join(names)}"
+        if row["kernels"] != again["kernels"]:
+            kernels = f"then {row['kernels']}; now {again['kernels']}"
+            yield f"{where}: trained again with other kernels, {differs} ({kernels}): last bits depend on them", True
+            return
         then, now = ({name: of[name] for name in versions()} for of in (row, again))
         reason = "" if then == now else f" (then {_format_versions(then)}; now {_format_versions(now)})"
-        yield f"{where}: trained again, it differs in {', '.join(names)}{reason}"
+        yield f"{where}: trained again, {differs}{reason}", False
 
 
 def _bits(value: object) -> str:

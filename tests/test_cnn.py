@@ -7,9 +7,10 @@ from support.seed_report_network import SeedReportNetwork
 from torch.nn import functional as F
 
 from mnist_core.devices import torch_threads
-from mnist_core.models.cnn import CNN, build_network
+from mnist_core.models.cnn import CNN, build_network, initial_network
 from mnist_core.trial import Trial
 
+ROUNDING = 2.0**-23  # of float32
 LAYOUT_TOLERANCE = 1e-5  # float32, with another order of sums
 
 
@@ -68,6 +69,15 @@ def test_initial_weights_come_from_the_generator_alone() -> None:
     assert all(np.array_equal(first[name], second[name]) for name in first)
     bound = 1 / np.sqrt(256)  # kaiming_uniform with a = sqrt(5): 1 / sqrt(fan_in)
     assert 0.99 * bound < np.abs(first["fc1.weight"]).max() <= bound
+
+
+def test_initial_weights_are_pytorchs_own_up_to_rounding() -> None:
+    drawn = initial_network(np.random.default_rng(5))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(np.random.default_rng(5).integers(2**63)))
+        default = build_network()
+    for found, expected in zip(drawn.parameters(), default.parameters(), strict=True):
+        assert torch.allclose(found, expected, rtol=0, atol=ROUNDING * float(expected.detach().abs().max()))
 
 
 def test_weights_are_contiguous_copies() -> None:

@@ -47,6 +47,13 @@ def test_a_setting_that_one_model_does_not_use_does_not_vary() -> None:
     assert varying_settings(two_configurations(model="cnn", hidden_units=None, weight_init_std=None)) == []
 
 
+def test_native_numerics_are_marked_even_where_nothing_varies() -> None:
+    native = [settings(seed, numerics="native") for seed in (0, 1)]
+    assert varying_settings(requested_of(*native).select(CONFIGURATION_COLUMNS).to_pydict()) == ["numerics"]
+    header, rows = summary_cells(summary_of(*study(0.90, 0.92, numerics="native")))
+    assert (header[3], rows[0][3]) == ("numerics", "native")
+
+
 def test_a_person_reads_percent() -> None:
     header, rows = summary_cells(summary_of(*study(0.90, 0.92, 0.94)))
     assert dict(zip(header, rows[0], strict=True)) == {

@@ -18,6 +18,7 @@ from jobs.store.layout import Store
 from jobs.store.parts import read_parts, write_part
 from jobs.verify import check_job
 from mnist_core.data.datasets import Dataset, load_dataset
+from mnist_core.kernels import kernels_in_use
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 Study = tuple[Store, Job, Dataset]
@@ -82,6 +83,30 @@ def test_a_number_that_training_does_not_give_is_named(study: Study) -> None:
     rewrite_rows(store, job, epochs=epochs)
     (problem,) = check_job(store, job, dataset, rerun=3).problems
     assert problem == f"trial {first}: trained again, it differs in epochs"
+
+
+def test_a_difference_that_other_kernels_explain_is_a_note(study: Study) -> None:
+    store, job, dataset = study
+    first = trial_ids(store, job)[0]
+    (row,) = read_parts(store, [first]).table.to_pylist()
+    row["epochs"][1]["train_loss"] += 1e-9
+    rewrite_rows(store, job, epochs=row["epochs"], kernels="OpenBLAS 0.3.31 NeoverseN1, NumPy baseline")
+    found = check_job(store, job, dataset, rerun=3)
+    assert (found.rerun, found.problems) == (3, ())
+    assert found.notes == (
+        f"trial {first}: trained again with other kernels, it differs in epochs "
+        f"(then OpenBLAS 0.3.31 NeoverseN1, NumPy baseline; now {row['kernels']}): last bits depend on them",
+    )
+
+
+@pytest.mark.skipif("SkylakeX" not in kernels_in_use(), reason="this CPU has no other kernels than the pinned ones")
+def test_native_trials_are_verified_with_native_kernels(tmp_path: Path) -> None:
+    store, job = submit_tiny(tmp_path, numerics="native")
+    write_report(store, job)
+    rows = read_parts(store, trial_ids(store, job)).table
+    assert set(rows["kernels"].to_pylist()) == {kernels_in_use()}
+    found = check_job(store, job, load_dataset(tmp_path / "images"), rerun=1)
+    assert (found.rerun, found.problems, found.notes) == (1, (), ())
 
 
 def test_trials_of_a_gpu_are_not_trained_again(study: Study) -> None:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 from jobs.api.unusable import warn_of_unusable
 from jobs.errors import InputError
 from jobs.grid import load_grid
-from jobs.run import JobEvent, Plan, check_precision, make_plan, node_admission, open_job, open_session, run_job
+from jobs.run import (
+    JobEvent,
+    Plan,
+    check_kernels,
+    check_precision,
+    make_plan,
+    node_admission,
+    open_job,
+    open_session,
+    run_job,
+)
 from jobs.store import (
     Compaction,
     DamagedJob,
@@ -80,6 +90,7 @@ def submit_grid(
         InputError: The grid has faults, its dataset has changed since it was planned, or the device lacks a precision.
         StoreError: The store cannot be read or written.
         DataError: The dataset is damaged or cannot be downloaded.
+        KernelsError: The trials are to be trained in this process, whose kernels cannot be pinned.
         ClusterError: Ray cannot be started or reached, was lost, lacks the device that the grid requires, or has no
             node whose versions, kernels and store are those of this process; or this program is connected to another
             Ray, which is left as it is.
@@ -109,6 +120,8 @@ def submit_grid(
                         f"dataset {dataset.name}: has changed since the grid was read; submit the grid again"
                     )
                 check_precision(plan, session.device)
+                if in_process and session.device == "cpu":
+                    check_kernels(plan)
                 return run_job(_open_job(plan, options), plan, dataset, session, observe, workers)
     finally:
         clean_up(plan.store, plan.missing)  # a worker that is interrupted is killed, perhaps while it writes a file

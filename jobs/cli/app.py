@@ -21,7 +21,7 @@ from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES, with_hint
 from jobs.cli.output import echo, echo_first, echo_warnings_once
 from jobs.cli.signals import end_now, interruptible, unread_output_dropped
 from jobs.errors import InputError, MnistjobsError
-from mnist_core.errors import DataError
+from mnist_core.errors import DataError, KernelsError
 
 if TYPE_CHECKING:
     from jobs.report import Report
@@ -70,7 +70,7 @@ def main() -> NoReturn:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where there is no home to cache its fonts in
     try:
         app(prog_name="mnistjobs")
-    except (MnistjobsError, DataError, ClusterError) as error:
+    except (MnistjobsError, DataError, KernelsError, ClusterError) as error:
         echo(with_hint(error), err=True)
     except OSError as error:  # a full disk behind stdout, a working directory that is gone
         echo(f"{error.filename or 'mnistjobs'}: {error.strerror or error}", err=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from cluster import AddressError, ClusterLostError
 from jobs.errors import DamagedPartWarning, OldRecordError, ReportError
-from mnist_core.errors import DatasetNotFound, DigestMismatch, NoMirrorDelivered
+from mnist_core.errors import DatasetNotFound, DigestMismatch, KernelsError, NoMirrorDelivered
 
 _TRAIN_AGAIN = "`mnistjobs submit GRID` trains trials again that are missing"
 
@@ -16,6 +16,7 @@ HINTS: Mapping[type[Exception], str] = {
     DigestMismatch: "then run `mnistjobs data fetch mnist`",
     NoMirrorDelivered: "`mnistjobs data fetch mnist --mirror URL` uses another one",
     AddressError: "`--address local` starts Ray on this machine",
+    KernelsError: "`train: {numerics: native}` in the grid lets each CPU choose its kernels, under other trial ids",
     ClusterLostError: "what has finished is stored; submit the same grid again, to another cluster if need be",
     OldRecordError: "submit its grid again with `mnistjobs submit GRID`, or read it with the edition that wrote it",
     ReportError: "`mnistjobs report JOB` writes the report, with more memory",

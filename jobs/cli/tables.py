@@ -20,7 +20,7 @@ _MAX_SUMMARIZED = 1000  # configurations in a summary; rich takes ten seconds to
 _PIPE_WIDTH = 400  # columns
 _REPEATED = ("diverged", "failed")  # counts that the note repeats
 _PERCENT = (ACCURACY_HEADER, INTACT_HEADER, "train", "validation")
-_LEFT = ("model", "note", "job", "state", "submitted (UTC)", "why")  # columns aligned to the left
+_LEFT = ("model", "numerics", "note", "job", "state", "submitted (UTC)", "why")  # columns aligned to the left
 
 
 def fetch_mnist_with_bar(mirrors: Sequence[str] | None = None) -> Path:

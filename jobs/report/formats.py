@@ -13,7 +13,15 @@ from jobs.report.summary import Row
 
 NO_VALUE = "–"
 CUT_MARK, BINOMIAL_MARK = "*", "†"
-TEXT_HEADERS = ("model", "note", "axis", "a", "b", "result")  # of words; all others are aligned to the right
+TEXT_HEADERS = (
+    "model",
+    "numerics",
+    "note",
+    "axis",
+    "a",
+    "b",
+    "result",
+)  # of words; all others are aligned to the right
 N_HEADER, ACCURACY_HEADER, INTACT_HEADER = "n", "test accuracy [95 % interval]", "without collapsed"
 _OTHER_HEADERS = ("std (pp)", "train", "validation", "gap (pp)")
 _CONTRAST_HEADERS = ("n", "a - b (pp) [95 % interval]", "seeds agree", "p (Holm)", "result")

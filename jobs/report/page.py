@@ -16,7 +16,7 @@ from jobs.report.figures import FigureSection, ReportFigure
 from jobs.report.formats import TEXT_HEADERS, format_count, summary_cells, summary_notes
 from jobs.store import Job
 
-_TRIAL_FACTS = ("host", "device", "mnistjobs_version", "python_version", "numpy_version", "torch_version")
+_TRIAL_FACTS = ("host", "device", "kernels", "mnistjobs_version", "python_version", "numpy_version", "torch_version")
 _MAX_DISTINCT = 20  # values of a column that are named
 _MAX_NAMED = 100  # configurations that are not drawn
 

@@ -9,6 +9,7 @@ from jobs.run.events import RefuseNode as RefuseNode
 from jobs.run.events import Retry as Retry
 from jobs.run.packs import Pack as Pack
 from jobs.run.plan import Plan as Plan
+from jobs.run.plan import check_kernels as check_kernels
 from jobs.run.plan import check_precision as check_precision
 from jobs.run.plan import make_plan as make_plan
 from jobs.run.provenance import versions as versions

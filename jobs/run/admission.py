@@ -19,15 +19,17 @@ def node_admission(plan: Plan, device: Device) -> Iterator[Admission]:
 
     Args:
         plan: What will be trained, and the store that all nodes have to share.
-        device: Where trials are trained; the kernels for CPUs matter where that is a CPU.
+        device: Where trials are trained; the kernels matter where that is a CPU, and the trials ask for equal bits.
 
     Raises:
         StoreError: The store cannot be written.
     """
-    has_torch = device == "cuda" or any(plan.trials[trial_id].model == "cnn" for trial_id in plan.missing)
+    trials = [plan.trials[trial_id] for trial_id in plan.missing]
+    has_torch = device == "cuda" or any(trial.model == "cnn" for trial in trials)
     imports = ("jobs.run", "torch") if has_torch else ("jobs.run",)
     nonce = f"shared (proof {secrets.token_hex(8)})"
     with temporary_file(plan.store.root, "nonce", nonce.encode()) as path:
-        where, has_kernels = os.fspath(path), device == "cpu"
+        where = os.fspath(path)
+        has_kernels = device == "cpu" and any(trial.numerics == "pinned" for trial in trials)
         required = node_facts(where, (), has_kernels, 0.0)
         yield Admission(node_facts, (where, imports, has_kernels, _NONCE_PATIENCE_S), required)

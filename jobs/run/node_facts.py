@@ -21,7 +21,7 @@ def node_facts(nonce_path: str, imports: Sequence[str], asks_kernels: bool, pati
     Args:
         nonce_path: A file in the store, with a content that nobody can guess.
         imports: The modules that tasks import.
-        asks_kernels: Whether the kernels for matrix products matter.
+        asks_kernels: Whether the kernels matter that trials compute with on a CPU.
         patience_s: How long to wait for the file: network file systems show new files late.
 
     Returns:
@@ -63,14 +63,11 @@ def _hash_code() -> str:
 
 
 def _kernels() -> str:
-    """Return the kernels that NumPy's matrix products use."""
+    """Return the kernels that a trial would train with."""
     try:
-        importlib.import_module("numpy")  # loads them
-        pools = importlib.import_module("threadpoolctl").threadpool_info()
-    except ImportError as error:
-        return f"unknown ({error})"
-    found = {pool.get("architecture", "unknown") for pool in pools if pool["internal_api"] == "openblas"}
-    return " and ".join(sorted(found)) or "unknown"
+        return str(importlib.import_module("mnist_core.kernels").training_kernels())
+    except Exception as error:  # whatever keeps a trial from starting here
+        return f"unknown ({' '.join(f'{type(error).__name__}: {error}'.split())})"
 
 
 def _read_nonce(path: str, patience_s: float) -> str:

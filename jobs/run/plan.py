@@ -14,6 +14,7 @@ from jobs.run.timings import Timings, learn_timings
 from jobs.store import PART, SETTINGS, Store, checkpointed, scan_parts
 from mnist_core.backends import Device
 from mnist_core.data import DatasetInfo
+from mnist_core.kernels import training_kernels
 from mnist_core.trial import Trial, trial_id
 
 _FLAT = ["trial_id", "status", "dataset", "dataset_fingerprint", "device", "seconds", "mnistjobs_version"]
@@ -101,6 +102,12 @@ def check_precision(plan: Plan, device: Device) -> None:
             f"precision {', '.join(sorted(requested))}: the trials would run on the CPU; allowed there: float32 "
             "(tf32 and bfloat16 need a GPU, see resources.device)"
         )
+
+
+def check_kernels(plan: Plan) -> None:
+    """Raise KernelsError where this process cannot train the missing trials with the kernels that they ask for."""
+    for numerics in {plan.trials[identity].numerics for identity in plan.missing}:
+        training_kernels(numerics)
 
 
 def read_stored_rows(store: Store) -> tuple[pa.Table, tuple[str, ...]]:

@@ -9,8 +9,9 @@ Four identities lead from the layers of the seed report (section 3) to these:
 - Two neighbouring outputs of a row depend on one patch of 5 rows and 6 columns. Its product with a matrix that holds
   the 5x5 weights at each of the two column offsets, and zeros elsewhere, is the convolution at both positions.
 - With images innermost and columns outermost, the patches of neighbouring rows overlap in memory as they do in the
-  image. All patches of a column are therefore a view, and one batched product multiplies them. It is NumPy's product:
-  OpenBLAS has kernels for small matrices and takes half of MKL's time for the first convolution.
+  image. All patches of a column are therefore a view, and one batched product multiplies them. Like every product
+  and sum here it is NumPy's: OpenBLAS's kernels can be pinned (`mnist_core.kernels`), MKL's and torch's cannot. What
+  torch computes is exact, or rounded one operation at a time.
 - Adding a bias and ReLU are monotonic, so they commute with the maximum. They follow the pooling here, on a quarter of
   the values. The gradient is the same: where ReLU is zero, none passes in either order.
 - Pooling treats images and channels alike, so images and channels together are passed to max_pool2d as channels, which
@@ -84,6 +85,7 @@ class PooledConvolution:
         )
         self._grad_products = np.empty((2 * J, *shape.matrix), self._patches.dtype)
         self._grad_columns = torch.empty_like(self._columns) if grad_inputs else None
+        self._grad_patch = np.empty((shape.matrix[0], S), self._patches.dtype)
 
     def load(self, image: Tensor) -> None:
         """Copy the input (R columns, R rows, C, S) into the buffers."""
@@ -111,7 +113,8 @@ class PooledConvolution:
         """Add to the gradients of weights (O, C, 5, 5) and bias (O,), given the activations' in `self.grad`."""
         backward_of_relu(self.grad, self.activations)
         # Each activation is one output plus the bias, whichever output was the maximum.
-        grad_bias.add_(self.grad.flatten(0, 1).sum(0).sum(1))
+        of_images = self.grad.flatten(0, 1).numpy().sum(axis=0)
+        grad_bias.add_(torch.from_numpy(of_images.sum(axis=1)))
         grad_matrix = np.zeros_like(self._grad_products[0])
         products = self._grad_products.reshape(len(self._grad_products), -1)  # sums over long rows are faster
         for column, patches in enumerate(self._patches):
@@ -130,11 +133,12 @@ class PooledConvolution:
     def backward_of_inputs(self, matrix: Tensor, grad_image: Tensor) -> None:
         """Write the gradient of the input (R columns, R rows, C, S); call `backward` first."""
         assert self._grad_columns is not None
-        columns = self._grad_columns.zero_()
-        weight = matrix.expand(self.shape.pooled, -1, -1)
-        # The patches of a column overlap, so their gradients are added one patch of every column at a time.
-        for patches, outputs in zip(self._as_patches(columns).unbind(1), self._outputs.unbind(1), strict=True):
-            patches.baddbmm_(weight, outputs)
+        columns, weight, product = self._grad_columns.zero_(), matrix.numpy(), self._grad_patch
+        # The patches of a column overlap, so their gradients are added one after the other.
+        for patches, outputs in zip(self._as_patches(columns).numpy(), self._outputs.numpy(), strict=True):
+            for patch, of_patch in zip(patches, outputs, strict=True):
+                np.matmul(weight, of_patch, out=product)
+                np.add(patch, product, out=patch)
         # The adjoint of `load`: pair p of input columns is pair a of the six columns that pooled column p - a uses.
         J, R, _, C, S = columns.shape
         pairs = columns.view(J, R, 3, 2, C, S).permute(2, 0, 3, 1, 4, 5)  # (3, J, 2, R, C, S)

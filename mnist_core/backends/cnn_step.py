@@ -21,6 +21,7 @@ from torch import Tensor
 from mnist_core.backends.cnn_layers import CONV1, CONV2, PooledConvolution, backward_of_relu
 from mnist_core.data import DIGITS
 from mnist_core.models.cnn import initial_network, weights_of
+from mnist_core.models.mlp import softmax
 from mnist_core.trial import Trial
 
 _WIDTH = 28
@@ -82,9 +83,9 @@ class FastCNN:
         conv2.load(conv1.forward(self._matrix1, weights["conv1.bias"]))
         logits = self._classify(activations, conv2.forward(self._matrix2, weights["conv2.bias"]))
         # The gradient of the cross-entropy: y_hat - y, as in the MLP.
-        grad = torch.softmax(logits, 0)
-        grad[labels, torch.arange(len(labels))] -= 1
-        self._backward_of_classify(activations, grad)
+        grad = softmax(logits.numpy().T).T
+        grad[labels.numpy(), np.arange(len(labels))] -= 1
+        self._backward_of_classify(activations, torch.from_numpy(grad))
         conv2.backward(grads["conv2.weight"], grads["conv2.bias"])
         conv2.backward_of_inputs(self._matrix2, conv1.grad)
         conv1.backward(grads["conv1.weight"], grads["conv1.bias"])
@@ -95,7 +96,7 @@ class FastCNN:
         if self.momentum:
             # torch.optim.SGD's convention: velocity = momentum * velocity + grad.
             grad = self._velocity_vector.mul_(self.momentum).add_(grad)
-        self._vector.add_(grad, alpha=-learning_rate)
+        self._vector.sub_(grad.mul(learning_rate))  # in one operation, some CPUs would round once and some twice
         self._grad_vector.zero_()
         self._write_matrices()
 
@@ -123,7 +124,9 @@ class FastCNN:
         """Compute the logits (K, S) from the output of the convolutions, (4 columns, 4 rows, 16, S)."""
         x = image.flatten(0, 2)  # (256, S)
         for name, out in (("fc1", activations.hidden1), ("fc2", activations.hidden2), ("fc3", activations.logits)):
-            torch.mm(self._parameters[f"{name}.weight"], x, out=out).add_(self._parameters[f"{name}.bias"][:, None])
+            weight, bias = self._parameters[f"{name}.weight"], self._parameters[f"{name}.bias"]
+            np.matmul(weight.numpy(), x.numpy(), out=out.numpy())
+            out.add_(bias[:, None])
             x = out.relu_() if name != "fc3" else out
         return x
 
@@ -136,9 +139,10 @@ class FastCNN:
             "fc1": (image, grad_image),
         }
         for name, (x, grad_x) in inputs.items():
-            self._gradients[f"{name}.weight"].addmm_(grad, x.T)
-            self._gradients[f"{name}.bias"].add_(grad.sum(1))
-            grad = torch.mm(self._parameters[f"{name}.weight"].T, grad, out=grad_x)
+            self._gradients[f"{name}.weight"].add_(torch.from_numpy(grad.numpy() @ x.T.numpy()))
+            self._gradients[f"{name}.bias"].add_(torch.from_numpy(grad.numpy().sum(axis=1)))
+            np.matmul(self._parameters[f"{name}.weight"].T.numpy(), grad.numpy(), out=grad_x.numpy())
+            grad = grad_x
             if name != "fc1":  # `PooledConvolution.backward` applies its own ReLU's
                 backward_of_relu(grad, x)
 

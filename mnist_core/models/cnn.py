@@ -10,6 +10,7 @@ This form is for reading and for tests. `mnist_core.backends.cnn_cpu` trains the
 `mnist_core.backends.stacked` on a GPU.
 """
 
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -90,11 +91,21 @@ def build_network() -> nn.Sequential:
 
 
 def initial_network(rng: np.random.Generator) -> nn.Sequential:
-    """Build the layers, with PyTorch's default initial weights drawn from a seed that `rng` provides."""
-    # The layers draw from torch's global generator, so its state is saved, seeded and restored.
-    with torch.random.fork_rng(devices=[]):
+    """Build the layers, with PyTorch's default initial weights drawn from a seed that `rng` provides.
+
+    They are uniform on +-1 / sqrt(n), where n is the number of inputs of a unit. The layers draw them in the same way,
+    but scale and shift in one operation, which some CPUs round once and others twice.
+    """
+    # Draws come from torch's global generator, so its state is saved, seeded and restored.
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        network = build_network()
         torch.manual_seed(int(rng.integers(2**63)))
-        return build_network()
+        for layer in network:
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                bound = 1 / math.sqrt(layer.weight[0].numel())
+                for parameter in layer.parameters():
+                    parameter.copy_((2 * torch.rand_like(parameter) - 1) * bound)
+    return network
 
 
 def weights_of(network: nn.Sequential) -> dict[str, NDArray[Any]]:

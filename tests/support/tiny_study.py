@@ -20,7 +20,7 @@ GRID = """\
 name: {name}
 dataset: {{path: images}}
 grid: {{model: {model}, subset_size: {subset_size}, adaptive_lr: [false], seed: {seed}}}
-train: {{epochs: 2, batch_size: 16, learning_rate: {learning_rate}, hidden_units: 4}}
+train: {{epochs: 2, batch_size: 16, learning_rate: {learning_rate}, hidden_units: 4, numerics: {numerics}}}
 """
 
 
@@ -62,11 +62,11 @@ def submit_tiny(
     subset_size: str = "[20]",
     seed: str = "[0, 1]",
     learning_rate: str = "0.01",
+    numerics: str = "pinned",
 ) -> tuple[Store, Job]:
     """Submit a grid on a dataset of 72 and 20 images, and train it in this process."""
     write_idx_folder(folder / "images", train_count=72, test_count=20)
     grid = folder / f"{name}.yaml"
-    grid.write_text(
-        GRID.format(name=name, model=model, subset_size=subset_size, seed=seed, learning_rate=learning_rate)
-    )
+    axes = {"model": model, "subset_size": subset_size, "seed": seed}
+    grid.write_text(GRID.format(name=name, **axes, learning_rate=learning_rate, numerics=numerics))
     return Store(folder / "results"), mnistjobs.submit_grid(grid, folder / "results", in_process=True)
