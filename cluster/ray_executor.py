@@ -17,11 +17,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.failures import TaskFailure
 from cluster.interface import (
-    ClusterError,
     ClusterLostError,
     Done,
     Failed,
     Item,
+    LocalRayError,
     NodeEvent,
     NodeLost,
     Progress,
@@ -223,7 +223,7 @@ class _QueueCheck:
         self._is_reported = False
 
     def explain_wait(self, waited_s: float) -> Waiting | None:
-        """Add up the time waited; return the reason once it is long; raise ClusterError where no worker starts."""
+        """Add up the time waited; return the reason once it is long; raise LocalRayError where no worker starts."""
         self._waited_s += waited_s
         if self._is_shared and self._waited_s >= _QUEUED_S and not self._is_reported:
             self._is_reported = True
@@ -249,7 +249,7 @@ class _QueueCheck:
                 return queue
             host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
             return Waiting(f"{reason} although CPUs are free: no worker starts, or none reaches this driver at {host}")
-        raise ClusterError(f"Ray on this machine: {reason}; the last line of its log is: {_last_words()}")
+        raise LocalRayError(f"Ray on this machine: {reason}; the last line of its log is: {_last_words()}")
 
 
 def _last_words() -> str:

@@ -92,7 +92,7 @@ def test_no_file_of_the_working_directory_is_imported_nor_sent_to_the_workers(tm
     with (here / "large").open("wb") as file:
         file.truncate(600 << 20)  # more than Ray sends
     (here / "run").write_text(UV_RUN)
-    environment = python_environment(tmp_path, "", str(other))
+    environment = python_environment(Path("/proc/nowhere"), "", str(other))  # a home that cannot be written
     submit = [sys.executable, "-m", "mnistjobs", "submit", str(grid), "--store", str(tmp_path / "results"), "--quiet"]
     command = ["uv", "run", json.dumps(environment), *submit]
     outcome = run(command, here, {"PYTHONSAFEPATH": "1"}, executable=sys.executable)
