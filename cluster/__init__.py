@@ -17,6 +17,7 @@ from cluster.interface import Device as Device
 from cluster.interface import Done as Done
 from cluster.interface import Executor as Executor
 from cluster.interface import Failed as Failed
+from cluster.interface import LocalRayError as LocalRayError
 from cluster.interface import NodeEvent as NodeEvent
 from cluster.interface import NodeJoined as NodeJoined
 from cluster.interface import NodeLost as NodeLost

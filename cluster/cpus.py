@@ -22,7 +22,7 @@ def quotas(groups: Path, mount: Path) -> list[float]:
         mount: Where the control groups are mounted.
     """
     found = [float("inf")]
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         for line in groups.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if not controllers:  # version 2

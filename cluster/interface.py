@@ -32,6 +32,10 @@ class AddressError(ClusterError):
     """The address leads to no cluster that this process can use."""
 
 
+class LocalRayError(ClusterError):
+    """A Ray of our own does not start, or starts no workers."""
+
+
 class ResourceError(ClusterError):
     """No node has what every task needs.
 

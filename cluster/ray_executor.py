@@ -20,6 +20,7 @@ from cluster.interface import (
     Done,
     Failed,
     Item,
+    LocalRayError,
     NodeEvent,
     NodeLost,
     Progress,

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray._private.state import available_resources_per_node
 
-from cluster.interface import ClusterError
+from cluster.interface import LocalRayError
 from cluster.ray_nodes import Node, TaskNeeds
 
 QUEUED_S = 10.0  # without a started task, before the reason is reported
@@ -58,11 +58,11 @@ class QueueWatch:
         return ""
 
     def check_start(self) -> None:
-        """Raise ClusterError where a Ray started here has not started any task for long."""
+        """Raise LocalRayError where a Ray started here has not started any task for long."""
         if self._has_started or self._waited_s < MAX_START_S:
             return
         reason = f"no task has started for {MAX_START_S:.0f} s"
-        raise ClusterError(f"Ray on this machine: {reason}; the last line of its log is: {_last_words()}")
+        raise LocalRayError(f"Ray on this machine: {reason}; the last line of its log is: {_last_words()}")
 
     def explain_unplaced(self, queued: int, admitted: Iterable[Node], busy: Mapping[str, int]) -> str:
         """Return, where tasks have been queued for long although nodes had room for them all the time, which nodes.

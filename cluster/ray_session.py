@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from cluster.cpus import usable_cpus
@@ -16,6 +17,7 @@ from cluster.interface import (
     ClusterError,
     Device,
     Item,
+    LocalRayError,
     NodeJoined,
     ResourceError,
     Result,
@@ -38,7 +40,7 @@ with environment(without_options(os.environ)):  # Ray reads its options as it is
 from ray._private import ray_constants
 from ray.job_config import JobConfig
 
-from cluster.ray_address import check_cluster
+from cluster.ray_address import Cluster, check_cluster
 from cluster.ray_admission import NodeWatch
 from cluster.ray_executor import RayExecutor
 from cluster.ray_nodes import TaskNeeds, check_has_room, has_gpu, usable_nodes
@@ -96,7 +98,8 @@ def ray_session(
 
     Raises:
         AddressError: The address leads to no cluster that can be used, or the program is connected to another one.
-        ClusterError: Ray cannot be started, or none of the cluster's nodes can be used.
+        LocalRayError: Ray cannot be started here.
+        ClusterError: None of the cluster's nodes can be used.
         ResourceError: No node has room for a task.
     """
     if workers is not None and workers < 1:
@@ -134,20 +137,28 @@ def _own_ray(cpus: int, packages: Sequence[str]) -> Iterator[None]:
     """Start a Ray, and stop it at the end."""
     with local_folder() as folder:
         kill_orphaned_rays()
-        options = {
-            "num_cpus": cpus,
-            "include_dashboard": False,
-            "_temp_dir": str(folder),
-            "_skip_env_hook": True,
-            "job_config": _OwnPathOnly(_py_driver_sys_path=worker_path(packages, folder)),
-        }
         try:
-            with environment(local_environment(new_token())), marked_processes():
-                _init("local", options)
+            _start(cpus, packages, folder)
             yield
         finally:
             _disconnect()
             kill_own_ray()
+
+
+def _start(cpus: int, packages: Sequence[str], folder: Path) -> None:
+    options = {
+        "num_cpus": cpus,
+        "include_dashboard": False,
+        "_temp_dir": str(folder),
+        "_skip_env_hook": True,
+        "job_config": _OwnPathOnly(_py_driver_sys_path=worker_path(packages, folder)),
+    }
+    try:
+        with environment(local_environment(new_token())), marked_processes():
+            _init("local", options)
+    except Exception as error:  # where its raylet dies, Ray raises no class of its own
+        reason = f"Ray on this machine: cannot be started: {_one_line(error)}"
+        raise LocalRayError(f"{reason}; its logs are in {folder}, until the next start") from error
 
 
 @contextmanager
@@ -155,11 +166,19 @@ def _existing_cluster(address: str) -> Iterator[None]:
     """Connect to a cluster, and disconnect at the end."""
     cluster = check_cluster(address)
     try:
-        with environment(_cluster_environment(cluster.mode)):
-            _init(cluster.address, {"job_config": _OwnPathOnly()})
+        _connect(cluster)
         yield
     finally:
         _disconnect()
+
+
+def _connect(cluster: Cluster) -> None:
+    kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_RUNTIME_ENV_HOOK")}
+    try:
+        with environment({**kept, "RAY_AUTH_MODE": cluster.mode}):
+            _init(cluster.address, {"job_config": _OwnPathOnly()})
+    except Exception as error:
+        raise AddressError(f"Ray at {cluster.address!r}: refuses the connection: {_one_line(error)}") from error
 
 
 class _OwnPathOnly(JobConfig):
@@ -186,25 +205,20 @@ def _check_connected(address: str | None, packages: Sequence[str]) -> None:
         raise AddressError(f"{file}: workers of this program's Ray import it in place of mnistjobs' own; rename it")
 
 
-def _cluster_environment(mode: str) -> dict[str, str]:
-    """Return this process's environment, with what decides how it connects to a cluster."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_RUNTIME_ENV_HOOK")}
-    return {**kept, "RAY_AUTH_MODE": mode}
-
-
 def _init(address: str, options: dict[str, Any]) -> None:
-    """Call ray.init in the environment as it is; raise ClusterError where that fails."""
+    """Call ray.init in the environment as it is."""
     read_authentication()
     uses_uv = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV
     ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = os.environ.get(_UV_RUN, "").lower() in ("1", "true")
     try:
         with _restored_sigterm():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except Exception as error:  # where its raylet dies during the start, Ray raises no class of its own
-        reason = " ".join(str(error).split())
-        raise ClusterError(f"Ray at {address!r}: cannot be started, or connected to: {reason}") from error
     finally:
         ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = uses_uv
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _disconnect() -> None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,8 +13,7 @@ import numpy as np
 import pytest
 from support.executors import CONTRACT, outcome, outcomes, run_all
 
-from cluster import AddressError, Done, InProcessSession, Session
-from cluster.ray_address import check_cluster
+from cluster import Done, InProcessSession, Session
 
 
 @pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
@@ -94,20 +92,6 @@ def test_a_gpu_that_no_node_has_is_refused(tmp_path: Path) -> None:
         "1 cpu",
         "cuda: no node of the cluster has a GPU; allowed: auto or cpu",
     ], done.stderr
-
-
-@pytest.mark.parametrize("address", ["nonsense", "ray://127.0.0.1:1", "127.0.0.1:70000", ":1", "127.0.0.1:x"])
-def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
-    with pytest.raises(AddressError, match="allowed: HOST:PORT"):
-        check_cluster(address)
-
-
-def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(AddressError, match=f"'127.0.0.1:{port}': nothing answers"):
-        check_cluster(f"127.0.0.1:{port}")
 
 
 NO_GPU_SCRIPT = """

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 from support.command_line import Outcome, write_grid
-from support.ray_clusters import environment_of
+from support.ray_clusters import cluster, environment_of, free_port
+
+from cluster import AddressError
+from jobs.cli.hints import HINTS
 
 ROOT = Path(__file__).parent.parent
 MODULES = ("jobs", "cluster", "mnist_core", "numpy", "torch", "ray", "pyarrow", "typing", "json", "pydantic", "secrets")
@@ -34,7 +37,13 @@ UV_RUN = (
 )
 
 
-def run(command: list[str], folder: Path, environment: dict[str, str], executable: str | None = None) -> Outcome:
+def run(
+    command: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    executable: str | None = None,
+    bound_s: float = BOUND_S,
+) -> Outcome:
     """Run a command to its end."""
     done = subprocess.run(
         command,
@@ -44,9 +53,13 @@ def run(command: list[str], folder: Path, environment: dict[str, str], executabl
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=BOUND_S,
+        timeout=bound_s,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def command_line(*words: str, environment: dict[str, str], bound_s: float = BOUND_S) -> Outcome:
+    return run([sys.executable, "-m", "mnistjobs", *words], ROOT, environment, bound_s=bound_s)
 
 
 def run_script(text: str, folder: Path, environment: dict[str, str], *words: object) -> Outcome:
@@ -79,7 +92,7 @@ def test_no_file_of_the_working_directory_is_imported_nor_sent_to_the_workers(tm
     with (here / "large").open("wb") as file:
         file.truncate(600 << 20)  # more than Ray sends
     (here / "run").write_text(UV_RUN)
-    environment = python_environment(tmp_path, "", str(other))
+    environment = python_environment(Path("/proc/nowhere"), "", str(other))  # a home that cannot be written
     submit = [sys.executable, "-m", "mnistjobs", "submit", str(grid), "--store", str(tmp_path / "results"), "--quiet"]
     command = ["uv", "run", json.dumps(environment), *submit]
     outcome = run(command, here, {"PYTHONSAFEPATH": "1"}, executable=sys.executable)
@@ -141,3 +154,123 @@ def test_workers_get_their_own_token_the_usable_cpus_and_none_of_the_programs_fo
     assert variables["RAY_memory_usage_threshold"] == "0.99"
     assert not (tmp_path / ".ray").exists()
     assert set(temporary.glob("mnistjobs-*")) <= before
+
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+import ray
+ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR")
+import mnistjobs
+
+def state():
+    return dict(os.environ), list(sys.path), signal.getsignal(signal.SIGTERM)
+
+def submit(store, **options):
+    before = state()
+    try:
+        job = mnistjobs.submit_grid("grid.yaml", store, **options)
+        print(job.state, len(job.failures), state() == before)
+    except Exception as error:
+        print(type(error).__name__, error, state() == before)
+
+mine = ray.put("mine")
+submit("first")
+submit("second", address="local")
+Path(__file__).with_name("jobs.py").write_text("raise ImportError")
+submit("second")
+print(ray.get(mine), ray.is_initialized())
+ray.shutdown()
+submit("second")
+print(ray.is_initialized())
+"""
+
+
+@pytest.mark.ray
+def test_a_programs_ray_is_used_and_left_as_it_was(tmp_path: Path) -> None:
+    write_grid(tmp_path)
+    outcome = run_script(PROGRAM, tmp_path, python_environment(tmp_path, RAY_AUTH_MODE="disabled"))
+    first, elsewhere, hidden, *rest = outcome.out.splitlines()
+    assert first == "finished 0 True", outcome.err
+    assert elsewhere.startswith("AddressError Ray at 'local': this program is connected to the one at ")
+    assert elsewhere.endswith(" already; allowed: no address to use that, or ray.shutdown() first True")
+    assert hidden == (
+        f"AddressError {tmp_path / 'jobs.py'}: workers of this program's Ray import it in place of mnistjobs' own; "
+        "rename it True"
+    )
+    assert rest == ["mine True", "finished 0 True", "False"]  # a file in the way is in nobody's way on a Ray of ours
+
+
+def test_a_module_that_a_program_has_imported_in_place_of_ours_is_named(tmp_path: Path) -> None:
+    (tmp_path / "jobs.py").touch()
+    outcome = run_script("import jobs, mnistjobs\nmnistjobs.list_jobs()\n", tmp_path, python_environment(tmp_path))
+    assert outcome.err.splitlines()[-1] == (
+        f"ImportError: mnistjobs: {tmp_path / 'jobs.py'} has been imported in place of the package 'jobs'; rename it"
+    )
+
+
+@pytest.mark.ray
+def test_a_token_file_does_not_lock_its_owner_out_of_a_cluster_without_authentication(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path)
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text(64 * "a")
+    words = ["submit", str(grid), "--store", str(tmp_path / "results"), "--quiet"]
+    with cluster(environment_of(tmp_path, RAY_AUTH_MODE="disabled"), tmp_path) as address:
+        environment = python_environment(tmp_path, RAY_ADDRESS=address)
+        refused = command_line(*words, environment=environment | {"RAY_AUTH_MODE": "token"})
+        accepted = command_line(*words, environment=environment)
+    reason = "works without tokens, but RAY_AUTH_MODE is token; unset RAY_AUTH_MODE"
+    assert refused.err == f"Ray at '{address}' (from RAY_ADDRESS): {reason}; {HINTS[AddressError]}\n"
+    assert (refused.code, accepted.code, accepted.err) == (2, 0, "")
+
+
+def test_a_stale_address_in_the_environment_is_named_with_a_way_out(tmp_path: Path) -> None:
+    grid, address = write_grid(tmp_path), f"127.0.0.1:{free_port()}"
+    words = ["submit", str(grid), "--store", str(tmp_path / "results"), "--quiet"]
+    outcome = command_line(*words, environment=python_environment(tmp_path, RAY_ADDRESS=address))
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert outcome.err.startswith(f"Ray at '{address}' (from RAY_ADDRESS): nothing answers")
+    assert outcome.err.endswith("; `--address local` starts Ray on this machine\n")
+
+
+NO_WORKER = "import sys\nif any('default_worker' in word for word in sys.orig_argv):\n    sys.exit('no worker here')\n"
+SUBMIT_NOTHING = """
+import cluster.ray_executor
+from cluster import ClusterError
+from cluster.ray_session import ray_session
+
+def nothing(item, shared):
+    return None
+    yield
+
+cluster.ray_executor._MAX_START_S = 2.0
+with ray_session(address="local", workers=1) as session:
+    executor = session.executor(nothing, None)
+    executor.submit(0)
+    try:
+        while executor.next_event(1.0) is None:
+            pass
+    except ClusterError as error:
+        print(error)
+"""
+
+
+@pytest.mark.ray
+def test_workers_that_do_not_start_end_the_job_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(NO_WORKER)
+    outcome = run_script(SUBMIT_NOTHING, tmp_path, python_environment(tmp_path, str(tmp_path / "site")))
+    reason = "no task has started for 2 s; the last line of its log is: SystemExit: no worker here"
+    assert outcome.out == f"Ray on this machine: {reason}\n", outcome.err
+
+
+@pytest.mark.ray
+@pytest.mark.chaos
+def test_a_submit_whose_workers_do_not_start_ends_within_a_minute_and_a_half(tmp_path: Path) -> None:
+    grid, site = write_grid(tmp_path), tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(NO_WORKER)
+    words = ["submit", str(grid), "--store", str(tmp_path / "results"), "--quiet"]
+    outcome = command_line(*words, environment=python_environment(tmp_path, str(site)), bound_s=90.0)
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert "no task has started for 55 s" in outcome.err

@@ -5,7 +5,7 @@ HINTS is keyed by class; of an exception's classes, the most special one with a 
 
 from collections.abc import Mapping
 
-from cluster import AddressError, ClusterLostError
+from cluster import AddressError, ClusterLostError, LocalRayError
 from jobs.errors import DamagedPartWarning, OldRecordError, ReportError
 from mnist_core.errors import DatasetNotFound, DigestMismatch, KernelsError, NoMirrorDelivered
 
@@ -17,6 +17,7 @@ HINTS: Mapping[type[Exception], str] = {
     NoMirrorDelivered: "`mnistjobs data fetch mnist --mirror URL` uses another one",
     AddressError: "`--address local` starts Ray on this machine",
     KernelsError: "`train: {numerics: native}` in the grid lets each CPU choose its kernels, under other trial ids",
+    LocalRayError: "`--in-process` trains without Ray",
     ClusterLostError: "what has finished is stored; submit the same grid again, to another cluster if need be",
     OldRecordError: "submit its grid again with `mnistjobs submit GRID`, or read it with the edition that wrote it",
     ReportError: "`mnistjobs report JOB` writes the report, with more memory",
