@@ -20,7 +20,6 @@ from cluster.interface import (
     Done,
     Failed,
     Item,
-    LocalRayError,
     NodeEvent,
     NodeLost,
     Progress,
