@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jobs.api.unusable import warn_of_unusable
 from jobs.errors import InputError
-from jobs.grid import load_grid
+from jobs.grid import Grid, load_grid
 from jobs.run import JobEvent, Plan, check_precision, make_plan, open_job, open_session, run_job
 from jobs.store import (
     Compaction,
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 StorePath = str | Path
 
 
-def plan_grid(grid: str | Path, store: StorePath = "results", *, quarantine: bool = False) -> Plan:
+def plan_grid(grid: str | Path | Grid, store: StorePath = "results", *, quarantine: bool = False) -> Plan:
     """Compare a grid with a store: which trials are stored already, which are missing, and why. Nothing is trained.
 
     Args:
-        grid: The path of a grid file.
+        grid: The path of a grid file, or a grid that was read.
         store: The store's folder; it need not exist.
         quarantine: Whether to move damaged parts to quarantine/, as `submit_grid` does; by default nothing is written.
 
@@ -47,7 +47,8 @@ def plan_grid(grid: str | Path, store: StorePath = "results", *, quarantine: boo
         StoreError: The store cannot be read.
         DataError: The grid's dataset is damaged.
     """
-    plan = make_plan(load_grid(Path(grid)), open_store(Path(store)))
+    read = grid if isinstance(grid, Grid) else load_grid(Path(grid))
+    plan = make_plan(read, open_store(Path(store)))
     warn_of_unusable(plan.store, plan.unusable, may_move=quarantine)
     return plan
 
