@@ -36,6 +36,7 @@ from jobs.store.parts import write_part as write_part
 from jobs.store.quarantine import describe_quarantine as describe_quarantine
 from jobs.store.quarantine import describe_unusable as describe_unusable
 from jobs.store.quarantine import set_aside as set_aside
+from jobs.store.quarantine import set_aside_weights as set_aside_weights
 from jobs.store.requested import read_requested as read_requested
 from jobs.store.requested import requested_table as requested_table
 from jobs.store.schemas import CONFUSION as CONFUSION
@@ -49,4 +50,5 @@ from jobs.store.schemas import column as column
 from jobs.store.weights import check_weights as check_weights
 from jobs.store.weights import read_weights as read_weights
 from jobs.store.weights import read_weights_of as read_weights_of
+from jobs.store.weights import stored_weights as stored_weights
 from jobs.store.weights import write_weights as write_weights

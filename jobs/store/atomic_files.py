@@ -171,6 +171,21 @@ def list_dir(folder: Path) -> list[str]:
         raise StoreError(f"{folder}: cannot be read: {error.strerror}; allowed: a folder that you may read") from error
 
 
+def list_files(folder: Path) -> list[str]:
+    """List the names of the files in a folder, also of those behind a link; none where the folder does not exist.
+
+    Raises:
+        StoreError: the folder cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.is_file()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be read: {error.strerror}; allowed: a folder that you may read") from error
+
+
 def delete_files(folder: Path, names: Iterable[str]) -> None:
     """Delete files of a folder; those that do not exist are skipped.
 

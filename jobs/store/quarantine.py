@@ -1,6 +1,7 @@
 """Quarantine: the folder for damaged parts, so that each is reported once and its bytes stay available."""
 
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import chain, count
@@ -11,11 +12,12 @@ import pyarrow as pa
 
 from jobs.errors import DamagedPartWarning, ForeignPartWarning
 from jobs.store.atomic_files import fsync_folder, list_dir, make_folder, read_file, seconds_since_changed
-from jobs.store.layout import Store
+from jobs.store.layout import Store, weights_path
 from jobs.store.parts import decode_part, foreign_version, part_name
 from jobs.store.schemas import PART
 
 GROWING_S = 60.0  # a damaged file that was modified more recently may be a copy that has not ended
+_MOVED = re.compile(r"[0-9a-f]{64}\.(parquet|safetensors)(\.\d+)?")  # the name of a quarantined file
 _CONSEQUENCE = "trials that no other part holds count as missing"
 
 
@@ -105,6 +107,20 @@ def _move(store: Store, name: str) -> UserWarning | None:
     return DamagedPartWarning(f"part {name} is damaged; it has been moved to {moved}, and {_CONSEQUENCE}")
 
 
+def set_aside_weights(store: Store, sha256: str) -> str:
+    """Move a damaged file of weights to the quarantine, so that its trials count as missing; describe its state.
+
+    A file that may still be growing stays in place, and so does every file of a store that cannot be written.
+    """
+    path = weights_path(store, sha256)
+    try:
+        if seconds_since_changed(path, store.weights) < GROWING_S:
+            return "are damaged, or still being copied"
+        return f"are damaged; the file has been moved to {_rename_into(store.quarantine, path)}"
+    except OSError as error:
+        return f"are damaged; the file cannot be moved to {store.quarantine}: {error.strerror or error}"
+
+
 def _rename_into(folder: Path, path: Path) -> Path:
     """Move a file to a folder under a name that is not in use there; raises OSError."""
     make_folder(folder)
@@ -146,10 +162,17 @@ def _other_versions(store: Store, versions: dict[str, str]) -> list[UserWarning]
 
 def describe_quarantine(store: Store) -> list[str]:
     """Describe each file in the quarantine, one sentence each; raises StoreError."""
-    return [f"{store.quarantine / name} {_state(store, name)}" for name in list_dir(store.quarantine)]
+    return [f"{store.quarantine / name} {_state(store, name)}" for name in _quarantined(store)]
+
+
+def _quarantined(store: Store) -> list[str]:
+    """List the files that were moved to the quarantine; others that lie there are not the store's."""
+    return [name for name in list_dir(store.quarantine) if _MOVED.fullmatch(name)]
 
 
 def _state(store: Store, name: str) -> str:
+    if ".safetensors" in name:
+        return "is a damaged file of weights that is not used; it can be removed"
     if _whole_part(store, name) is not None:
         return f"is a whole part; move it back to {store.parts}"
     return "is a damaged part that is not used; it can be removed"
@@ -157,7 +180,7 @@ def _state(store: Store, name: str) -> str:
 
 def quarantined_hashes(store: Store) -> list[str]:
     """Return the hashes of the weights that whole parts in the quarantine name; raises StoreError."""
-    parts = (_whole_part(store, name) for name in list_dir(store.quarantine))
+    parts = (_whole_part(store, name) for name in _quarantined(store))
     return [sha256 for rows in parts if rows is not None for sha256 in rows["weights_sha256"].to_pylist()]
 
 
