@@ -23,7 +23,7 @@ from jobs.store import (
     describe_unattributed_files,
     find_job,
     job_folder,
-    open_store,
+    open_store_of,
     read_file,
     read_parts,
     read_requested,
@@ -57,7 +57,7 @@ def verify_job(store: str | Path, job: str, rerun: int = 0) -> Verification:
 
     Args:
         store: The store's folder.
-        job: The job's id, or a name, which means its latest job.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
         rerun: How many trials to train again, chosen at random among those that ran on a CPU. On a GPU the last bits
             depend on which trials train together.
 
@@ -69,8 +69,8 @@ def verify_job(store: str | Path, job: str, rerun: int = 0) -> Verification:
         StoreError: The store cannot be read, or the job's record is damaged.
         DataError: The dataset is needed and cannot be read.
     """
-    opened = open_store(Path(store))
-    found = find_job(opened, job)
+    opened, name_of_job = open_store_of(Path(store), job)
+    found = find_job(opened, name_of_job)
     name = found.dataset.name
     dataset = load_dataset(name if name in NAMED_DATASETS else Path(name)) if rerun else None
     if dataset and dataset.fingerprint != found.dataset.fingerprint:

@@ -21,7 +21,9 @@ from jobs.store import (
     end_job,
     find_job,
     open_store,
+    open_store_of,
     read_jobs,
+    with_last_sign,
 )
 from mnist_core.data import fetch_mnist, find_mnist, load_dataset
 
@@ -144,7 +146,8 @@ def list_jobs(store: StorePath = "results") -> list[Job | DamagedJob]:
     Raises:
         StoreError: The store cannot be read.
     """
-    return read_jobs(open_store(Path(store)))
+    opened = open_store(Path(store))
+    return [job if isinstance(job, DamagedJob) else with_last_sign(opened, job) for job in read_jobs(opened)]
 
 
 def report_job(store: StorePath, job: str) -> Report:
@@ -152,7 +155,7 @@ def report_job(store: StorePath, job: str) -> Report:
 
     Args:
         store: The store's folder.
-        job: The job's id, or a name, which means its latest job.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
         The page's path, the summary, and the names of damaged parts.
@@ -163,7 +166,7 @@ def report_job(store: StorePath, job: str) -> Report:
     """
     from jobs.report import write_report  # imports matplotlib, which takes a second
 
-    opened = open_store(Path(store))
-    report = write_report(opened, find_job(opened, job))
+    opened, name = open_store_of(Path(store), job)
+    report = write_report(opened, find_job(opened, name))
     warn_of_unusable(opened, report.damaged)
     return report

@@ -246,9 +246,11 @@ def list_(store: StoreOption = STORE) -> None:
     """
     from jobs.api import list_jobs
     from jobs.cli.tables import job_table, print_table
+    from jobs.store import DamagedJob
 
     if jobs := list_jobs(store):
         print_table(job_table(jobs))
+        echo_first([job.reason for job in jobs if isinstance(job, DamagedJob)], "damaged job")
     else:
         echo(f"No jobs in {store} yet; `mnistjobs submit GRID` makes one")
 

@@ -17,7 +17,9 @@ def _store_path(text: str | Path) -> Path:
 GridArgument = Annotated[
     Path, typer.Argument(metavar="GRID", help="The grid file, such as grid.yaml; - is the standard input.")
 ]
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or a name for its latest job.")]
+JobArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="A job's id, a name for its latest job, or its folder.")
+]
 StoreOption = Annotated[
     Path,
     typer.Option(

@@ -103,13 +103,11 @@ def _temporary_name(name: str) -> str:
     return f".{start}.{writer}.{secrets.token_hex(4)}.tmp"
 
 
-def is_temporary(name: str) -> bool:
-    """Return whether a name is that of a temporary file, whoever its writer is."""
-    return name.startswith(".") and name.endswith(".tmp")
-
-
 def temporary_writer(name: str) -> Process | None:
-    """Return the process that wrote a temporary file, or None where its name does not identify one."""
+    """Return the process that wrote a temporary file, or None where the name is not that of one.
+
+    Other programs have temporary files too, which are not the store's.
+    """
     match = _TEMPORARY.fullmatch(name)
     if match is None:
         return None

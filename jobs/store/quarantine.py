@@ -15,6 +15,7 @@ from jobs.store.atomic_files import fsync_folder, list_dir, make_folder, read_fi
 from jobs.store.layout import Store, weights_path
 from jobs.store.parts import decode_part, foreign_version, part_name
 from jobs.store.schemas import PART
+from mnist_core.paths import describe_missing
 
 GROWING_S = 60.0  # a damaged file that was modified more recently may be a copy that has not ended
 _MOVED = re.compile(r"[0-9a-f]{64}\.(parquet|safetensors)(\.\d+)?")  # the name of a quarantined file
@@ -60,7 +61,7 @@ def _describe(store: Store, names: Iterable[str], may_move: bool) -> list[UserWa
         content = read_file(path) if S_ISREG(mode) else None
         named_rightly = content if content is not None and part_name(content) == name else None
         if not S_ISREG(mode):
-            found.append(_other_than_a_file(name, mode))
+            found.append(_other_than_a_file(path, mode))
         elif named_rightly and decode_part(named_rightly, PART.names) is not None:
             message = f"part {name} was incomplete when it was read and is whole now; read the store again"
             found.append(DamagedPartWarning(message))
@@ -79,10 +80,11 @@ def _mode(path: Path) -> int | None:
         return None
 
 
-def _other_than_a_file(name: str, mode: int) -> UserWarning:
-    kind = "link" if S_ISLNK(mode) else "folder" if S_ISDIR(mode) else "device or pipe"
+def _other_than_a_file(path: Path, mode: int) -> UserWarning:
+    kind = "a link" if S_ISLNK(mode) else "a folder" if S_ISDIR(mode) else "a device or pipe"
+    found = describe_missing(path).removeprefix("is ") or kind
     return DamagedPartWarning(
-        f"part {name} is damaged: a {kind}, where a file is allowed; {_CONSEQUENCE}. It is not moved: remove it"
+        f"part {path.name} is damaged: {found}, where a file is allowed; {_CONSEQUENCE}. It is not moved: remove it"
     )
 
 
