@@ -12,11 +12,23 @@ UserWarning
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class MnistjobsError(Exception):
     """Base of all errors whose message is meant for the user."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Replace a range of a file's text."""
+
+    start: int  # characters from the beginning of the file
+    end: int
+    text: str
+
+
+Correction = tuple[Edit, ...]  # edits whose ranges do not overlap
 
 
 @dataclass(frozen=True, order=True)
@@ -28,6 +40,8 @@ class InputFault:
     column: int  # from 1; 0 if the fault concerns the whole file
     where: str  # dotted path of the key, such as grid.subset_size[1]; empty if the fault concerns the whole file
     message: str  # what is wrong, with the value, and what is allowed
+    # What the message advises, as edits of the file; several are alternatives.
+    corrections: tuple[Correction, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         position = f"{self.file}:{self.line}:{self.column}" if self.line else self.file

@@ -23,12 +23,13 @@ from jobs.store import (
     describe_unattributed_files,
     find_job,
     job_folder,
-    open_store,
+    open_store_of,
     read_file,
     read_parts,
     read_requested,
     read_weights,
     set_aside,
+    set_aside_weights,
 )
 from mnist_core.data import NAMED_DATASETS, Dataset, load_dataset
 from mnist_core.trial import Trial, trial_id
@@ -47,7 +48,7 @@ class Verification:
     rerun: int  # trials that were trained again
     problems: tuple[str, ...]
     notes: tuple[str, ...] = ()  # on what else the store contains, which does the job no harm
-    lost_trials: tuple[str, ...] = ()  # of the problems: trials that the job had finished and the store has lost
+    lost_trials: tuple[str, ...] = ()  # of the problems: trials whose row or weights the store has lost
     outdated_files: tuple[str, ...] = ()  # of the problems: files of the report that are missing or differ
 
 
@@ -56,7 +57,7 @@ def verify_job(store: str | Path, job: str, rerun: int = 0) -> Verification:
 
     Args:
         store: The store's folder.
-        job: The job's id, or a name, which means its latest job.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
         rerun: How many trials to train again, chosen at random among those that ran on a CPU. On a GPU the last bits
             depend on which trials train together. Where other kernels trained a trial than do so here, a difference
             is a note, not a problem.
@@ -69,8 +70,8 @@ def verify_job(store: str | Path, job: str, rerun: int = 0) -> Verification:
         StoreError: The store cannot be read, or the job's record is damaged.
         DataError: The dataset is needed and cannot be read.
     """
-    opened = open_store(Path(store))
-    found = find_job(opened, job)
+    opened, name_of_job = open_store_of(Path(store), job)
+    found = find_job(opened, name_of_job)
     name = found.dataset.name
     dataset = load_dataset(name if name in NAMED_DATASETS else Path(name)) if rerun else None
     if dataset and dataset.fingerprint != found.dataset.fingerprint:
@@ -96,12 +97,13 @@ def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int
     unusable = set_aside(store, parts.damaged)
     chosen = _choose(parts.table, rerun) if dataset else []
     lost = _lost_trials(job, requested, parts)
+    without_weights = _lost_weights(store, parts.table)
     outdated = _outdated_files(store, job, files)
     differences = [pair for row in chosen if dataset for pair in _compare_rerun(store, row, dataset)]
     problems = [
         *(str(each) for each in unusable if isinstance(each, DamagedPartWarning)),
         *(f"trial {identity}: its row is lost" for identity in lost),
-        *_damaged_weights(store, parts.table),
+        *(f"trial {identity}: {state}" for identity, state in without_weights.items()),
         *(f"{name}: {state}" for name, state in outdated.items()),
         *(difference for difference, is_expected in differences if not is_expected),
     ]
@@ -114,7 +116,7 @@ def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int
         rerun=len(chosen),
         problems=tuple(problems),
         notes=tuple(notes),
-        lost_trials=tuple(lost),
+        lost_trials=(*lost, *without_weights),
         outdated_files=tuple(outdated),
     )
 
@@ -127,12 +129,17 @@ def _lost_trials(job: Job, requested: pa.Table, parts: Parts) -> list[str]:
     return sorted(absent - {failure.trial_id for failure in job.failures})
 
 
-def _damaged_weights(store: Store, rows: pa.Table) -> Iterator[str]:
+def _lost_weights(store: Store, rows: pa.Table) -> dict[str, str]:
+    """Describe, by trial_id, the weights that are missing or damaged; damaged files are moved to the quarantine."""
     hashes = rows["weights_sha256"].to_pylist()
-    states = {sha256: check_weights(store, sha256) for sha256 in set(hashes)}
-    for identity, sha256 in zip(rows["trial_id"].to_pylist(), hashes, strict=True):
-        if states[sha256] != "whole":
-            yield f"trial {identity}: its weights are {states[sha256]}"
+    states = {}
+    for sha256 in set(hashes):
+        state = check_weights(store, sha256)
+        if state != "whole":
+            described = set_aside_weights(store, sha256) if state == "damaged" else "are missing"
+            states[sha256] = f"its weights {described}"
+    rows_by_trial = zip(rows["trial_id"].to_pylist(), hashes, strict=True)
+    return {identity: states[sha256] for identity, sha256 in rows_by_trial if sha256 in states}
 
 
 def _outdated_files(store: Store, job: Job, files: Mapping[str, bytes]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Bad input on the command line: one clear message, exit code 2, no traceback, and nothing written."""
 
 import gzip
+import json
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -58,7 +59,8 @@ def refused_submit(*words: object) -> str:
         ("0.01", ".inf", "learning_rate inf: allowed"),
         ("[mlp]", "[]", "grid.model: model []: is empty"),
         ("[0, 1, 2]", "[0, 1, 0]", "grid.seed[2]: seed 0 repeats the value at line 3, column 70"),
-        ("{epochs: 2,", "{epochs: 2, epoch: 3,", "train.epoch: unknown key 'epoch'; did you mean 'epochs'?"),
+        ("{epochs: 2,", "{epochs: 2, epoch: 3,", "train.epoch: unknown key 'epoch'; epochs is given already, "),
+        ("{epochs: 2,", "{epoch: 3,", "train.epoch: unknown key 'epoch'; did you mean 'epochs'?"),
         ("{epochs: 2, batch_size: 16, learning_rate: 0.01, hidden_units: 4}", "[1, 2]", ":4:8: train: "),
         ("train: ", "\ttrain: ", ":4:1: a tab; indent with spaces"),
         ("tiny", "ti\x00ny", "binary content"),
@@ -245,3 +247,13 @@ def test_a_working_directory_that_is_gone_is_one_message(tmp_path: Path, monkeyp
     gone.rmdir()
     outcome = run("list")
     assert (outcome.code, outcome.err) == (BAD_INPUT, "mnistjobs: No such file or directory\n")
+
+
+@pytest.mark.parametrize(("count", "last"), [(20, ""), (21, "and 1 more fault; "), (100, "and 80 more faults; ")])
+def test_a_screenful_of_faults_is_printed(tmp_path: Path, count: int, last: str) -> None:
+    grid = write_grid(tmp_path, GRID + "".join(f"k{number}: 1\n" for number in range(count)))
+    outcome = run("plan", grid)
+    lines = outcome.err.splitlines()
+    assert (outcome.code, len(lines)) == (BAD_INPUT, min(count, 20) + bool(last))
+    assert last in lines[-1]
+    assert len(json.loads(run("plan", grid, "--json").out)["faults"]) == count

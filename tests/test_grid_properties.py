@@ -8,6 +8,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.grid_data import DATA
 
 from jobs.errors import InputError, InputFault
 from jobs.grid.grid import Grid, load_grid, parse_grid
@@ -21,13 +22,6 @@ grid:
   adaptive_lr: [false, true]
   seed: [0, 1]
 """
-NAMES = "name dataset path grid train exclude include overrides when set resources cpus_per_trial device gpus_per_task"
-SETTINGS = "model subset_size adaptive_lr seed seeds epochs learning_rate hidden_units lr_decay lr"
-KEYS = st.sampled_from(f"{NAMES} {SETTINGS}".split())
-VALUES = st.sampled_from([None, True, 0, 1, 2, 0.5, 1e9, "mlp", "cnn", "mnist", "digits", "on", "", "\x7f", "a..b"])
-DATA = st.recursive(
-    VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=20
-)
 SECTIONS = {"train": DATA, "exclude": DATA, "include": DATA, "overrides": DATA, "resources": DATA, "dataset": DATA}
 
 few_or_many = pytest.mark.parametrize("examples", [50, pytest.param(2000, marks=pytest.mark.chaos)])

@@ -69,8 +69,8 @@ def test_a_setting_added_to_trial_appears_everywhere(tmp_path: Path) -> None:
     assert found == {
         "trials": [0.1, 0.2],
         "out of bounds": "dropout 1: allowed finite numbers of at least 0 and below 1",
-        "unused": "1 duplicate trial: dropout is used only where {model: mlp}; elsewhere keep one value of it, "
-        "with exclude: [{model: cnn, dropout: 0.2}]",
+        "unused": "1 duplicate trial: dropout is used only where {model: mlp}; elsewhere keep one value of it: "
+        "add {model: cnn, dropout: 0.2} to exclude",
         "column": "double",
         "schema": [{"type": "array", "items": number, "minItems": 1, "uniqueItems": True}, number, number, number],
     }

@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import InputError, InputFault
-from jobs.grid.yaml_document import MAX_BYTES, dotted, format_value, parse_yaml, read_text, resolve
+from jobs.grid.document import dotted
+from jobs.grid.scalars import format_value, resolve
+from jobs.grid.source import read_text
+from jobs.grid.yaml_document import MAX_BYTES, parse_yaml
 
 ALIAS_BOMB = "a: &a [x, x]\n" + "".join(
     f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)

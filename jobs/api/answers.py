@@ -1,14 +1,9 @@
 """Read what a job's figures show: contrasts, effects, and the verdict on one axis."""
 
-from pathlib import Path
-
 import pyarrow as pa
 
-from jobs.api.unusable import warn_of_unusable
+from jobs.api.reading import StorePath, read_job
 from jobs.report import ARM_COLUMNS, Arms, Verdict, contrast_table, effect_table, judge, read_arms
-from jobs.store import find_job, open_store, read_parts, read_requested
-
-StorePath = str | Path
 
 
 def read_contrasts(store: StorePath, job: str, margin: float | None = None) -> pa.Table:
@@ -16,7 +11,7 @@ def read_contrasts(store: StorePath, job: str, margin: float | None = None) -> p
 
     Args:
         store: The store's folder.
-        job: The job's id, or a name, which means its latest job.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
         margin: The difference in test accuracy, a fraction, below which two configurations count as equally good.
 
     Returns:
@@ -35,7 +30,7 @@ def read_effects(store: StorePath, job: str) -> pa.Table:
 
     Args:
         store: The store's folder.
-        job: The job's id, or a name, which means its latest job.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
         One row per effect, in the schema jobs.report.effects.EFFECTS.
@@ -54,7 +49,7 @@ def judge_job(
 
     Args:
         store: The store's folder.
-        job: The job's id, or a name, which means its latest job.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
         axis: The setting to judge; by default the only one that varies.
         level: The value of the setting to judge, as in the grid, where it has more than two and they are no numbers.
         margin: The difference in test accuracy, a fraction, below which two levels count as equally good.
@@ -72,9 +67,5 @@ def judge_job(
 
 def _read_arms(store: StorePath, job: str) -> tuple[Arms, int]:
     """Read the configurations of a job with their accuracies, and the number of test images."""
-    opened = open_store(Path(store))
-    found = find_job(opened, job)
-    requested = read_requested(opened, found)
-    parts = read_parts(opened, requested["trial_id"].to_pylist(), ARM_COLUMNS)
-    warn_of_unusable(opened, parts.damaged)
-    return read_arms(parts.table, requested), found.dataset.test_size
+    found, requested, rows = read_job(store, job, ARM_COLUMNS)
+    return read_arms(rows, requested), found.dataset.test_size

@@ -27,6 +27,7 @@ from jobs.store import (
     Store,
     find_job,
     open_store,
+    open_store_of,
     read_parts,
     read_requested,
     read_weights_of,
@@ -41,7 +42,7 @@ def read_summary(store: StorePath, job: str) -> pa.Table:
 
     Args:
         store: The store's folder.
-        job: The job's id, or a name, which means its latest job.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
         One row per configuration, in the schema jobs.store.schemas.SUMMARY.
@@ -50,7 +51,7 @@ def read_summary(store: StorePath, job: str) -> pa.Table:
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    found, requested, rows = _read_job(store, job, SUMMARY_COLUMNS)
+    found, requested, rows = read_job(store, job, SUMMARY_COLUMNS)
     failed = [failure.trial_id for failure in found.failures]
     return summarize(rows, requested, failed, test_images=found.dataset.test_size)
 
@@ -60,7 +61,7 @@ def read_trials(store: StorePath, job: str) -> pa.Table:
 
     Args:
         store: The store's folder.
-        job: The job's id, or a name, which means its latest job.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
         One row per trial, in the schema jobs.store.schemas.TRIALS.
@@ -69,7 +70,7 @@ def read_trials(store: StorePath, job: str) -> pa.Table:
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    found, requested, rows = _read_job(store, job, TRIALS_COLUMNS)
+    found, requested, rows = read_job(store, job, TRIALS_COLUMNS)
     return trials_table(identify(rows, requested), requested, found)
 
 
@@ -78,7 +79,7 @@ def read_metrics(store: StorePath, job: str) -> pa.Table:
 
     Args:
         store: The store's folder.
-        job: The job's id, or a name, which means its latest job.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
         One row per stored trial and epoch, in the schema jobs.store.schemas.METRICS.
@@ -87,7 +88,7 @@ def read_metrics(store: StorePath, job: str) -> pa.Table:
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    _, requested, rows = _read_job(store, job, METRICS_COLUMNS)
+    _, requested, rows = read_job(store, job, METRICS_COLUMNS)
     return metrics_table(identify(rows, requested))
 
 
@@ -96,7 +97,7 @@ def read_confusion(store: StorePath, job: str) -> pa.Table:
 
     Args:
         store: The store's folder.
-        job: The job's id, or a name, which means its latest job.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
         One row per trial, actual digit and predicted digit, in the schema jobs.store.schemas.CONFUSION.
@@ -105,7 +106,7 @@ def read_confusion(store: StorePath, job: str) -> pa.Table:
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    _, requested, rows = _read_job(store, job, CONFUSION_COLUMNS)
+    _, requested, rows = read_job(store, job, CONFUSION_COLUMNS)
     return confusion_table(identify(rows, requested))
 
 
@@ -123,7 +124,7 @@ def read_predictions(store: StorePath, job: str) -> pa.Table:
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    _, requested, rows = _read_job(store, job, PREDICTIONS_COLUMNS)
+    _, requested, rows = read_job(store, job, PREDICTIONS_COLUMNS)
     return predictions_table(identify(rows, requested))
 
 
@@ -156,7 +157,7 @@ def export_weights(store: StorePath, job: str, folder: str | Path) -> list[Path]
 
     Args:
         store: The store's folder.
-        job: A job's id, or a name for its latest job.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
         folder: Where to write `<trial_id>.safetensors` for each trial; made if it does not exist. Its tensors are
             named by parameter.
 
@@ -170,8 +171,8 @@ def export_weights(store: StorePath, job: str, folder: str | Path) -> list[Path]
     """
     from safetensors.numpy import save
 
-    opened = open_store(Path(store))
-    hashes = _weights_of(opened, read_requested(opened, find_job(opened, job))["trial_id"].to_pylist())
+    opened, name = open_store_of(Path(store), job)
+    hashes = _weights_of(opened, read_requested(opened, find_job(opened, name))["trial_id"].to_pylist())
     files = {trial_id: Path(folder) / f"{trial_id}.safetensors" for trial_id in hashes}
     lost = []
     for trial_id, weights in read_weights_of(opened, hashes):
@@ -192,10 +193,10 @@ def _weights_of(store: Store, trial_ids: Sequence[str]) -> dict[str, str]:
     return dict(zip(parts.table["trial_id"].to_pylist(), parts.table["weights_sha256"].to_pylist(), strict=True))
 
 
-def _read_job(store: StorePath, job: str, columns: Sequence[str]) -> tuple[Job, pa.Table, pa.Table]:
+def read_job(store: StorePath, job: str, columns: Sequence[str]) -> tuple[Job, pa.Table, pa.Table]:
     """Find a job; return it, what it asked for, and these columns of its stored rows. Warns of damaged parts."""
-    opened = open_store(Path(store))
-    found = find_job(opened, job)
+    opened, name = open_store_of(Path(store), job)
+    found = find_job(opened, name)
     requested = read_requested(opened, found)
     parts = read_parts(opened, requested["trial_id"].to_pylist(), columns)
     warn_of_unusable(opened, parts.damaged)

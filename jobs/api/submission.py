@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jobs.api.unusable import warn_of_unusable
 from jobs.errors import InputError
-from jobs.grid import load_grid
+from jobs.grid import Grid, load_grid
 from jobs.run import (
     JobEvent,
     Plan,
@@ -32,7 +32,9 @@ from jobs.store import (
     end_job,
     find_job,
     open_store,
+    open_store_of,
     read_jobs,
+    with_last_sign,
 )
 from mnist_core.data import fetch_mnist, find_mnist, load_dataset
 
@@ -42,11 +44,11 @@ if TYPE_CHECKING:
 StorePath = str | Path
 
 
-def plan_grid(grid: str | Path, store: StorePath = "results", *, quarantine: bool = False) -> Plan:
+def plan_grid(grid: str | Path | Grid, store: StorePath = "results", *, quarantine: bool = False) -> Plan:
     """Compare a grid with a store: which trials are stored already, which are missing, and why. Nothing is trained.
 
     Args:
-        grid: The path of a grid file.
+        grid: The path of a grid file, or a grid that was read.
         store: The store's folder; it need not exist.
         quarantine: Whether to move damaged parts to quarantine/, as `submit_grid` does; by default nothing is written.
 
@@ -58,7 +60,8 @@ def plan_grid(grid: str | Path, store: StorePath = "results", *, quarantine: boo
         StoreError: The store cannot be read.
         DataError: The grid's dataset is damaged.
     """
-    plan = make_plan(load_grid(Path(grid)), open_store(Path(store)))
+    read = grid if isinstance(grid, Grid) else load_grid(Path(grid))
+    plan = make_plan(read, open_store(Path(store)))
     warn_of_unusable(plan.store, plan.unusable, may_move=quarantine)
     return plan
 
@@ -166,7 +169,8 @@ def list_jobs(store: StorePath = "results") -> list[Job | DamagedJob]:
     Raises:
         StoreError: The store cannot be read.
     """
-    return read_jobs(open_store(Path(store)))
+    opened = open_store(Path(store))
+    return [job if isinstance(job, DamagedJob) else with_last_sign(opened, job) for job in read_jobs(opened)]
 
 
 def report_job(store: StorePath, job: str) -> Report:
@@ -174,7 +178,7 @@ def report_job(store: StorePath, job: str) -> Report:
 
     Args:
         store: The store's folder.
-        job: The job's id, or a name, which means its latest job.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
         The page's path, the summary, and the names of damaged parts.
@@ -185,7 +189,7 @@ def report_job(store: StorePath, job: str) -> Report:
     """
     from jobs.report import write_report  # imports matplotlib, which takes a second
 
-    opened = open_store(Path(store))
-    report = write_report(opened, find_job(opened, job))
+    opened, name = open_store_of(Path(store), job)
+    report = write_report(opened, find_job(opened, name))
     warn_of_unusable(opened, report.damaged)
     return report

@@ -17,8 +17,8 @@ from cluster import ClusterError
 from jobs.cli.answers import verdict
 from jobs.cli.arguments import STORE, Format, GridArgument, JobArgument, PlanFormat, StoreOption
 from jobs.cli.data import data_app
-from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES, with_hint
-from jobs.cli.output import echo, echo_first, echo_warnings_once
+from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES
+from jobs.cli.output import echo, echo_error, echo_first, echo_warnings_once
 from jobs.cli.signals import end_now, interruptible, unread_output_dropped
 from jobs.errors import InputError, MnistjobsError
 from mnist_core.errors import DataError, KernelsError
@@ -71,7 +71,7 @@ def main() -> NoReturn:
     try:
         app(prog_name="mnistjobs")
     except (MnistjobsError, DataError, KernelsError, ClusterError) as error:
-        echo(with_hint(error), err=True)
+        echo_error(error)
     except OSError as error:  # a full disk behind stdout, a working directory that is gone
         echo(f"{error.filename or 'mnistjobs'}: {error.strerror or error}", err=True)
     sys.exit(BAD_INPUT)
@@ -106,17 +106,17 @@ def plan(
     Example: mnistjobs plan grid.yaml --trials
     """
     from jobs.api import plan_grid
-    from jobs.cli.plan import faults_json, plan_json, plan_line, plan_table, plan_trials, trials_at_once
+    from jobs.cli.plan import faults_json, given_grid, plan_json, plan_line, plan_table, plan_trials, trials_at_once
     from jobs.cli.tables import print_table
 
     if json_ or format_ is PlanFormat.json:
         try:
-            echo(plan_json(plan_grid(grid, store)))
+            echo(plan_json(plan_grid(given_grid(grid), store)))
         except InputError as error:
             echo(faults_json(grid, error))
             sys.exit(BAD_INPUT)
         return
-    made = plan_grid(grid, store)
+    made = plan_grid(given_grid(grid), store)
     print_table(plan_trials(made) if trials else plan_table(made))
     echo(plan_line(made, store, trials_at_once(made)))
 
@@ -144,7 +144,7 @@ def submit(
     from rich.console import Console
 
     from jobs.api import plan_grid, report_job, submit_grid
-    from jobs.cli.plan import plan_line, trials_at_once
+    from jobs.cli.plan import given_grid, plan_line, trials_at_once
     from jobs.cli.progress import LiveView
     from jobs.cli.tables import failures_line, fetch_mnist_with_bar
     from mnist_core.data import find_mnist
@@ -153,7 +153,7 @@ def submit(
         raise InputError(f"--workers {workers}: --in-process trains one task after the other; remove one of the two")
     try:
         with interruptible(), unread_output_dropped():
-            made = plan_grid(grid, store, quarantine=True)
+            made = plan_grid(given_grid(grid), store, quarantine=True)
             if not quiet:
                 echo(
                     plan_line(made, store, None if address not in (None, "local") else workers or trials_at_once(made))
@@ -255,9 +255,11 @@ def list_(store: StoreOption = STORE) -> None:
     """
     from jobs.api import list_jobs
     from jobs.cli.tables import job_table, print_table
+    from jobs.store import DamagedJob
 
     if jobs := list_jobs(store):
         print_table(job_table(jobs))
+        echo_first([job.reason for job in jobs if isinstance(job, DamagedJob)], "damaged job")
     else:
         echo(f"No jobs in {store} yet; `mnistjobs submit GRID` makes one")
 

@@ -14,8 +14,12 @@ def _store_path(text: str | Path) -> Path:
     return Path(os.path.expanduser(text))
 
 
-GridArgument = Annotated[Path, typer.Argument(metavar="GRID", help="The grid file, such as grid.yaml.")]
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or a name for its latest job.")]
+GridArgument = Annotated[
+    Path, typer.Argument(metavar="GRID", help="The grid file, such as grid.yaml; - is the standard input.")
+]
+JobArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="A job's id, a name for its latest job, or its folder.")
+]
 StoreOption = Annotated[
     Path,
     typer.Option(

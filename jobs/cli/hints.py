@@ -24,6 +24,7 @@ HINTS: Mapping[type[Exception], str] = {
     DamagedPartWarning: _TRAIN_AGAIN,
 }
 LOST_TRIALS = _TRAIN_AGAIN
+ALL_FAULTS = "`mnistjobs plan GRID --json` lists all"
 OUTDATED_FILES = "`mnistjobs report JOB` writes the files of a report again"
 
 

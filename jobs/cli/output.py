@@ -5,10 +5,12 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.cli.hints import with_hint
+from jobs.cli.hints import ALL_FAULTS, with_hint
+from jobs.errors import InputError
 from jobs.escape import escape
 
 _MAX_LINES = 100
+_MAX_FAULTS = 20  # of a grid; with the rest of the screen for the prompt and the command
 
 
 def echo(text: str, err: bool = False) -> None:
@@ -32,6 +34,17 @@ def echo_first(lines: Sequence[str], noun: str) -> None:
         echo(line, err=True)
     if (rest := len(lines) - _MAX_LINES) > 0:
         echo(f"and {rest} more {noun if rest == 1 else f'{noun}s'}; mnistjobs.verify_job returns all", err=True)
+
+
+def echo_error(error: Exception) -> None:
+    """Print an error to stderr, with what to do about it; of the faults of a file a screenful, and how many more."""
+    faults = error.faults if isinstance(error, InputError) else []
+    if (rest := len(faults) - _MAX_FAULTS) <= 0:
+        echo(with_hint(error), err=True)
+        return
+    for fault in faults[:_MAX_FAULTS]:
+        echo(str(fault), err=True)
+    echo(f"and {rest} more {'fault' if rest == 1 else 'faults'}; {ALL_FAULTS}", err=True)
 
 
 def echo_warnings_once() -> None:

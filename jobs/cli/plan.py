@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from cluster import usable_cpus
 from jobs.cli.tables import lay_out
 from jobs.errors import InputError
+from jobs.grid import Grid, read_grid
 from jobs.report import CONFIGURATION_COLUMNS, IDENTIFYING, format_count, format_setting, varying_settings
 from jobs.run import Plan
 from mnist_core.trial import Trial
@@ -18,6 +20,11 @@ from mnist_core.trial import Trial
 _MAX_ROWS = 40  # configurations in a table
 _MAX_TRIALS = 1000  # trials in a table; rich takes ten seconds to lay out 10,000
 _MIN_DURATION_S = 5.0  # a shorter expected time is not worth a mention
+
+
+def given_grid(path: Path) -> Path | Grid:
+    """Return the grid on the standard input where the path is `-`, and the path otherwise."""
+    return read_grid() if str(path) == "-" else path
 
 
 def plan_table(plan: Plan) -> Table:
@@ -68,7 +75,7 @@ def plan_json(plan: Plan) -> str:
 def faults_json(grid: Path, error: InputError) -> str:
     """Format the faults of a grid as JSON, for editors; an error without a position belongs to the whole file."""
     whole_file = {"file": str(grid), "line": 0, "column": 0, "where": "", "message": str(error)}
-    return json.dumps({"faults": [vars(fault) for fault in error.faults] or [whole_file]}, indent=1)
+    return json.dumps({"faults": list(map(asdict, error.faults)) or [whole_file]}, indent=1)
 
 
 def plan_line(plan: Plan, store: Path, workers: int | None) -> str:

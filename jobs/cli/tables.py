@@ -93,7 +93,7 @@ def job_table(jobs: Sequence[Job | DamagedJob]) -> Table:
     rows = [
         [job.job_id, job.state, "", ""]
         if isinstance(job, DamagedJob)
-        else [job.job_id, job.state, str(job.trial_count), f"{job.submitted_at:%Y-%m-%d %H:%M:%S}"]
+        else [job.job_id, job.state_text, str(job.trial_count), f"{job.submitted_at:%Y-%m-%d %H:%M:%S}"]
         for job in jobs
     ]
     return lay_out(["job", "state", "trials", "submitted (UTC)"], rows)

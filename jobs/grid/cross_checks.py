@@ -1,13 +1,13 @@
 """Checks between keys and values that are valid by themselves, on a document before its validation."""
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any
 
 from jobs.errors import InputFault
-from jobs.grid.messages import MAX_KEY_LENGTH
+from jobs.grid.document import Document, KeyPath, insert, remove
+from jobs.grid.meanings import closest
+from jobs.grid.scalars import format_value
 from jobs.grid.settings import TRAINING_SETTINGS, parse_bool
-from jobs.grid.yaml_document import Document, format_value
 from mnist_core.trial import SETTINGS, setting_kind
 
 
@@ -23,15 +23,22 @@ def cross_faults(document: Document) -> Iterator[InputFault]:
     if axes is None:
         return
     # A misspelt key is reported as unknown.
-    if not any(get_close_matches(key[:MAX_KEY_LENGTH], ("seed", "seeds")) for key in axes):
-        yield document.fault(("grid",), "missing key 'seed'; write seed: [0, 1, 2] or seeds: 3")
+    if not any(closest(key, ("seed", "seeds")) for key in axes):
+        added = (insert(document, ("grid",), "seed", "[0, 1, 2]"), insert(document, ("grid",), "seeds", "3"))
+        message = "missing key 'seed'; write seed: [0, 1, 2] or seeds: 3"
+        yield document.fault(("grid",), message, corrections=added)
     if "seed" in axes and "seeds" in axes:
-        yield document.fault(("grid", "seeds"), "cannot be combined with seed; keep one of the two", at_key=True)
+        yield _one_too_many(document, ("grid", "seeds"), ("grid", "seed"), "cannot be combined with seed")
     train = section(document, "train") or {}
     for key in train.keys() & axes.keys() & set(TRAINING_SETTINGS):  # others are reported as unknown
-        yield document.fault(("train", key), f"{key} is an axis of grid already; keep one of the two", at_key=True)
+        yield _one_too_many(document, ("train", key), ("grid", key), f"{key} is an axis of grid already")
     for key, values in axes.items():
         yield from _repeated_values(document, key, values)
+
+
+def _one_too_many(document: Document, path: KeyPath, other: KeyPath, message: str) -> InputFault:
+    corrections = (remove(document, path), remove(document, other))
+    return document.fault(path, f"{message}; keep one of the two", at_key=True, corrections=corrections)
 
 
 def _repeated_values(document: Document, axis: str, values: object) -> Iterator[InputFault]:
@@ -44,5 +51,7 @@ def _repeated_values(document: Document, axis: str, values: object) -> Iterator[
             first_index = first.setdefault((isinstance(parsed, bool), parsed), index)
             if first_index != index:
                 line, column = document.values["grid", axis, first_index]
+                path = ("grid", axis, index)
                 message = f"{axis} {format_value(value)} repeats the value at line {line}, column {column}"
-                yield document.fault(("grid", axis, index), f"{message}; remove one of them")
+                removed = (remove(document, path),)
+                yield document.fault(path, f"{message}; remove one of them", corrections=removed)

@@ -3,24 +3,33 @@
 import math
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from typing import Any
 
-from jobs.errors import InputFault
+from jobs.grid.document import KeyPath
+from jobs.grid.scalars import format_value, yaml_text
 from jobs.grid.settings import DEFAULTS
-from jobs.grid.yaml_document import KeyPath, format_value
 from mnist_core.trial import SETTINGS, Trial, unused_settings
 
 MAX_TRIALS = 1_000_000
-MAX_EXAMPLES = 4  # entries that a message suggests for `exclude`
+MAX_LISTED = 8  # entries for `exclude` that a message lists
 AXIS_ORDER = (*(name for name in SETTINGS if name != "seed"), "seed")  # the seeds of a configuration are neighbours
 
 Settings = Mapping[str, Any]  # setting -> value, such as {"model": "cnn", "seed": 0}
 RuleIndex = dict[tuple[str, ...], dict[tuple[Any, ...], list[int]]]  # keys -> their values -> indices of rules
-MakeFault = Callable[[KeyPath, str], InputFault]  # from a key path and a message
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with the trials that a grid asks for, and what would mend it."""
+
+    path: KeyPath
+    message: str
+    remove: KeyPath = ()  # the path of an entry to remove
+    exclude: Sequence[Settings] = ()  # entries to add to `exclude`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +58,8 @@ class GridSpec:
         return _index_rules([when for when, _ in self.overrides])
 
 
-def expand(spec: GridSpec, make_fault: MakeFault) -> tuple[list[Trial], list[InputFault]]:
-    """Return the trials of a grid, and a fault for each rule that has no effect and each kind of duplicate.
+def expand(spec: GridSpec) -> tuple[list[Trial], list[Problem]]:
+    """Return the trials of a grid, and a problem for each rule that has no effect and each kind of duplicate.
 
     The axes vary in the order in which `Trial` declares them, seeds fastest; included trials come last. Rules match
     settings as the grid gives them, also where the model does not use them; an override sees the effects of earlier
@@ -59,11 +68,10 @@ def expand(spec: GridSpec, make_fault: MakeFault) -> tuple[list[Trial], list[Inp
     lengths = [len(values) for values in spec.axes.values()]
     if math.prod(lengths) > MAX_TRIALS:
         count = f"{' x '.join(map(str, lengths))} = {math.prod(lengths)} trials"
-        return [], [make_fault(("grid",), f"{count}; allowed up to {MAX_TRIALS}")]
+        return [], [Problem(("grid",), f"{count}; allowed up to {MAX_TRIALS}")]
     used: set[KeyPath] = set()
     trials = [Trial(**_override(point, spec, used)) for _, point in _points(spec, used)]
-    problems = [*_unused_rules(spec, used, bool(trials)), *_duplicates(spec, trials)]
-    return trials, [make_fault(path, message) for path, message in problems]
+    return trials, [*_unused_rules(spec, used, bool(trials)), *_duplicates(spec, trials)]
 
 
 def _points(spec: GridSpec, used: set[KeyPath]) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
@@ -115,30 +123,31 @@ def _next_override(point: dict[str, Any], spec: GridSpec, index: int) -> int:
     return following
 
 
-def _unused_rules(spec: GridSpec, used: set[KeyPath], any_left: bool) -> Iterator[tuple[KeyPath, str]]:
+def _unused_rules(spec: GridSpec, used: set[KeyPath], any_left: bool) -> Iterator[Problem]:
     for index, rule in enumerate(spec.exclude):
-        if ("exclude", index) not in used:
-            yield ("exclude", index), f"{_flow(rule)} matches no trial; remove it or correct it"
+        path: KeyPath = ("exclude", index)
+        if path not in used:
+            yield Problem(path, f"{yaml_text(rule)} matches no trial; remove it or correct it", remove=path)
     if not any_left:
-        yield ("exclude",), "every trial is excluded; exclude fewer of them"
+        yield Problem(("exclude",), "every trial is excluded; exclude fewer of them")
         return
     for index, (when, changes) in enumerate(spec.overrides):
-        path: KeyPath = ("overrides", index, "when")
-        if path not in used:
-            yield path, f"{_flow(when)} matches no trial; remove it or correct it"
+        entry: KeyPath = ("overrides", index)
+        if (*entry, "when") not in used:
+            message = f"{yaml_text(when)} matches no trial; remove it or correct it"
+            yield Problem((*entry, "when"), message, remove=entry)
             continue
-        for key, value in changes.items():
-            path = ("overrides", index, "set", key)
-            if path not in used:
-                needed = _flow(dict([_only_where(key)]))
-                yield (
-                    path,
-                    f"{key} {format_value(value)}: used only where {needed}, and no matched trial has that; remove it",
-                )
+        unused = [key for key in changes if (*entry, "set", key) not in used]
+        for key in unused:
+            path = (*entry, "set", key)
+            needed = yaml_text(dict([_only_where(key)]))
+            reason = f"used only where {needed}, and no matched trial has that"
+            message = f"{key} {format_value(changes[key])}: {reason}; remove it"
+            yield Problem(path, message, remove=entry if len(changes) == 1 else path)
 
 
-def _duplicates(spec: GridSpec, trials: Sequence[Trial]) -> Iterator[tuple[KeyPath, str]]:
-    """Group equal trials by what makes them equal; yield a path and a message per group."""
+def _duplicates(spec: GridSpec, trials: Sequence[Trial]) -> Iterator[Problem]:
+    """Group equal trials by what makes them equal; yield a problem per group."""
     if len(set(trials)) == len(trials):
         return
     first: dict[Trial, tuple[KeyPath, tuple[Any, ...]]] = {}
@@ -156,8 +165,9 @@ def _duplicates(spec: GridSpec, trials: Sequence[Trial]) -> Iterator[tuple[KeyPa
             if exclusion:
                 exclusions[fault_path].setdefault(tuple(exclusion.values()), exclusion)
     for (path, reason), count in counts.items():
-        example = _suggest(list(exclusions[path].values()))
-        yield path, f"{count} duplicate {'trial' if count == 1 else 'trials'}: {reason}{example}"
+        added = list(exclusions[path].values())
+        message = f"{count} duplicate {'trial' if count == 1 else 'trials'}: {reason}{_suggest(added)}"
+        yield Problem(path, message, remove=path if path[0] == "include" else (), exclude=added)
 
 
 def _explain_duplicate(
@@ -177,15 +187,18 @@ def _explain_duplicate(
         return ("grid", next(iter(differing))), "an override makes them equal; exclude all but one of them", {}
     name = unused[0]
     other, needed = _only_where(name)
-    reason = f"{name} is used only where {_flow({other: needed})}; elsewhere keep one value of it, with "
+    reason = f"{name} is used only where {yaml_text({other: needed})}; elsewhere keep one value of it"
     return ("grid", name), reason, {other: getattr(trial, other), name: differing[name]}
 
 
 def _suggest(exclusions: Sequence[Settings]) -> str:
+    """Name the entries to add to `exclude`; where they are many, one of them and their number."""
     if not exclusions:
         return ""
-    more = ", ..." if len(exclusions) > MAX_EXAMPLES else ""
-    return f"exclude: [{', '.join(map(_flow, exclusions[:MAX_EXAMPLES]))}{more}]"
+    texts = list(map(yaml_text, exclusions))
+    if len(texts) <= MAX_LISTED:
+        return f": add {', '.join(texts)} to exclude"
+    return f": add {len(texts)} entries to exclude, such as {texts[0]}, one for each of its values but the first"
 
 
 def _only_where(name: str) -> tuple[str, str | bool]:
@@ -193,9 +206,3 @@ def _only_where(name: str) -> tuple[str, str | bool]:
     condition = SETTINGS[name].only_where
     assert condition, f"{name} is used by every trial"
     return condition
-
-
-def _flow(settings: Settings) -> str:
-    """Format settings as a YAML mapping on one line."""
-    pairs = (f"{key}: {value if isinstance(value, str) else format_value(value)}" for key, value in settings.items())
-    return f"{{{', '.join(pairs)}}}"

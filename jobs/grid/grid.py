@@ -2,6 +2,8 @@
 
 import os
 import re
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,13 +17,17 @@ from pydantic import (
     PrivateAttr,
     Tag,
     ValidationError,
+    model_validator,
 )
 from pydantic.json_schema import GenerateJsonSchema
 
-from jobs.errors import InputError, InputFault
+from jobs.errors import Correction, InputError, InputFault
 from jobs.grid.cross_checks import cross_faults, section
-from jobs.grid.expand import GridSpec, expand
+from jobs.grid.document import Document, append, remove
+from jobs.grid.expand import GridSpec, Problem, expand
 from jobs.grid.messages import faults_of
+from jobs.grid.scalars import yaml_text
+from jobs.grid.schema_nodes import with_maximum
 from jobs.grid.settings import (
     DEFAULTS,
     RESOURCE_SETTINGS,
@@ -34,7 +40,8 @@ from jobs.grid.settings import (
     parse_bool,
     setting_field,
 )
-from jobs.grid.yaml_document import Document, parse_yaml, read_text
+from jobs.grid.source import STDIN, read_stdin, read_text
+from jobs.grid.yaml_document import parse_yaml
 from mnist_core.data import NAMED_DATASETS, DatasetInfo, inspect_dataset
 from mnist_core.errors import DataError
 from mnist_core.trial import Trial
@@ -47,6 +54,7 @@ ALLOWED = {
     "path": "the path of a folder, relative to the grid file",
 }
 DATASET_NAME, DATASET_FOLDER = "a dataset's name", "a dataset's folder"  # pydantic's tags for the two forms
+OPTIONAL_SECTIONS = ("train", "exclude", "include", "overrides", "resources")
 SCHEMA_FILE = "grid.schema.json"  # the name by which the starter grid refers to its JSON Schema
 STARTER_GRID = Path(__file__).with_name("starter.yaml").read_text(encoding="utf-8")
 
@@ -145,6 +153,14 @@ class Grid(Section):
         default=False, strict=True, description="Whether the first failed trial ends the job."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_sections(cls, data: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+        """Leave out a section whose entries are all commented out."""
+        if not isinstance(data, dict):
+            return data
+        return {key: value for key, value in data.items() if value is not None or key not in OPTIONAL_SECTIONS}
+
     _text: str = PrivateAttr()
     _folder: Path = PrivateAttr()
     _dataset_info: DatasetInfo = PrivateAttr()
@@ -181,6 +197,15 @@ def load_grid(path: Path) -> Grid:
     return parse_grid(read_text(path), file=str(path), folder=path.parent)
 
 
+def read_grid() -> Grid:
+    """Read and check a grid on the standard input; a dataset's path in it is relative to the working directory.
+
+    Raises:
+        InputError: As `load_grid` does.
+    """
+    return parse_grid(read_stdin(), file=STDIN, folder=Path())
+
+
 def parse_grid(text: str, *, file: str, folder: Path, dataset_info: DatasetInfo | None = None) -> Grid:
     """Check the text of a grid file.
 
@@ -200,16 +225,31 @@ def parse_grid(text: str, *, file: str, folder: Path, dataset_info: DatasetInfo 
     if faults or grid is None or info is None:
         raise InputError(faults)
     grid._text, grid._folder, grid._dataset_info = text, folder, info
-    grid._trials, faults = expand(_spec(grid), document.fault)
-    if faults:
-        raise InputError(faults)
+    grid._trials, problems = expand(_spec(grid))
+    if problems:
+        raise InputError([_fault_of(problem, document) for problem in problems])
     return grid
+
+
+def _fault_of(problem: Problem, document: Document) -> InputFault:
+    """Locate what is wrong with the trials, and add the edits that mend it."""
+    corrections: tuple[Correction, ...] = ()
+    if problem.remove:
+        corrections = (remove(document, problem.remove),)
+    elif problem.exclude:
+        corrections = (append(document, ("exclude",), list(map(yaml_text, problem.exclude))),)
+    return document.fault(problem.path, problem.message, corrections=corrections)
 
 
 def grid_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a grid file, for editors."""
-    dialect = {"$schema": GenerateJsonSchema.schema_dialect}
-    return dialect | Grid.model_json_schema(schema_generator=_UntitledJsonSchema)
+    return {"$schema": GenerateJsonSchema.schema_dialect, **deepcopy(_schema())}
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    """Return the schema without its dialect; making it takes as long as reading a grid."""
+    return Grid.model_json_schema(schema_generator=_UntitledJsonSchema)
 
 
 class _UntitledJsonSchema(GenerateJsonSchema):
@@ -254,5 +294,6 @@ def _validate(document: Document, info: DatasetInfo | None, faults: list[InputFa
     except ValidationError as error:
         sizes = f"1 to {info.train_size}, the training images of {info.name}" if info else "1 or more"
         allowed = ALLOWED | {"subset_size": sizes}
-        faults += faults_of(error, document, grid_schema(), allowed, (DATASET_NAME, DATASET_FOLDER))
+        schema = with_maximum(_schema(), "subset_size", info.train_size) if info else _schema()
+        faults += faults_of(error, document, schema, allowed, (DATASET_NAME, DATASET_FOLDER))
         return None

@@ -115,7 +115,7 @@ def _provenance(job: Job, trials: pa.Table) -> list[tuple[str, str]]:
     times = {"submitted_at": job.submitted_at, "finished_at": job.finished_at}
     return [
         ("job_id", job.job_id),
-        ("state", job.state),
+        ("state", job.state_text),
         *((name, time.isoformat()) for name, time in times.items() if time),
         *job.record.provenance.items(),
         *((f"dataset {name}", str(value)) for name, value in vars(job.dataset).items()),

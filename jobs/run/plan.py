@@ -11,14 +11,24 @@ from jobs.errors import InputError
 from jobs.escape import escape
 from jobs.grid import Grid
 from jobs.run.timings import Timings, learn_timings
-from jobs.store import PART, SETTINGS, Store, checkpointed, scan_parts
+from jobs.store import PART, SETTINGS, Store, checkpointed, scan_parts, stored_weights
 from mnist_core.backends import Device
 from mnist_core.data import DatasetInfo
 from mnist_core.kernels import training_kernels
 from mnist_core.trial import Trial, trial_id
 
-_FLAT = ["trial_id", "status", "dataset", "dataset_fingerprint", "device", "seconds", "mnistjobs_version"]
+_FLAT = [
+    "trial_id",
+    "weights_sha256",
+    "status",
+    "dataset",
+    "dataset_fingerprint",
+    "device",
+    "seconds",
+    "mnistjobs_version",
+]
 _ORIGIN = ("dataset", "dataset_fingerprint", "mnistjobs_version")  # what the reason for a stale trial is derived from
+_LOST_WEIGHTS = "its weights are lost"
 _SETTINGS = [field.name for field in SETTINGS]
 _ROWS = pa.schema([PART.field(name) for name in [*_FLAT, "settings"]])
 
@@ -32,7 +42,9 @@ class Plan:
     trials: Mapping[str, Trial]  # by trial_id, in the grid's order
     stored: frozenset[str]
     timings: Timings
-    stale: Mapping[str, str] = field(default_factory=dict)  # missing trials that are stored under another id, and why
+    stale: Mapping[str, str] = field(
+        default_factory=dict
+    )  # missing trials of which the store has a result that does not count, and why
     checkpointed: frozenset[str] = frozenset()  # trials that can resume where they were interrupted
     unusable: tuple[str, ...] = ()  # names of parts that are damaged or of another version
 
@@ -85,13 +97,22 @@ def make_plan(grid: Grid, store: Store) -> Plan:
     trials = {trial_id(trial, info.fingerprint): trial for trial in grid.trials()}
     rows, unusable = read_stored_rows(store)
     device: Device = "cuda" if grid.resources.device == "cuda" else "cpu"
-    stored = frozenset(trials.keys() & rows["trial_id"].to_pylist())
+    with_row = trials.keys() & rows["trial_id"].to_pylist()
+    stored = frozenset(with_row & _with_weights(rows, store)) if with_row else frozenset[str]()
     missing = {identity: trial for identity, trial in trials.items() if identity not in stored}
     timings = Timings(info.validation_size, device)
     if missing:
         timings = learn_timings(rows, info.fingerprint, info.validation_size, device)
-    stale = explain_stale(missing, rows, info)
+    lost = dict.fromkeys((identity for identity in missing if identity in with_row), _LOST_WEIGHTS)
+    stale = explain_stale({each: trial for each, trial in missing.items() if each not in lost}, rows, info) | lost
     return Plan(grid, store, trials, stored, timings, stale, checkpointed(store), unusable)
+
+
+def _with_weights(rows: pa.Table, store: Store) -> set[str]:
+    """Return the ids of the trials of which some row has its weights in the store."""
+    weights = stored_weights(store)
+    pairs = zip(rows["trial_id"].to_pylist(), rows["weights_sha256"].to_pylist(), strict=True)
+    return {identity for identity, sha256 in pairs if sha256 in weights}
 
 
 def check_precision(plan: Plan, device: Device) -> None:

@@ -28,6 +28,8 @@ from jobs.store.job_record import job_folder as job_folder
 from jobs.store.job_record import read_jobs as read_jobs
 from jobs.store.layout import Store as Store
 from jobs.store.layout import open_store as open_store
+from jobs.store.layout import open_store_of as open_store_of
+from jobs.store.liveness import with_last_sign as with_last_sign
 from jobs.store.parts import Parts as Parts
 from jobs.store.parts import encode_stream as encode_stream
 from jobs.store.parts import is_stored as is_stored
@@ -38,6 +40,7 @@ from jobs.store.parts import write_part as write_part
 from jobs.store.quarantine import describe_quarantine as describe_quarantine
 from jobs.store.quarantine import describe_unusable as describe_unusable
 from jobs.store.quarantine import set_aside as set_aside
+from jobs.store.quarantine import set_aside_weights as set_aside_weights
 from jobs.store.requested import read_requested as read_requested
 from jobs.store.requested import requested_table as requested_table
 from jobs.store.schemas import CONFUSION as CONFUSION
@@ -53,4 +56,5 @@ from jobs.store.schemas import column as column
 from jobs.store.weights import check_weights as check_weights
 from jobs.store.weights import read_weights as read_weights
 from jobs.store.weights import read_weights_of as read_weights_of
+from jobs.store.weights import stored_weights as stored_weights
 from jobs.store.weights import write_weights as write_weights

@@ -128,13 +128,11 @@ def _temporary_name(name: str) -> str:
     return f".{start}.{writer}.{secrets.token_hex(4)}.tmp"
 
 
-def is_temporary(name: str) -> bool:
-    """Return whether a name is that of a temporary file, whoever its writer is."""
-    return name.startswith(".") and name.endswith(".tmp")
-
-
 def temporary_writer(name: str) -> Process | None:
-    """Return the process that wrote a temporary file, or None where its name does not identify one."""
+    """Return the process that wrote a temporary file, or None where the name is not that of one.
+
+    Other programs have temporary files too, which are not the store's.
+    """
     match = _TEMPORARY.fullmatch(name)
     if match is None:
         return None
@@ -190,6 +188,21 @@ def list_dir(folder: Path) -> list[str]:
     """
     try:
         return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be read: {error.strerror}; allowed: a folder that you may read") from error
+
+
+def list_files(folder: Path) -> list[str]:
+    """List the names of the files in a folder, also of those behind a link; none where the folder does not exist.
+
+    Raises:
+        StoreError: the folder cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.is_file()]
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from jobs.store.atomic_files import list_dir, read_file, write_file
-from jobs.store.layout import Store, trial_path
+from jobs.store.layout import Store, is_trial_id, trial_path
 from mnist_core.training import EpochRecord, Snapshot
 from mnist_core.trial import Trial
 
@@ -43,7 +43,7 @@ def write_checkpoint(store: Store, trial_id: str, snapshot: Snapshot, made_by: M
     for kind, group in (("weights", snapshot.weights), ("velocities", snapshot.velocities)):
         arrays |= {f"{kind}/{name}": np.ascontiguousarray(value) for name, value in group.items()}
     content = save(arrays, metadata={"made_by": _identity(trial_id, made_by)})
-    write_file(_path(store, trial_id), hashlib.sha256(content).digest() + content)
+    write_file(checkpoint_path(store, trial_id), hashlib.sha256(content).digest() + content)
 
 
 def read_checkpoint(store: Store, trial_id: str, trial: Trial, made_by: Mapping[str, str]) -> Snapshot | None:
@@ -52,7 +52,7 @@ def read_checkpoint(store: Store, trial_id: str, trial: Trial, made_by: Mapping[
     Raises:
         StoreError: the file exists and cannot be read.
     """
-    content = read_file(_path(store, trial_id)) or b""
+    content = read_file(checkpoint_path(store, trial_id)) or b""
     digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
         return None
@@ -78,15 +78,17 @@ def _snapshot(content: bytes, trial: Trial, identity: str) -> Snapshot | None:
 def remove_checkpoint(store: Store, trial_id: str) -> None:
     """Remove a trial's checkpoint, if there is one; where that fails, a later `clean_up` removes it."""
     with suppress(OSError):
-        _path(store, trial_id).unlink(missing_ok=True)
+        checkpoint_path(store, trial_id).unlink(missing_ok=True)
 
 
 def checkpointed(store: Store) -> frozenset[str]:
     """Return the ids of the trials that have a checkpoint, usable or not; raises StoreError."""
-    return frozenset(name.removesuffix(_SUFFIX) for name in list_dir(store.checkpoints) if name.endswith(_SUFFIX))
+    found = (name.removesuffix(_SUFFIX) for name in list_dir(store.checkpoints) if name.endswith(_SUFFIX))
+    return frozenset(filter(is_trial_id, found))  # files of other names are not the store's
 
 
-def _path(store: Store, trial_id: str) -> Path:
+def checkpoint_path(store: Store, trial_id: str) -> Path:
+    """Return the path of a trial's checkpoint; raises StoreError where the id is none."""
     return trial_path(store.checkpoints, trial_id, _SUFFIX)
 
 

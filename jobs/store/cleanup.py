@@ -5,11 +5,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from jobs.errors import StoreError
-from jobs.store.atomic_files import delete_files, is_temporary, list_dir, seconds_since_changed, temporary_writer
+from jobs.store.atomic_files import delete_files, list_dir, seconds_since_changed, temporary_writer
 from jobs.store.checkpoints import checkpointed, remove_checkpoint
-from jobs.store.layout import Store, is_weights_name
+from jobs.store.layout import Store, is_job_id, is_weights_name
 from jobs.store.parts import scan_parts, stored_ids
-from jobs.store.processes import is_gone
+from jobs.store.processes import Process, is_gone
 from jobs.store.quarantine import quarantined_hashes
 
 UNUSED_WEIGHTS_S = 86_400.0  # for so long, a task may still be about to write the part that names its weights
@@ -25,9 +25,8 @@ def clean_up(store: Store, unfinished: Collection[str] = ()) -> None:
         unfinished: trials known not to be stored; parts are read only if other trials have checkpoints.
     """
     with suppress(StoreError):
-        for path in _temporary_files(store):
-            writer = temporary_writer(path.name)
-            if writer and is_gone(writer):
+        for path, writer in _temporary_files(store):
+            if is_gone(writer):
                 with suppress(OSError):
                     path.unlink()
     with suppress(StoreError):
@@ -67,22 +66,19 @@ def _is_old(store: Store, name: str) -> bool:
 
 def describe_unattributed_files(store: Store) -> list[str]:
     """Describe each temporary file whose writer cannot be checked from this host; raises StoreError."""
-    found = []
-    for path in _temporary_files(store):
-        writer = temporary_writer(path.name)
-        if writer is None:
-            found.append(f"{path} is a temporary file of an unknown writer; remove it if no program is writing it")
-        elif not writer.is_from_here():
-            found.append(
-                f"{path} is a temporary file of process {writer.pid} on {writer.host}; remove it if that has ended"
-            )
-    return found
+    return [
+        f"{path} is a temporary file of process {writer.pid} on {writer.host}; remove it if that has ended"
+        for path, writer in _temporary_files(store)
+        if not writer.is_from_here()
+    ]
 
 
-def _temporary_files(store: Store) -> Iterator[Path]:
-    """List the temporary files in every folder of a store."""
+def _temporary_files(store: Store) -> Iterator[tuple[Path, Process]]:
+    """List the store's temporary files, each with its writer, in every folder of a store."""
     folders = [store.root, store.parts, store.weights, store.checkpoints, store.quarantine]
-    folders += [store.jobs / name for name in list_dir(store.jobs)]
+    folders += [store.jobs / name for name in list_dir(store.jobs) if is_job_id(name)]
     for folder in folders:
         if folder.is_dir() and not folder.is_symlink():
-            yield from (folder / name for name in list_dir(folder) if is_temporary(name))
+            for name in list_dir(folder):
+                if writer := temporary_writer(name):
+                    yield folder / name, writer

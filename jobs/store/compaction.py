@@ -19,7 +19,7 @@ from jobs.errors import StoreError
 from jobs.store.atomic_files import delete_files, list_dir
 from jobs.store.cleanup import remove_unused_weights
 from jobs.store.layout import Store, is_part_name
-from jobs.store.parts import ROW_ORDER, first_rows, read_part, scan_parts, write_part
+from jobs.store.parts import INDEX, first_rows, read_part, scan_parts, write_part
 from jobs.store.schemas import PART, SETTINGS
 
 # The order of the rows of a merged part: with it, readers can skip row groups by their statistics.
@@ -95,11 +95,11 @@ def _lock(store: Store) -> Iterator[None]:
 
 def _survey(store: Store) -> tuple[list[_Part], list[str]]:
     """List the usable parts by name, and the names of the others."""
-    scanned = dict(scan_parts(store, ["trial_id", "epochs_run", *ROW_ORDER]))
+    scanned = dict(scan_parts(store, ["epochs_run", *INDEX]))
     found = {name: rows for name in sorted(scanned) if (rows := scanned[name]) is not None}
-    index = pa.concat_tables([PART.empty_table().select(["trial_id", "epochs_run", *ROW_ORDER]), *found.values()])
+    index = pa.concat_tables([PART.empty_table().select(["epochs_run", *INDEX]), *found.values()])
     counts = np.zeros(index.num_rows, np.bool_)
-    counts[list(first_rows(index).values())] = True
+    counts[list(first_rows(store, index).values())] = True
     times = Counter(index["trial_id"].to_pylist())
     parts, start = [], 0
     for name, rows in found.items():

@@ -114,6 +114,15 @@ class Job:
     record: JobRecord
     end: JobEnd | None
     state: JobState
+    last_sign_at: datetime | None = None  # of a job that seems to run on another host; None where it was not looked for
+
+    @property
+    def state_text(self) -> str:
+        """The state for a person: nothing here knows whether a job of another host still runs."""
+        if self.state is not JobState.running or self.record.driver.is_from_here():
+            return self.state
+        sign = f", last sign of life {self.last_sign_at:%Y-%m-%d %H:%M:%S} UTC" if self.last_sign_at else ""
+        return f"running on {self.record.driver.host}{sign}"
 
     @property
     def job_id(self) -> str:

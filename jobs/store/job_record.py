@@ -18,7 +18,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from jobs.errors import InputError, OldRecordError, StoreError
-from jobs.store.atomic_files import create_file, fsync_folder, list_dir, make_folder, read_file, write_file
+from jobs.store.atomic_files import NOT_THERE, create_file, fsync_folder, list_dir, make_folder, read_file, write_file
 from jobs.store.job_models import (
     END_STATES,
     DamagedJob,
@@ -31,14 +31,14 @@ from jobs.store.job_models import (
     TrialFailure,
     encodable,
 )
-from jobs.store.layout import Store
+from jobs.store.layout import JOB_ID, Store
 from jobs.store.parts import parquet_bytes
 from jobs.store.processes import is_gone, this_process
 from mnist_core.data import DatasetInfo
+from mnist_core.paths import describe_missing
 
 REQUESTED_FILE = "requested.parquet"
 _RECORD_FILE, _END_FILE = "job.json", "final.json"
-_JOB_ID = re.compile(r"(?P<second>(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)-\d{8}-\d{6})-[0-9a-f]{4}")
 _FIRST_EDITION_KEYS = {"status", "trial_ids"}
 _MAX_REASON = 300  # characters of what is wrong with a file
 
@@ -53,7 +53,7 @@ def job_folder(store: Store, job_id: str) -> Path:
         store: The store.
         job_id: An id that was checked before, or made by `create_job`.
     """
-    assert _JOB_ID.fullmatch(job_id), job_id
+    assert JOB_ID.fullmatch(job_id), job_id
     return store.jobs / job_id
 
 
@@ -221,8 +221,17 @@ def find_job(store: Store, job: str) -> Job:
 
 def _job_ids(store: Store) -> dict[str, re.Match[str]]:
     """Return the ids of all jobs, each with its match; a folder without a job.json is not a job yet."""
-    matches = map(_JOB_ID.fullmatch, list_dir(store.jobs))
-    return {match[0]: match for match in matches if match and (store.jobs / match[0] / _RECORD_FILE).exists()}
+    matches = map(JOB_ID.fullmatch, list_dir(store.jobs))
+    return {match[0]: match for match in matches if match and _has_record(store.jobs / match[0])}
+
+
+def _has_record(folder: Path) -> bool:
+    """Return whether a folder has a job.json, also one that cannot be read; a link that leads nowhere had one."""
+    try:
+        (folder / _RECORD_FILE).lstat()
+    except OSError as error:
+        return error.errno not in NOT_THERE or bool(describe_missing(folder))
+    return True
 
 
 def _read_job_or_damage(store: Store, job_id: str) -> Job | DamagedJob:
@@ -235,7 +244,7 @@ def _read_job_or_damage(store: Store, job_id: str) -> Job | DamagedJob:
 def _read_job(store: Store, job_id: str) -> Job:
     record = _read_model(JobRecord, job_folder(store, job_id) / _RECORD_FILE)
     path = job_folder(store, job_id) / _END_FILE
-    if path.exists():
+    if os.path.lexists(path):
         end = _read_model(JobEnd, path)
         return Job(record, end, end.state)
     return Job(record, None, JobState.lost if is_gone(record.driver) else JobState.running)
@@ -243,7 +252,10 @@ def _read_job(store: Store, job_id: str) -> Job:
 
 def _read_model(kind: type[Sealed], path: Path) -> Sealed:
     """Read and check a file of the folder of the job that it has to belong to; raises StoreError."""
-    content = read_file(path) or b""
+    content = read_file(path)
+    if content is None and (link := describe_missing(path)):
+        raise StoreError(f"{path}: {link}; restore it, or remove the link")
+    content = content or b""
     try:
         model = kind.model_validate_json(content)
     except ValidationError as error:

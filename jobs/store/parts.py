@@ -22,9 +22,11 @@ from jobs.errors import StoreError
 from jobs.store.atomic_files import list_dir, read_file, write_file
 from jobs.store.layout import Store, is_part_name
 from jobs.store.schemas import PART
+from jobs.store.weights import stored_weights
 
 PART_FORMAT = "3"  # raise it whenever the columns of PART change, so that other versions recognise such parts
 ROW_ORDER = ("finished_at", "attempt", "host", "seconds")  # of several rows of one trial, the first counts
+INDEX = ("trial_id", "weights_sha256", *ROW_ORDER)  # the columns that decide which row of a trial counts
 FORMAT_KEY, VERSION_KEY = b"mnistjobs.format", b"mnistjobs.version"  # in the metadata of a part
 # The first edition wrote no such metadata; its parts are recognised by these columns.
 _FIRST_EDITION = "0.1"
@@ -135,26 +137,33 @@ def read_parts(store: Store, trial_ids: Collection[str], columns: Sequence[str] 
         else:
             found.append(rows.filter(pa.array([each in asked for each in rows["trial_id"].to_pylist()], pa.bool_())))
     table = pa.concat_tables(found)
-    first = first_rows(table)
+    first = first_rows(store, table)
     order = pa.array([first[trial_id] for trial_id in trial_ids if trial_id in first], pa.int64())
     return Parts(table.select(columns).take(order).combine_chunks(), tuple(sorted(damaged)))
 
 
 def _needed(columns: Sequence[str]) -> list[str]:
     """Add the columns by which the rows of one trial are ordered."""
-    return list(dict.fromkeys([*columns, "trial_id", *ROW_ORDER]))
+    return list(dict.fromkeys([*columns, *INDEX]))
 
 
-def first_rows(rows: pa.Table) -> dict[str, int]:
-    """Return, by trial, the index of the row that counts: of several, the one that finished first.
+def first_rows(store: Store, rows: pa.Table) -> dict[str, int]:
+    """Return, by trial, the index of the row that counts: of several whose weights are stored, the first to finish.
 
-    The order (ROW_ORDER) depends on the rows alone, so that merging parts does not change it. Rows that agree in all
-    of ROW_ORDER are copies of one row. `rows` needs the columns trial_id and ROW_ORDER.
+    Where the weights were lost and the trial was trained again, the later row counts. Otherwise the order (ROW_ORDER)
+    depends on the rows alone, so that merging parts does not change it. Rows that agree in all of ROW_ORDER are copies
+    of one row. `rows` needs the columns INDEX.
+
+    Raises:
+        StoreError: the folder of the weights cannot be read.
     """
     trial_ids = rows["trial_id"].to_pylist()
     if len(set(trial_ids)) == len(trial_ids):
         return dict(zip(trial_ids, range(len(trial_ids)), strict=True))
-    order = pc.sort_indices(rows, [(name, "ascending") for name in ROW_ORDER]).to_pylist()
+    weights = stored_weights(store)
+    is_lost = pa.array([sha256 not in weights for sha256 in rows["weights_sha256"].to_pylist()], pa.bool_())
+    keys = ("is_lost", *ROW_ORDER)
+    order = pc.sort_indices(rows.append_column("is_lost", is_lost), [(name, "ascending") for name in keys]).to_pylist()
     return {trial_ids[index]: index for index in reversed(order)}
 
 

@@ -1,6 +1,7 @@
 """Quarantine: the folder for damaged parts, so that each is reported once and its bytes stay available."""
 
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import chain, count
@@ -11,11 +12,13 @@ import pyarrow as pa
 
 from jobs.errors import DamagedPartWarning, ForeignPartWarning
 from jobs.store.atomic_files import fsync_folder, list_dir, make_folder, read_file, seconds_since_changed
-from jobs.store.layout import Store
+from jobs.store.layout import Store, weights_path
 from jobs.store.parts import decode_part, foreign_version, part_name
 from jobs.store.schemas import PART
+from mnist_core.paths import describe_missing
 
 GROWING_S = 60.0  # a damaged file that was modified more recently may be a copy that has not ended
+_MOVED = re.compile(r"[0-9a-f]{64}\.(parquet|safetensors)(\.\d+)?")  # the name of a quarantined file
 _CONSEQUENCE = "trials that no other part holds count as missing"
 
 
@@ -58,7 +61,7 @@ def _describe(store: Store, names: Iterable[str], may_move: bool) -> list[UserWa
         content = read_file(path) if S_ISREG(mode) else None
         named_rightly = content if content is not None and part_name(content) == name else None
         if not S_ISREG(mode):
-            found.append(_other_than_a_file(name, mode))
+            found.append(_other_than_a_file(path, mode))
         elif named_rightly and decode_part(named_rightly, PART.names) is not None:
             message = f"part {name} was incomplete when it was read and is whole now; read the store again"
             found.append(DamagedPartWarning(message))
@@ -77,10 +80,11 @@ def _mode(path: Path) -> int | None:
         return None
 
 
-def _other_than_a_file(name: str, mode: int) -> UserWarning:
-    kind = "link" if S_ISLNK(mode) else "folder" if S_ISDIR(mode) else "device or pipe"
+def _other_than_a_file(path: Path, mode: int) -> UserWarning:
+    kind = "a link" if S_ISLNK(mode) else "a folder" if S_ISDIR(mode) else "a device or pipe"
+    found = describe_missing(path).removeprefix("is ") or kind
     return DamagedPartWarning(
-        f"part {name} is damaged: a {kind}, where a file is allowed; {_CONSEQUENCE}. It is not moved: remove it"
+        f"part {path.name} is damaged: {found}, where a file is allowed; {_CONSEQUENCE}. It is not moved: remove it"
     )
 
 
@@ -103,6 +107,20 @@ def _move(store: Store, name: str) -> UserWarning | None:
             f"It cannot be moved to {store.quarantine}: {error.strerror or error}"
         )
     return DamagedPartWarning(f"part {name} is damaged; it has been moved to {moved}, and {_CONSEQUENCE}")
+
+
+def set_aside_weights(store: Store, sha256: str) -> str:
+    """Move a damaged file of weights to the quarantine, so that its trials count as missing; describe its state.
+
+    A file that may still be growing stays in place, and so does every file of a store that cannot be written.
+    """
+    path = weights_path(store, sha256)
+    try:
+        if seconds_since_changed(path, store.weights) < GROWING_S:
+            return "are damaged, or still being copied"
+        return f"are damaged; the file has been moved to {_rename_into(store.quarantine, path)}"
+    except OSError as error:
+        return f"are damaged; the file cannot be moved to {store.quarantine}: {error.strerror or error}"
 
 
 def _rename_into(folder: Path, path: Path) -> Path:
@@ -146,10 +164,17 @@ def _other_versions(store: Store, versions: dict[str, str]) -> list[UserWarning]
 
 def describe_quarantine(store: Store) -> list[str]:
     """Describe each file in the quarantine, one sentence each; raises StoreError."""
-    return [f"{store.quarantine / name} {_state(store, name)}" for name in list_dir(store.quarantine)]
+    return [f"{store.quarantine / name} {_state(store, name)}" for name in _quarantined(store)]
+
+
+def _quarantined(store: Store) -> list[str]:
+    """List the files that were moved to the quarantine; others that lie there are not the store's."""
+    return [name for name in list_dir(store.quarantine) if _MOVED.fullmatch(name)]
 
 
 def _state(store: Store, name: str) -> str:
+    if ".safetensors" in name:
+        return "is a damaged file of weights that is not used; it can be removed"
     if _whole_part(store, name) is not None:
         return f"is a whole part; move it back to {store.parts}"
     return "is a damaged part that is not used; it can be removed"
@@ -157,7 +182,7 @@ def _state(store: Store, name: str) -> str:
 
 def quarantined_hashes(store: Store) -> list[str]:
     """Return the hashes of the weights that whole parts in the quarantine name; raises StoreError."""
-    parts = (_whole_part(store, name) for name in list_dir(store.quarantine))
+    parts = (_whole_part(store, name) for name in _quarantined(store))
     return [sha256 for rows in parts if rows is not None for sha256 in rows["weights_sha256"].to_pylist()]
 
 

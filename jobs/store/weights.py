@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from jobs.errors import StoreError
-from jobs.store.atomic_files import NOT_THERE, write_file
-from jobs.store.layout import Store, weights_path
+from jobs.store.atomic_files import NOT_THERE, list_files, write_file
+from jobs.store.layout import Store, is_weights_name, weights_path
 
 Weights = Mapping[str, NDArray[Any]]  # by parameter
 _MAX_BYTES = 1 << 34  # of a file; a larger one is neither written nor read
@@ -82,6 +82,12 @@ def read_weights_of(store: Store, hashes: Mapping[str, str]) -> Iterator[tuple[s
         is_whole = check_weights(store, sha256) == "whole"
         for trial_id in of_file:
             yield trial_id, _read_tensors(weights_path(store, sha256), trial_id) if is_whole else None
+
+
+def stored_weights(store: Store) -> frozenset[str]:
+    """Return the hashes of the files of weights that a store has, whatever is in them; raises StoreError."""
+    suffix = ".safetensors"
+    return frozenset(name.removesuffix(suffix) for name in list_files(store.weights) if is_weights_name(name))
 
 
 def check_weights(store: Store, sha256: str) -> Literal["whole", "missing", "damaged"]:

@@ -1,5 +1,6 @@
 """Download files over HTTP: try mirrors in turn, resume partial files, check digests, rename complete files."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -152,9 +153,17 @@ def _move_into_place(partial: Path, target: Path) -> None:
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(target)
-    descriptor = os.open(target.parent, os.O_RDONLY)
+    _fsync_folder(target.parent)
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Make a rename durable; on some network and FUSE file systems (EINVAL, ENOTSUP) nothing more can be done."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 
