@@ -55,7 +55,7 @@ def bits(store: Path) -> Bits:
     found = {}
     for job in mnistjobs.list_jobs(store):
         assert isinstance(job, Job)
-        metrics = mnistjobs.read_metrics(store, job.job_id).drop_columns(["seconds"]).to_pylist()
+        metrics = mnistjobs.read_metrics(store, job.job_id).drop_columns(["epoch_seconds"]).to_pylist()
         for row in mnistjobs.read_trials(store, job.job_id).to_pylist():
             if row["numerics"] == "pinned":
                 assert row["kernels"] == training_kernels()
