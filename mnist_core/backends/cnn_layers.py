@@ -85,7 +85,6 @@ class PooledConvolution:
         )
         self._grad_products = np.empty((2 * J, *shape.matrix), self._patches.dtype)
         self._grad_columns = torch.empty_like(self._columns) if grad_inputs else None
-        self._grad_patch = np.empty((shape.matrix[0], S), self._patches.dtype)
 
     def load(self, image: Tensor) -> None:
         """Copy the input (R columns, R rows, C, S) into the buffers."""
@@ -133,14 +132,18 @@ class PooledConvolution:
     def backward_of_inputs(self, matrix: Tensor, grad_image: Tensor) -> None:
         """Write the gradient of the input (R columns, R rows, C, S); call `backward` first."""
         assert self._grad_columns is not None
-        columns, weight, product = self._grad_columns.zero_(), matrix.numpy(), self._grad_patch
-        # The patches of a column overlap, so their gradients are added one after the other.
-        for patches, outputs in zip(self._as_patches(columns).numpy(), self._outputs.numpy(), strict=True):
-            for patch, of_patch in zip(patches, outputs, strict=True):
-                np.matmul(weight, of_patch, out=product)
-                np.add(patch, product, out=patch)
+        columns, matrices = self._grad_columns, matrix.numpy().reshape(5, -1, matrix.shape[1])
+        weight = np.concatenate(matrices[::-1], axis=1)  # (6C, 5M), the patch's last row first
+        M, S = matrix.shape[1], columns.shape[-1]
+        # Input row r is in the patches of the outputs' rows r - 4 to r: its gradient is one product over those.
+        for column, outputs in zip(columns.flatten(2, 3).numpy(), self._outputs.numpy(), strict=True):
+            for row, grad in enumerate(column):
+                first, end = max(0, row - 4), min(len(outputs), row + 1)
+                start = (first + 4 - row) * M
+                of_rows = weight[:, start : start + (end - first) * M]
+                np.matmul(of_rows, outputs[first:end].reshape(-1, S), out=grad)
         # The adjoint of `load`: pair p of input columns is pair a of the six columns that pooled column p - a uses.
-        J, R, _, C, S = columns.shape
+        J, R, _, C, _ = columns.shape
         pairs = columns.view(J, R, 3, 2, C, S).permute(2, 0, 3, 1, 4, 5)  # (3, J, 2, R, C, S)
         grad_pairs = grad_image.zero_().view(-1, 2, R, C, S)  # (J + 2, 2, R, C, S)
         for offset, of_pair in enumerate(pairs):
