@@ -1,8 +1,10 @@
 """The command line before there is a study: its help, its version, what it imports, and the grid that init writes."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from jsonschema import Draft202012Validator
 from support.command_line import GRID, run, said, write_grid
 
 from jobs.cli.app import BAD_INPUT
+from jobs.cli.start import INTERRUPTED
 
 COMMANDS = ["", "init", "plan", "submit", "summary", "report", "verify", "list", "compact", "schema"]
 COMMANDS += ["data", "data fetch", "data verify"]
@@ -93,3 +96,32 @@ def test_the_version_is_printed_by_both_entry_points() -> None:
     command = [sys.executable, "-m", "mnistjobs", "--version"]
     by_module = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert said("--version") == by_module == f"mnistjobs {version('mnistjobs')}\n"
+
+
+STARTING = (
+    "import signal; signal.signal(signal.SIGINT, signal.{}); from jobs.cli import main; print(flush=True); main()"
+)
+
+
+def interrupted(delay_s: float, handler: str, *words: object) -> tuple[int, str, str]:
+    """Interrupt a command so long after it starts to import; return its exit code and what it wrote."""
+    command = [sys.executable, "-c", STARTING.format(handler), *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        time.sleep(delay_s)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("delay_s", [0.01, 0.05, 0.1, 0.2])
+def test_an_interrupt_of_the_start_leaves_no_traceback(tmp_path: Path, delay_s: float) -> None:
+    code, _, err = interrupted(delay_s, "default_int_handler", "plan", write_grid(tmp_path), "--store", tmp_path)
+    assert (code, err) in [(INTERRUPTED, ""), (-signal.SIGINT, ""), (0, "")]
+
+
+def test_an_interrupt_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    code, out, err = interrupted(0.05, "SIG_IGN", "plan", write_grid(tmp_path), "--store", tmp_path)
+    assert (code, err) == (0, "")
+    assert "3 to train" in out

@@ -1,3 +1,3 @@
 """The command line: the only modules that print or exit."""
 
-from jobs.cli.app import main as main
+from jobs.cli.start import main as main

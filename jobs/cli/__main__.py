@@ -1,5 +1,5 @@
 """Run the command line as `python -m jobs.cli`."""
 
-from jobs.cli.app import main
+from jobs.cli import main
 
 main()

@@ -14,8 +14,8 @@ from typing import Any, NoReturn, TextIO
 
 from cluster import kill_own_ray
 from jobs.cli.output import echo
+from jobs.cli.start import INTERRUPTED as INTERRUPTED
 
-INTERRUPTED = 130  # the exit code, as shells count it: 128 + SIGINT
 HOW_TO_CONTINUE = "Interrupted. What has finished is stored; submit the same grid again to train the rest."
 _SHUTDOWN_S = 3.0  # to record the end of the job and shut Ray down, before the shutdown is forced
 _SAME_S = 0.3  # a terminal and a wrapper script may both deliver the same request

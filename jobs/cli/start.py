@@ -1,0 +1,37 @@
+"""Start the command line: imports nothing that takes time before an interrupt is handled."""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+INTERRUPTED = 130  # the exit code, as shells count it: 128 + SIGINT
+
+
+class Interrupted(BaseException):
+    """Ctrl-C; unlike KeyboardInterrupt it passes the command-line library, which would exit with another code."""
+
+
+def main() -> NoReturn:
+    """Run the command line; Ctrl-C ends it without a traceback at any moment."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background job ignores it
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        from jobs.cli.app import main as run
+
+        run()
+    except Interrupted:
+        sys.exit(INTERRUPTED)
+    finally:
+        if signal.getsignal(signal.SIGINT) is _interrupt:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # also while the interpreter shuts down
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise Interrupted; during an import, which many modules do not survive half-way, end the process."""
+    while frame:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os._exit(INTERRUPTED)
+        frame = frame.f_back
+    raise Interrupted
