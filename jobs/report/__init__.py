@@ -4,6 +4,7 @@ from jobs.report.configurations import CONFIGURATION_COLUMNS as CONFIGURATION_CO
 from jobs.report.configurations import IDENTIFYING as IDENTIFYING
 from jobs.report.configurations import varying_settings as varying_settings
 from jobs.report.formats import ACCURACY_HEADER as ACCURACY_HEADER
+from jobs.report.formats import COUNT_HEADERS as COUNT_HEADERS
 from jobs.report.formats import INTACT_HEADER as INTACT_HEADER
 from jobs.report.formats import N_HEADER as N_HEADER
 from jobs.report.formats import format_count as format_count
