@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from support.study_tables import StoredTables, confusion_of, metrics_of, study, summary_of, together
 
+from jobs.report import choice
 from jobs.report.curves import Floats, Line, Panel, learning_curve, training_curves
 from jobs.report.figures import FigureSection, ReportFigure, draw_figures
 from jobs.report.matrices import MAX_UNITS, confusion_matrix, weight_sheet
@@ -91,7 +92,7 @@ def test_the_epoch_of_divergence_is_not_drawn() -> None:
 
 def test_a_configuration_that_diverged_at_once_is_empty() -> None:
     found = texts(draw(*study(None), accuracies=(0.1, 0.1))["curves-mlp-2000.svg"].svg)
-    assert "all seeds diverged in the first epoch" in found
+    assert "n = 0 of 1: those stored diverged in the first epoch" in found
     assert not any(text.startswith("train (") for text in found)
 
 
@@ -212,3 +213,73 @@ def test_one_seed_and_one_epoch_are_enough() -> None:
 def test_without_data_nothing_is_drawn() -> None:
     stored = StoredTables(METRICS.empty_table(), CONFUSION.empty_table(), {})
     assert draw_figures(SUMMARY.empty_table(), TRIALS.empty_table(), stored) == []
+
+
+def test_of_many_configurations_the_most_and_the_least_accurate_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "MAX_DRAWN", 4)
+    accuracies = {1: 0.5, 2: 0.9, 3: 0.7, 4: 0.6, 5: None, 6: 0.8, 7: 0.4}
+    studies = [study(accuracy, name=f"{units}", hidden_units=units) for units, accuracy in accuracies.items()]
+    found = sections(*together(*studies))
+    drawn = [figure.file_name for figure in found["Training curves"].figures]
+    assert drawn == [f"curves-mlp-2000-hidden_units={units}.svg" for units in (2, 5, 6, 7)]
+    (omission,) = found["Training curves"].omissions
+    assert omission.names == [f"MLP, 2,000 images, hidden units {units}" for units in (1, 3, 4)]
+    assert omission.reason == "of 7 only the 2 with the greatest and the 2 with the least mean test accuracy are"
+
+
+def test_what_has_nothing_to_draw_is_named() -> None:
+    trials, requested = together(
+        study(0.9), study(None, name="b", hidden_units=32), study(0.9, name="c", subset_size=9)
+    )
+    found = sections(trials.slice(0, 2), requested)
+    omitted = {heading: [(each.reason, each.names) for each in found[heading].omissions] for heading in found}
+    diverged, missing = (
+        "MLP, 2,000 images, fixed learning rate, hidden units 32",
+        "MLP, 9 images, fixed learning rate, hidden units 64",
+    )
+    assert omitted["Training curves"] == [("no trial is stored", [missing])]
+    assert omitted["Learning curve"] == [("no trial finished", [diverged, missing])]
+    assert omitted["Confusion matrices"] == [("no trial finished", [diverged, missing])]
+    assert omitted["W1"] == [("no trial finished", [diverged, missing])]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, (300,)), (16, (300,)), (8, (300, 900)), (24, (10, 20, 50_000))])
+def test_every_point_of_a_legend_is_in_the_picture(count: int, sizes: tuple[int, ...]) -> None:
+    lines = [line_of(*sizes, name=f"line {group}", group=group, n=3) for group in range(count)]
+    svg = learning_curve("t", lines)
+    left, right, top, bottom = _axes(svg)
+    points = [(float(use.get("x", "nan")), float(use.get("y", "nan"))) for use in _markers(svg)]
+    assert len(points) == count * len(sizes)
+    assert all(left <= x <= right and top <= y <= bottom for x, y in points)
+
+
+def _axes(svg: str) -> tuple[float, float, float, float]:
+    """Return left, right, top and bottom of the first axes: the extent of the patch behind them."""
+    axes = next(group for group in ElementTree.fromstring(svg).iter(f"{SVG}g") if group.get("id") == "axes_1")
+    path = next(axes.iter(f"{SVG}path")).get("d", "")
+    numbers = [float(number) for number in re.findall(r"-?[\d.]+", path)]
+    return min(numbers[::2]), max(numbers[::2]), min(numbers[1::2]), max(numbers[1::2])
+
+
+def _markers(svg: str) -> list[ElementTree.Element]:
+    """Return the markers of the lines' points: drawn within the axes, and neither caps nor ticks."""
+    root = ElementTree.fromstring(svg)
+    groups = [group for group in root.iter(f"{SVG}g") if (group.get("clip-path") or "").startswith("url(#")]
+    return [use for group in groups for use in group.findall(f"{SVG}use")]
+
+
+def test_an_interval_ends_at_100_percent_with_an_arrowhead_and_two_values_are_dots() -> None:
+    cut = line_of(300, 900, n=3, mean=np.array([90.0, 99.0]), low=np.array([85.0, 96.0]), high=np.array([95.0, 102.0]))
+    assert "Arrowheads: bars cut at 0 or 100 %." in " ".join(texts(learning_curve("t", [cut])))
+    pair = line_of(300, 900, n=2)
+    found = " ".join(texts(learning_curve("t", [pair])))
+    assert "Dots: both values, where n is 2." in found
+    assert "Bars" not in found
+    assert len(_markers(learning_curve("t", [pair]))) == 3 * 2
+
+
+def test_collapsed_trials_are_in_the_legends() -> None:
+    figures = draw(*study(0.1, 0.9, 0.1))
+    assert "train (n = 3 of 3, 2 collapsed)" in texts(figures["curves-mlp-2000.svg"].svg)
+    assert "MLP, fixed (n = 3 of 3, 2 collapsed)" in texts(figures["learning-curve.svg"].svg)
+    assert "n = 3 of 3, 2 collapsed: 3,000 predictions" in figures["confusion-mlp-2000-fixed.svg"].caption

@@ -94,6 +94,7 @@ def cell(name: str, *accuracies: float | None) -> str:
         ([3], [5], 0, "3 of 5"),
         ([3], [3], 2, "3 of 3, 2 collapsed"),
         ([2, 3], [3, 3], 0, "2–3 of 3"),
+        ([3, 3], [3, 3], 4, "3 of 3, 4 of 6 collapsed"),
         ([1, 5], [1, 5], 0, "1–5"),
         ([0], [3], 0, "0 of 3"),
     ],

@@ -58,11 +58,11 @@ def test_only_kinds_with_figures_have_a_heading() -> None:
 
 
 def test_what_is_not_drawn_is_named_at_the_head_of_its_section() -> None:
-    omissions = (Omission("no trial finished", ["MLP, <1>", "MLP, 2"]), Omission("too many", ["x"] * 103))
+    omissions = (Omission("no trial finished", ["MLP, <1>", "MLP, 2"]), Omission("there are too many", ["x"] * 503))
     text = page(figures=(FIGURE,), omissions=omissions)
     head, _, rest = text.partition("<h2>Training curves</h2>")[2].partition("<figure")
-    assert "Not drawn (no trial finished): MLP, &lt;1&gt;; MLP, 2." in head
-    assert "Not drawn (too many): x; x" in head
+    assert '<p class="soft">Not drawn, because no trial finished: MLP, &lt;1&gt;; MLP, 2.</p>' in head
+    assert "<summary>Not drawn, because there are too many: 503</summary><p>x; x" in head
     assert "; and 3 more." in head
     assert "Not drawn" not in rest
 

@@ -101,8 +101,8 @@ def test_a_part_of_another_version_stays_and_all_of_them_are_one_warning(store: 
     (warning,) = set_aside(store, names)
     assert isinstance(warning, ForeignPartWarning)
     assert str(warning) == (
-        f"{store.parts}: 2 parts, such as {min(names)}, were written by another version of mnistjobs (9.9), and they "
-        "are ignored; read this store with that version, or use another store"
+        f"{store.parts}: 2 parts, such as {min(names)}, were written by another version of mnistjobs (9.9, part format "
+        "99), and they are ignored; read this store with that version, or use another store"
     )
     assert sorted(path.name for path in store.parts.iterdir()) == sorted(names)
     assert not store.quarantine.exists()

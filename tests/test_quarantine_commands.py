@@ -101,5 +101,5 @@ def test_a_command_tells_of_parts_of_another_version_once(tmp_path: Path, monkey
     grid = write_grid(tmp_path, GRID.replace("[0, 1, 2]", "[0]")).name
     put_part(Store(tmp_path / "results"), foreign_part())
     outcome = run("submit", grid, "--in-process", "--quiet")
-    assert (outcome.code, outcome.err.count("was written by another version of mnistjobs (9.9)")) == (0, 1)
+    assert (outcome.code, outcome.err.count("was written by another version of mnistjobs (9.9, part format")) == (0, 1)
     assert run("verify", "tiny").code == 0

@@ -12,13 +12,20 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.escape import escape
-from jobs.report import ACCURACY_HEADER, INTACT_HEADER, N_HEADER, format_count, summary_cells, summary_notes
+from jobs.report import (
+    ACCURACY_HEADER,
+    COUNT_HEADERS,
+    INTACT_HEADER,
+    N_HEADER,
+    format_count,
+    summary_cells,
+    summary_notes,
+)
 from jobs.store import DamagedJob, Job
 from mnist_core.data import MIRRORS, fetch_mnist
 
 _MAX_SUMMARIZED = 1000  # configurations in a summary; rich takes ten seconds to lay out 10,000
 _PIPE_WIDTH = 400  # columns
-_REPEATED = ("diverged", "failed")  # counts that the note repeats
 _PERCENT = (ACCURACY_HEADER, INTACT_HEADER, "train", "validation")
 _LEFT = ("model", "numerics", "note", "job", "state", "submitted (UTC)", "why")  # columns aligned to the left
 
@@ -66,7 +73,7 @@ def summary_table(summary: pa.Table) -> Table:
     percent = {
         name: name.replace(" [", " (%) [") if "[" in name else f"{name} (%)" for name in header if name in _PERCENT
     }
-    columns = [index for index, name in enumerate(header) if name not in _REPEATED]
+    columns = [index for index, name in enumerate(header) if name not in COUNT_HEADERS]
     cells = [[_shorten(header[index], row[index]) for index in columns] for row in rows[:_MAX_SUMMARIZED]]
     table = lay_out([percent.get(header[index], header[index]) for index in columns], cells)
     if (rest := len(rows) - _MAX_SUMMARIZED) > 0:

@@ -9,6 +9,7 @@ from jobs.report.configurations import varying_settings as varying_settings
 from jobs.report.contrasts import contrast_table as contrast_table
 from jobs.report.effects import effect_table as effect_table
 from jobs.report.formats import ACCURACY_HEADER as ACCURACY_HEADER
+from jobs.report.formats import COUNT_HEADERS as COUNT_HEADERS
 from jobs.report.formats import INTACT_HEADER as INTACT_HEADER
 from jobs.report.formats import N_HEADER as N_HEADER
 from jobs.report.formats import format_count as format_count

@@ -55,7 +55,11 @@ class Line:
 
     @property
     def label(self) -> str:
-        return f"{self.name} (n = {format_n(self.n, self.requested, self.collapsed)})"
+        """The text of the legend, in lines."""
+        n = f"(n = {format_n(self.n, self.requested, self.collapsed)})"
+        *lines, last = textwrap.wrap(self.name, _LEGEND_COLUMNS)
+        tail = [f"{last} {n}"] if len(last) + len(n) < _LEGEND_COLUMNS else [last, n]
+        return "\n".join([*lines, *tail])
 
 
 @figure_style()
@@ -141,12 +145,13 @@ def _draw_panel(ax: Axes, panel: Panel) -> None:
     ax.set_xlim(1 - pad, epochs + pad)
     if ax.lines:
         longest = max(len(str(line.get_label())) for line in ax.lines)
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2 if longest <= _WIDE_LABEL else 1)
+        is_wide = longest > _WIDE_LABEL
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17 if is_wide else -0.14), ncols=1 if is_wide else 2)
     else:
         ax.text(
             0.5,
             0.5,
-            "all seeds diverged in the first epoch",
+            f"n = 0 of {panel.requested}: those stored diverged in the first epoch",
             transform=ax.transAxes,
             ha="center",
             color=GREY,
@@ -168,7 +173,7 @@ def _draw_curves(ax: Axes, panel: Panel) -> None:
             continue
         seen = curve[:, epochs - 1]
         counted = n[epochs - 1].tolist()
-        label = f"{name} (n = {format_n(counted, [panel.requested] * len(counted), panel.collapsed)})"
+        label = f"{name} (n = {_count(counted, panel)})"
         low, high = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
         ax.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
         ax.plot(
@@ -185,6 +190,14 @@ def _draw_curves(ax: Axes, panel: Panel) -> None:
         )
 
 
+def _count(seeds: Sequence[int], panel: Panel) -> str:
+    """Say how many seeds a curve has in each epoch, of those requested."""
+    if min(seeds) == max(seeds):
+        return format_n([seeds[0]], [panel.requested], panel.collapsed)
+    of_requested = f"{min(seeds)}–{max(seeds)} of {panel.requested}"
+    return f"{of_requested}, {panel.collapsed} collapsed" if panel.collapsed else of_requested
+
+
 @figure_style()
 def learning_curve(title: str, lines: Sequence[Line]) -> str:
     """Draw test accuracy against subset size, with the 95 % interval of the mean over seeds as error bars.
@@ -196,7 +209,7 @@ def learning_curve(title: str, lines: Sequence[Line]) -> str:
     Returns:
         The figure as SVG.
     """
-    labels = [textwrap.fill(line.label, _LEGEND_COLUMNS) for line in lines]
+    labels = [line.label for line in lines]
     height = 0.6 + 0.19 * sum(label.count("\n") + 1 for label in labels)  # inches, for the legend
     figure = new_figure(8.4, max(4.8, height), title, _learning_footnote(lines))
     ax = figure.subplots()
@@ -235,7 +248,7 @@ def _draw_line(ax: Axes, line: Line, label: str, dodge: float) -> None:
     colour, marker = COLOURS[line.group % len(COLOURS)], MARKERS[line.group % len(MARKERS)]
     x = np.array(line.subset_sizes) * dodge
     low, high = np.maximum(line.low, 0), np.minimum(line.high, 100)
-    bars = np.nan_to_num(np.stack([line.mean - low, high - line.mean]))  # (2, sizes)
+    bars = np.stack([line.mean - low, high - line.mean])  # (2, sizes); NaN, which is not drawn, without an interval
     for is_cut, end, arrowhead in ((line.low < 0, 0.0, CARETDOWN), (line.high > 100, 100.0, CARETUP)):
         ax.plot(x[is_cut], np.full(int(is_cut.sum()), end), linestyle="", color=colour, marker=arrowhead)
     has_two = np.array(line.n) == 2

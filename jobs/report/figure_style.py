@@ -12,7 +12,7 @@ from jobs.escape import escape
 
 # The colours of Okabe and Ito, without the two that are faint on white (https://jfly.uni-koeln.de/color/).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MARKERS = ("o", "s", "^", "D", "v", "P", "<")
 GREY = "#595959"
 
 _STYLE = {

@@ -13,19 +13,12 @@ from jobs.report.summary import Row
 
 NO_VALUE = "–"
 CUT_MARK, BINOMIAL_MARK = "*", "†"
-TEXT_HEADERS = (
-    "model",
-    "numerics",
-    "note",
-    "axis",
-    "a",
-    "b",
-    "result",
-)  # of words; all others are aligned to the right
+# Columns of words; all others are numbers, and aligned to the right.
+TEXT_HEADERS = ("model", "numerics", "note", "axis", "a", "b", "result")
 N_HEADER, ACCURACY_HEADER, INTACT_HEADER = "n", "test accuracy [95 % interval]", "without collapsed"
 _OTHER_HEADERS = ("std (pp)", "train", "validation", "gap (pp)")
 _CONTRAST_HEADERS = ("n", "a - b (pp) [95 % interval]", "seeds agree", "p (Holm)", "result")
-_COUNT_HEADERS = ("diverged", "failed")
+COUNT_HEADERS = ("diverged", "failed")  # which a note repeats
 
 
 def format_count(count: int, noun: str, plural: str = "") -> str:
@@ -45,12 +38,14 @@ def format_n(n: Sequence[int], requested: Sequence[int], collapsed: int = 0) -> 
     Args:
         n: Seeds, of each point where the figure has several.
         requested: Seeds that the job asks for, of each point.
-        collapsed: How many of the trials collapsed, in all.
+        collapsed: How many of the trials collapsed, at all points together.
     """
     text = format_range(n)
     if collapsed or tuple(n) != tuple(requested):
         text += f" of {format_range(requested)}"
-    return text + (f", {collapsed} collapsed" if collapsed else "")
+    if not collapsed:
+        return text
+    return f"{text}, {collapsed}{f' of {sum(n)}' if len(n) > 1 else ''} collapsed"
 
 
 def format_range(values: Sequence[int]) -> str:
@@ -93,7 +88,7 @@ def summary_cells(summary: pa.Table) -> tuple[list[str], list[list[str]]]:
         ACCURACY_HEADER,
         *([INTACT_HEADER] if has_collapsed else []),
         *_OTHER_HEADERS,
-        *_COUNT_HEADERS,
+        *COUNT_HEADERS,
         *(["note"] if has_notes else []),
     ]
     return header, [[row[name] for name in header] for row in rows]
@@ -103,12 +98,12 @@ def _result_cells(row: Row) -> dict[str, str]:
     return {
         N_HEADER: format_n([row["n"]], [row["seeds_requested"]], row["collapsed"]),
         ACCURACY_HEADER: _percent(row["test_accuracy_mean"]) + _interval(row),
-        INTACT_HEADER: _percent(row["test_accuracy_mean_without_collapsed"]),
+        INTACT_HEADER: _percent(row["test_accuracy_mean_without_collapsed"]) if row["collapsed"] else "",
         "std (pp)": _points(row["test_accuracy_std"]),
         "train": _percent(row["train_accuracy_mean"]),
         "validation": _percent(row["validation_accuracy_mean"]),
         "gap (pp)": _points(row["train_validation_gap"]),
-        **{name: f"{row[name]}" for name in _COUNT_HEADERS},
+        **{name: f"{row[name]}" for name in COUNT_HEADERS},
         "note": row["note"],
     }
 

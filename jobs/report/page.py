@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 from jobs.escape import escape
 from jobs.report.choice import Omission
 from jobs.report.figures import FigureSection, ReportFigure
-from jobs.report.formats import TEXT_HEADERS, format_count, summary_cells, summary_notes
+from jobs.report.formats import COUNT_HEADERS, TEXT_HEADERS, format_count, summary_cells, summary_notes
 from jobs.store import Job
 
 _TRIAL_FACTS = ("host", "device", "kernels", "mnistjobs_version", "python_version", "numpy_version", "torch_version")
 _MAX_DISTINCT = 20  # values of a column that are named
-_MAX_NAMED = 100  # configurations that are not drawn
+_MAX_NAMED, _MAX_OPEN = 500, 8  # configurations that are not drawn: named, and named without unfolding
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,20 @@ class EmbeddedFigure:
 
 
 @dataclass(frozen=True)
+class EmbeddedOmission:
+    """What a section leaves out, as the page shows it."""
+
+    reason: str
+    names: str
+    is_long: bool  # the names are folded
+
+
+@dataclass(frozen=True)
 class EmbeddedSection:
     """A section of figures as the page shows it: first what is not drawn."""
 
     heading: str
-    omissions: list[str]
+    omissions: list[EmbeddedOmission]
     figures: list[EmbeddedFigure]
 
 
@@ -60,7 +69,7 @@ def render_page(job: Job, summary: pa.Table, sections: Sequence[FigureSection], 
     Returns:
         One self-contained HTML document.
     """
-    header, rows = summary_cells(summary)
+    header, rows = _summary_table(summary)
     notes = summary["note"].to_pylist()
     progress = _progress(summary)
     return _template().render(
@@ -76,6 +85,13 @@ def render_page(job: Job, summary: pa.Table, sections: Sequence[FigureSection], 
         grid=job.grid,
         failures=job.failures,
     )
+
+
+def _summary_table(summary: pa.Table) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the cells, without the counts that notes repeat where there are any."""
+    header, rows = summary_cells(summary)
+    kept = [index for index, name in enumerate(header) if "note" not in header or name not in COUNT_HEADERS]
+    return [header[index] for index in kept], [[row[index] for index in kept] for row in rows]
 
 
 def _template() -> jinja2.Template:
@@ -94,15 +110,16 @@ def _progress(summary: pa.Table) -> dict[str, int]:
 
 
 def _embed_section(section: FigureSection) -> EmbeddedSection:
-    omissions = [_describe(omission) for omission in section.omissions]
+    omissions = [_embed_omission(omission) for omission in section.omissions]
     return EmbeddedSection(section.heading, omissions, [_embed(figure) for figure in section.figures])
 
 
-def _describe(omission: Omission) -> str:
-    """Name what is not drawn, and why."""
-    named = "; ".join(omission.names[:_MAX_NAMED])
-    rest = len(omission.names) - _MAX_NAMED
-    return f"Not drawn ({omission.reason}): {named}{f'; and {rest:,} more' if rest > 0 else ''}."
+def _embed_omission(omission: Omission) -> EmbeddedOmission:
+    count = len(omission.names)
+    names = "; ".join(omission.names[:_MAX_NAMED])
+    rest = f"; and {count - _MAX_NAMED:,} more" if count > _MAX_NAMED else ""
+    reason = f"Not drawn, because {omission.reason}"
+    return EmbeddedOmission(f"{reason}: {count:,}" if count > _MAX_OPEN else reason, names + rest, count > _MAX_OPEN)
 
 
 def _embed(figure: ReportFigure) -> EmbeddedFigure:

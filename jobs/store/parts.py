@@ -214,7 +214,7 @@ def decode_part(content: bytes, columns: Sequence[str]) -> pa.Table | None:
 
 
 def foreign_version(content: bytes) -> str | None:
-    """Return which version of mnistjobs wrote a part of another format, or None where no version did.
+    """Return which version of mnistjobs, and in which format, wrote a part of another format; None where none did.
 
     Only the footer is read.
     """
@@ -226,7 +226,8 @@ def foreign_version(content: bytes) -> str | None:
         return None
     metadata = schema.metadata or {}
     if FORMAT_KEY in metadata:
-        return str(metadata.get(VERSION_KEY, b"unknown")[:_MAX_VERSION_LENGTH], "utf-8", "backslashreplace")
+        facts = (metadata.get(VERSION_KEY, b"unknown"), b"part format " + metadata[FORMAT_KEY])
+        return ", ".join(str(fact[:_MAX_VERSION_LENGTH], "utf-8", "backslashreplace") for fact in facts)
     is_first = all(name in schema.names and schema.field(name).type == pa.string() for name in _FIRST_EDITION_COLUMNS)
     return _FIRST_EDITION if is_first else None
 
