@@ -129,6 +129,7 @@ def _connect(address: str, local_cpus: int | None) -> str:
     try:
         with _restored_sigterm(), marked_processes() if is_local else nullcontext():
             context: Any = ray.init(**options)
+        ray._private.worker._worker_logs_enabled = False  # else Ray prints its own view of nodes that are lost
         protect_token()
         return str(context.address_info["session_dir"])
     except Exception as error:  # where its raylet dies during the start, Ray raises no class of its own
