@@ -8,10 +8,14 @@
 `python -m mnistjobs` runs the command line.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import os
+import sys
 
+TYPE_CHECKING = False  # from the module typing, if that were safe to import: a user's file may have its name
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
     from jobs.api import compact_store as compact_store
     from jobs.api import export_weights as export_weights
     from jobs.api import list_jobs as list_jobs
@@ -41,15 +45,62 @@ _HOMES = {
     "verify_job": "jobs.verify",
 }
 __all__ = list(_HOMES)
+_FOLDER = os.path.dirname(os.path.abspath(__file__))
+_PACKAGES = ("cluster", "jobs", "mnist_core")
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'mnistjobs' has no attribute {name!r}")
+    _prefer_own_packages()
+    from importlib import import_module
+
     return getattr(import_module(_HOMES[name]), name)
 
 
-if __name__ == "__main__":
-    from jobs.cli import main
+def main() -> None:
+    """Run the command line. No file of the working directory is imported, not even where PYTHONPATH has it."""
+    _leave_out_working_directory()
+    _prefer_own_packages()
+    from jobs.cli import main as run
 
+    run()
+
+
+def _leave_out_working_directory() -> None:
+    try:
+        here = os.getcwd()
+    except OSError:
+        return  # it has been deleted
+    if here != _FOLDER:
+        sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
+
+
+class _OwnPackages:
+    """Find the packages of this project beside this file, whatever else on the path has their names."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+        if name not in _PACKAGES:
+            return None
+        from importlib.machinery import PathFinder
+
+        return PathFinder.find_spec(name, [_FOLDER])
+
+
+def _prefer_own_packages() -> None:
+    """Import this project's packages as its own from now on; raise ImportError where that comes too late."""
+    for name in _PACKAGES:
+        if name in sys.modules and not _is_own(sys.modules[name]):
+            other = getattr(sys.modules[name], "__file__", None) or f"a package {name!r}"
+            raise ImportError(f"mnistjobs: {other} has been imported in place of the package {name!r}; rename it")
+    if _OwnPackages not in sys.meta_path:
+        sys.meta_path.insert(0, _OwnPackages)
+
+
+def _is_own(module: "ModuleType") -> bool:
+    return os.path.join(_FOLDER, module.__name__) in getattr(module, "__path__", ())
+
+
+if __name__ == "__main__":
     main()

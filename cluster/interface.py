@@ -28,6 +28,14 @@ class ClusterError(Exception):
     """The executor cannot be had as requested, or was lost; the message says what is wrong and what to do."""
 
 
+class AddressError(ClusterError):
+    """The address leads to no cluster that this process can use."""
+
+
+class LocalRayError(ClusterError):
+    """A Ray of our own does not start, or starts no workers."""
+
+
 class ResourceError(ClusterError):
     """No node has what every task needs.
 

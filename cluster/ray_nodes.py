@@ -1,23 +1,17 @@
 """The nodes of the Ray cluster that this process is connected to, and how many tasks each of them has room for."""
 
 import socket
-import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 
-import psutil
 import ray
 
-from cluster.interface import ClusterError, NodeJoined, ResourceError
+from cluster.interface import NodeJoined, ResourceError
 
 _ROUNDING = 1e-6
 _PROBE_TIMEOUT_S = 1.0
 _MAX_PROBES = 32  # at once
-_GCS_FLAG = "--gcs-address="
-_START_TIMEOUT_S = 20.0
-_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -93,56 +87,12 @@ def unreachable(nodes: Iterable[Node]) -> set[str]:
         return {node.node_id for node, answers in zip(probed, pool.map(_answers, probed), strict=True) if not answers}
 
 
-def check_is_node(address: str) -> None:
-    """Raise ClusterError unless this machine is a node of the cluster: Ray would look for its node for a minute.
-
-    Args:
-        address: HOST:PORT of the cluster's head.
-    """
-    host, _, port = address.rpartition(":")
-    deadline_s = time.monotonic() + _START_TIMEOUT_S
-    while (
-        not (processes := _ray_processes("raylet")) and _ray_processes("gcs_server") and time.monotonic() < deadline_s
-    ):
-        time.sleep(_POLL_S)  # the head is starting here
-    flags = (word for words in processes for word in words if word.startswith(_GCS_FLAG))
-    heads = [head.rpartition(":") for head in sorted({flag.removeprefix(_GCS_FLAG) for flag in flags})]
-    if any(head_port == port and _may_be_same(head, host.strip("[]")) for head, _, head_port in heads):
-        return
-    others = ", ".join("".join(head) for head in heads)
-    belongs = f"; it is one of the cluster at {others}" if others else ""
-    raise ClusterError(
-        f"Ray at {address!r}: this machine ({socket.gethostname()}) is not a node of that cluster{belongs}; run on "
-        f"one of its nodes, or make this machine one with `ray start --address={address} --num-cpus=0`"
-    )
-
-
 def _answers(node: Node) -> bool:
     try:
         socket.create_connection((node.address, node.port), timeout=_PROBE_TIMEOUT_S).close()
     except OSError:
         return False
     return True
-
-
-def _ray_processes(program: str) -> list[list[str]]:
-    """Return the command lines of Ray's processes on this machine; Ray finds its node the same way."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):  # it has ended, or belongs to another user
-            words = process.cmdline()
-            if words and words[0].rpartition("/")[2] == program:
-                found.append(words)
-    return found
-
-
-def _may_be_same(head: str, host: str) -> bool:
-    """Tell whether two names may be of one machine; a head that does not resolve gets the benefit of the doubt."""
-    try:
-        heads, hosts = ({info[4][0] for info in socket.getaddrinfo(name, None)} for name in (head, host))
-    except OSError:
-        return True
-    return bool(heads & hosts) or any(str(each).startswith("127.") or each == "::1" for each in hosts)
 
 
 def _slots(resources: Mapping[str, float], needs: TaskNeeds) -> int:

@@ -1,16 +1,20 @@
-"""The processes of a local Ray: marked by an environment variable, so that none outlives its driver for long.
+"""The processes and folders of a local Ray: marked, so that none outlives its driver for long.
 
 Ray ends most of them when the driver ends, however it ends, but its agents keep looking for the driver for a minute.
 """
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 
-_MARK = "MNISTJOBS_RAY_OF"
+FOLDER_PREFIX = "mnistjobs-"
+_MARK = "MNISTJOBS_RAY_OF"  # in the environment of a process
+_MARK_FILE = "driver"  # in a folder
 _CLOCK_TOLERANCE_S = 2.0  # the start time of a process is derived from the boot time, which may be adjusted
 
 
@@ -44,6 +48,19 @@ def kill_own_ray() -> None:
 def kill_orphaned_rays() -> None:
     """Kill the marked processes of this user whose driver does not run any longer."""
     _kill_marked(_is_orphaned)
+
+
+def mark_folder(folder: Path) -> None:
+    """Mark a folder as belonging to this process."""
+    (folder / _MARK_FILE).write_text(_describe(psutil.Process()))
+
+
+def remove_orphaned_folders(base: Path) -> None:
+    """Remove the marked folders of this user whose driver does not run any longer."""
+    for mark in base.glob(f"{FOLDER_PREFIX}*/{_MARK_FILE}"):
+        with suppress(OSError):  # another process removes it, or it belongs to another user
+            if mark.stat().st_uid == os.getuid() and _is_orphaned(mark.read_text()):
+                shutil.rmtree(mark.parent, ignore_errors=True)
 
 
 def _kill_marked(is_chosen: Callable[[str], bool]) -> None:

@@ -1,20 +1,23 @@
-"""Connect to Ray: start one for a single command, or use an existing cluster."""
+"""Connect to Ray: start one for a single command, use an existing cluster, or what this program is connected to."""
 
+import logging
 import os
-import shutil
 import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from cluster.cpus import usable_cpus
 from cluster.interface import (
+    AddressError,
     Admission,
     ClusterError,
     Device,
     Item,
+    LocalRayError,
     NodeJoined,
     ResourceError,
     Result,
@@ -22,28 +25,29 @@ from cluster.interface import (
     Task,
     Value,
 )
+from cluster.ray_environment import (
+    environment,
+    hiding_file,
+    local_environment,
+    local_folder,
+    without_options,
+    worker_path,
+)
 from cluster.ray_processes import kill_orphaned_rays, kill_own_ray, marked_processes
-from cluster.ray_token import enable_token, protect_token
 
-enable_token()
+with environment(without_options(os.environ)):  # Ray reads its options as it is imported, and sets one
+    import ray
+from ray._private import ray_constants
+from ray.job_config import JobConfig
 
-import ray  # noqa: E402 - reads the mode of authentication as it is imported
+from cluster.ray_address import Cluster, check_cluster
+from cluster.ray_admission import NodeWatch
+from cluster.ray_executor import RayExecutor
+from cluster.ray_nodes import TaskNeeds, check_has_room, has_gpu, usable_nodes
+from cluster.ray_token import new_token, read_authentication
 
-from cluster.ray_admission import NodeWatch  # noqa: E402
-from cluster.ray_executor import RayExecutor  # noqa: E402
-from cluster.ray_nodes import TaskNeeds, check_has_room, check_is_node, has_gpu, usable_nodes  # noqa: E402
-
-_ADDRESSES = "HOST:PORT of a running cluster, auto for the one on this machine, or none to start one"
-_TOKEN = "a cluster with token authentication needs its token in RAY_AUTH_TOKEN or in ~/.ray/auth_token"
-_PROBE_TIMEOUT_S = 5.0
 _HEADROOM = 32
-_LOCAL_RAY_SETTINGS = {
-    # Ray waits forever for a worker that it has started ahead of time and that dies before it has registered.
-    "RAY_prestart_worker_first_driver": "0",
-    # A raylet looks for its object store before that exists, and then only after this interval; 10 seconds in all.
-    "RAY_raylet_client_connect_timeout_milliseconds": "50",
-    "RAY_raylet_client_num_connect_attempts": "200",
-}
+_UV_RUN = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"  # `uv run` sends the working directory to the workers, by default
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,14 @@ def ray_session(
     cpus: int = 1,
     device: Literal["auto"] | Device = "cpu",
     gpus: float = 1.0,
+    packages: Sequence[str] = (),
     admission: Callable[[Device], AbstractContextManager[Admission]] | None = None,
 ) -> Iterator[RaySession]:
-    """Connect to Ray, and disconnect at the end.
+    """Connect to Ray, and disconnect at the end; the environment of this process is then what it was before.
 
-    Without an address (given, or in RAY_ADDRESS) Ray is started here and stopped at the end, with token
-    authentication and without a dashboard.
+    Without an address (given, or in RAY_ADDRESS) the Ray that this program is connected to is used, and stays
+    connected. Where there is none, Ray is started here and stopped at the end, with a token of its own and without a
+    dashboard.
 
     Args:
         address: HOST:PORT of a cluster, `auto`, or `local` to start one.
@@ -87,21 +93,19 @@ def ray_session(
         cpus: CPUs of each task.
         device: Where tasks compute; `auto` is cuda where the cluster has a GPU.
         gpus: Share of one GPU for each task, in (0, 1]; used where the device is cuda.
+        packages: Top-level packages that tasks import; workers of a Ray started here import them as this process does.
         admission: Given the device, returns what to ask of the nodes of a cluster for as long as the session lasts.
 
     Raises:
-        ClusterError: The cluster cannot be reached, or none of its nodes can be used.
+        AddressError: The address leads to no cluster that can be used, or the program is connected to another one.
+        LocalRayError: Ray cannot be started here.
+        ClusterError: None of the cluster's nodes can be used.
         ResourceError: No node has room for a task.
     """
     if workers is not None and workers < 1:
         raise ClusterError(f"workers {workers}: allowed from 1")
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    is_local = address == "local"
-    if address not in ("local", "auto"):
-        _check_reachable(address)
-        check_is_node(address)
-    try:
-        logs = _connect(address, workers and workers * cpus)
+    local_cpus = usable_cpus() if workers is None else workers * cpus
+    with _connection(address, local_cpus, ("cluster", *packages)) as is_local:
         chosen = _choose_device(device)
         needs = TaskNeeds(cpus, gpus if chosen == "cuda" else 0.0)
         check_has_room(needs)
@@ -109,31 +113,124 @@ def ray_session(
             watch = None if is_local else NodeWatch(needs, asked)
             nodes = watch.first_nodes() if watch else tuple(node.joined() for node in usable_nodes(needs).values())
             yield RaySession(chosen, nodes, needs, watch, asked.required if asked else {})
-    finally:
-        with _restored_sigterm():
-            ray.shutdown()
-        kill_own_ray()
-    if is_local:
-        shutil.rmtree(logs, ignore_errors=True)  # megabytes, which Ray would keep forever
 
 
-def _connect(address: str, local_cpus: int | None) -> str:
-    """Connect to Ray, or start one; return the folder of its logs."""
-    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
-    is_local = address == "local"
-    if is_local:
-        options |= {"include_dashboard": False, "num_cpus": local_cpus}
+def is_connected() -> bool:
+    """Tell whether this program is connected to Ray."""
+    return bool(ray.is_initialized())
+
+
+@contextmanager
+def _connection(address: str | None, local_cpus: int, packages: Sequence[str]) -> Iterator[bool]:
+    """Connect to Ray, and disconnect at the end; yield whether it was started here."""
+    if is_connected():
+        _check_connected(address, packages)
+        yield False
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    with _own_ray(local_cpus, packages) if address == "local" else _existing_cluster(address):
+        yield address == "local"
+
+
+@contextmanager
+def _own_ray(cpus: int, packages: Sequence[str]) -> Iterator[None]:
+    """Start a Ray, and stop it at the end."""
+    with local_folder() as folder:
         kill_orphaned_rays()
-        for name, value in _LOCAL_RAY_SETTINGS.items():
-            os.environ.setdefault(name, value)
+        try:
+            _start(cpus, packages, folder)
+            yield
+        finally:
+            _disconnect()
+            kill_own_ray()
+
+
+def _start(cpus: int, packages: Sequence[str], folder: Path) -> None:
+    options = {
+        "num_cpus": cpus,
+        "include_dashboard": False,
+        "_temp_dir": str(folder),
+        "_skip_env_hook": True,
+        "job_config": _OwnPathOnly(_py_driver_sys_path=worker_path(packages, folder)),
+    }
     try:
-        with _restored_sigterm(), marked_processes() if is_local else nullcontext():
-            context: Any = ray.init(**options)
-        ray._private.worker._worker_logs_enabled = False  # else Ray prints its own view of nodes that are lost
-        protect_token()
-        return str(context.address_info["session_dir"])
-    except Exception as error:  # where its raylet dies during the start, Ray raises no class of its own
-        raise ClusterError(f"Ray at {address!r}: {error}; allowed: {_ADDRESSES}; {_TOKEN}") from error
+        with environment(local_environment(new_token())), marked_processes():
+            _init("local", options)
+    except Exception as error:  # where its raylet dies, Ray raises no class of its own
+        reason = f"Ray on this machine: cannot be started: {_one_line(error)}"
+        raise LocalRayError(f"{reason}; its logs are in {folder}, until the next start") from error
+
+
+@contextmanager
+def _existing_cluster(address: str) -> Iterator[None]:
+    """Connect to a cluster, and disconnect at the end."""
+    cluster = check_cluster(address)
+    try:
+        _connect(cluster)
+        yield
+    finally:
+        _disconnect()
+
+
+def _connect(cluster: Cluster) -> None:
+    kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_RUNTIME_ENV_HOOK")}
+    try:
+        with environment({**kept, "RAY_AUTH_MODE": cluster.mode}):
+            _init(cluster.address, {"job_config": _OwnPathOnly()})
+        _show_messages_of_nodes(False)  # a node that is lost is reported as an event
+    except Exception as error:
+        raise AddressError(f"Ray at {cluster.address!r}: refuses the connection: {_one_line(error)}") from error
+
+
+class _OwnPathOnly(JobConfig):
+    """Keep Ray from putting the directories of this process and of its script on the path of the workers."""
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
+
+
+def _check_connected(address: str | None, packages: Sequence[str]) -> None:
+    """Raise AddressError where the Ray that this program is connected to is not the one asked for, or is of no use."""
+    from ray.util.client import ray as client
+
+    if client.is_connected():  # type: ignore[no-untyped-call]
+        raise AddressError("this program is connected through Ray's client (ray://); connect to HOST:PORT instead")
+    connected = str(ray.get_runtime_context().gcs_address)
+    if address not in (None, "auto", connected):
+        raise AddressError(
+            f"Ray at {address!r}: this program is connected to the one at {connected} already; "
+            "allowed: no address to use that, or ray.shutdown() first"
+        )
+    worker: Any = ray._private.worker.global_worker
+    if file := hiding_file(packages, worker.core_worker.get_job_config().py_driver_sys_path[::-1]):
+        raise AddressError(f"{file}: workers of this program's Ray import it in place of mnistjobs' own; rename it")
+
+
+def _init(address: str, options: dict[str, Any]) -> None:
+    """Call ray.init in the environment as it is."""
+    read_authentication()
+    uses_uv = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = os.environ.get(_UV_RUN, "").lower() in ("1", "true")
+    try:
+        with _restored_sigterm():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    finally:
+        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = uses_uv
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def _show_messages_of_nodes(are_shown: bool) -> None:
+    ray._private.worker._worker_logs_enabled = are_shown
+
+
+def _disconnect() -> None:
+    _show_messages_of_nodes(True)
+    with _restored_sigterm():
+        ray.shutdown()
+    read_authentication()  # the caller's
 
 
 @contextmanager
@@ -152,17 +249,6 @@ def _restored_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
     if was_raised_by_ray:
         signal.raise_signal(signal.SIGTERM)
-
-
-def _check_reachable(address: str) -> None:
-    """Raise ClusterError unless a server listens at the address: ray.init would try for ten minutes."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "/" in host:
-        raise ClusterError(f"Ray address {address!r}: not HOST:PORT; allowed: {_ADDRESSES}")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_TIMEOUT_S).close()
-    except (OSError, OverflowError) as error:
-        raise ClusterError(f"Ray at {address!r}: nothing answers ({error}); allowed: {_ADDRESSES}") from error
 
 
 def _choose_device(device: Literal["auto"] | Device) -> Device:

@@ -1,26 +1,51 @@
-"""Ray's token authentication: must be settled before `import ray`, which reads the mode once and for all."""
+"""Ray's token authentication: a Ray started here has a token of its own, for a cluster the user's is looked up.
+
+A token of our own is in RAY_AUTH_TOKEN of its processes alone. In a file it would turn authentication on for whatever
+this user connects to next.
+"""
 
 import os
+import secrets
 from pathlib import Path
+from typing import Any
 
-_DEFAULT_PATH = Path.home() / ".ray" / "auth_token"
+from ray import _raylet
+
+from cluster.interface import AddressError
+
+TOKEN_SOURCES = "RAY_AUTH_TOKEN, the file in RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
 
 
-def enable_token() -> None:
-    """Turn token authentication on where a token is available and RAY_AUTH_MODE is not set.
+def new_token() -> str:
+    """Return a token for a Ray that lives as long as this process."""
+    return secrets.token_hex(32)
 
-    `ray start` does the same for the cluster. ray.init does not when it connects to one, and is then rejected.
+
+def find_token() -> str:
+    """Return the name of the place that Ray reads this user's token from, or "" where there is none.
+
+    Raises:
+        AddressError: RAY_AUTH_TOKEN_PATH leads to no token: Ray would end this process.
     """
-    if "RAY_AUTH_MODE" not in os.environ and _has_token():
-        os.environ["RAY_AUTH_MODE"] = "token"
+    if os.environ.get("RAY_AUTH_TOKEN", "").strip():
+        return "RAY_AUTH_TOKEN"
+    if path := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        if not _holds_token(path):
+            raise AddressError(f"RAY_AUTH_TOKEN_PATH {path!r}: there is no token; allowed: a file with one")
+        return f"RAY_AUTH_TOKEN_PATH ({path})"
+    default = os.path.join(os.environ.get("HOME", "."), ".ray", "auth_token")  # where Ray looks for it
+    return default if _holds_token(default) else ""
 
 
-def protect_token() -> None:
-    """Make the token that Ray has generated readable by its owner only: Ray leaves that to the umask."""
-    if os.path.isfile(_DEFAULT_PATH) and os.stat(_DEFAULT_PATH).st_uid == os.getuid():
-        os.chmod(_DEFAULT_PATH, 0o600)
+def _holds_token(path: str) -> bool:
+    try:
+        return bool(Path(path).read_text(errors="replace").strip())
+    except OSError:
+        return False
 
 
-def _has_token() -> bool:
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or _DEFAULT_PATH
-    return bool(os.environ.get("RAY_AUTH_TOKEN")) or os.path.isfile(path)
+def read_authentication() -> None:
+    """Have Ray read the mode of authentication and the token from the environment again: it keeps what it has read."""
+    raylet: Any = _raylet  # Ray's types leave most of it out
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()

@@ -222,7 +222,7 @@ def _conclude(chaos: Chaos, rounds: int, seconds: float) -> None:
     chaos.say(f"kills: {chaos.kills.total()} ({victims}), all of them while the driver lived")
     chaos.say(f"submits: {len(chaos.sessions)} in {rounds} rounds; exit codes of those killed into: {codes}")
     chaos.say(f"trained at the same time by two: {chaos.twice}; submits with a traceback: {chaos.tracebacks}")
-    sessions = list((chaos.folder / "ray").glob("session_*_*"))
+    sessions = list(chaos.folder.glob("mnistjobs-*/session_*_*"))
     size = sum(path.lstat().st_size for session in sessions for path in session.rglob("*") if path.is_file())
     chaos.say(f"Ray itself left {len(sessions)} folders of sessions, {size / 1e6:.1f} MB")
     chaos.say(f"wall time: {seconds:.0f} s")

@@ -19,7 +19,7 @@ from support.job_records import job_of
 from support.study_tables import requested_of, settings
 from support.warm_processes import COMMAND_LINE, WarmProcess
 
-from cluster import Done, Progress, TaskFailure
+from cluster import Done, Progress, TaskFailure, usable_cpus
 from jobs.cli.plan import plan_line, trials_at_once
 from jobs.cli.progress import LiveView
 from jobs.cli.tables import job_table, summary_table
@@ -127,7 +127,7 @@ def test_a_plan_estimates_a_long_time(grid: Path) -> None:
     counts = f"tiny: 2 trials, 0 found in {store}, 2 to train"
     assert re.fullmatch(rf"{re.escape(counts)} \(~\d+ s with 2 at once\)", plan_line(plan, store, 2))
     assert plan_line(plan, store, None) == counts
-    assert trials_at_once(plan) == len(os.sched_getaffinity(0))
+    assert trials_at_once(plan) == usable_cpus()
     grid.write_text(grid.read_text() + "resources: {device: cuda}\n")
     on_gpu = make_plan(load_grid(grid), open_store(store))
     assert trials_at_once(on_gpu) is None

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,8 +13,7 @@ import numpy as np
 import pytest
 from support.executors import CONTRACT, outcome, outcomes, run_all
 
-from cluster import ClusterError, Done, InProcessSession, Session
-from cluster.ray_session import ray_session
+from cluster import Done, InProcessSession, Session
 
 
 @pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
@@ -96,23 +94,6 @@ def test_a_gpu_that_no_node_has_is_refused(tmp_path: Path) -> None:
     ], done.stderr
 
 
-@pytest.mark.parametrize("address", ["nonsense", "ray://127.0.0.1:1", "127.0.0.1:70000", ":1", "127.0.0.1:x"])
-def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
-    with pytest.raises(ClusterError, match="allowed: HOST:PORT"), ray_session(address=address):
-        pass
-
-
-def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with (
-        pytest.raises(ClusterError, match=f"'127.0.0.1:{port}': nothing answers"),
-        ray_session(address=f"127.0.0.1:{port}"),
-    ):
-        pass
-
-
 NO_GPU_SCRIPT = """
 from cluster import ClusterError
 from cluster.ray_session import ray_session
@@ -133,5 +114,5 @@ def test_a_ray_that_was_started_here_leaves_no_files_at_a_normal_end(tmp_path: P
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # pytest's are too long for Ray's sockets
         environment = {**os.environ, "RAY_TMPDIR": folder}
         done = subprocess.run([sys.executable, str(script)], env=environment, stderr=subprocess.PIPE, timeout=120)
-        left = [path for path in Path(folder, "ray").iterdir() if path.is_dir() and not path.is_symlink()]
+        left = os.listdir(folder)
     assert (done.returncode, left) == (0, []), done.stderr

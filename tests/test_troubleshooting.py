@@ -15,12 +15,13 @@ ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 QUOTED = re.findall(r"`([^`]+)`", " ".join(re.findall(r"^\| (`.+?) \|", PAGE, re.MULTILINE)))
 SOURCES = [path for folder in ("jobs", "cluster", "mnist_core") for path in sorted((ROOT / folder).rglob("*.py"))]
+SOURCES.append(ROOT / "mnistjobs.py")
 CLASSES = [
     each for module in (errors, cluster, data_errors) for each in vars(module).values() if isinstance(each, type)
 ]
 # What is called to make a message for users: the project's exceptions and warnings, and what makes faults and failures.
 MAKERS = {each.__name__ for each in CLASSES if issubclass(each, Exception)} | {
-    *("InputFault", "TaskFailure", "fault", "_refused", "_refusal", "_fault_after"),
+    *("ImportError", "InputFault", "TaskFailure", "fault", "_refused", "_refusal", "_fault_after"),
 }
 
 

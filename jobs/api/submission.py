@@ -67,7 +67,8 @@ def submit_grid(
     Args:
         grid: The path of a grid file, or a plan, which brings its own store.
         store: The store's folder; it is made where it does not exist.
-        address: Of a Ray cluster, as HOST:PORT; by default $RAY_ADDRESS, or a Ray started on this machine.
+        address: Of a Ray cluster, as HOST:PORT; `auto` for the one on this machine, `local` to start one. By default
+            the Ray that this program is connected to, which stays connected, else $RAY_ADDRESS, else `local`.
         workers: The most tasks at once; by default as many as the CPUs or GPUs allow.
         in_process: Whether to train in this process, one task after the other, without Ray.
         observe: Called with each event of the job as it happens.
@@ -80,7 +81,8 @@ def submit_grid(
         StoreError: The store cannot be read or written.
         DataError: The dataset is damaged or cannot be downloaded.
         ClusterError: Ray cannot be started or reached, was lost, lacks the device that the grid requires, or has no
-            node whose versions, kernels and store are those of this process.
+            node whose versions, kernels and store are those of this process; or this program is connected to another
+            Ray, which is left as it is.
     """
     plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(Path(store)))
     warn_of_unusable(plan.store, plan.unusable, may_move=True)

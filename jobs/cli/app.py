@@ -5,6 +5,7 @@ Heavy imports are inside the commands, so that --help and --version take a tenth
 
 import io
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -64,6 +65,7 @@ def main() -> NoReturn:
     # matplotlib fails on values that it does not know: a notebook's backend, a date that is not a number.
     os.environ["MPLBACKEND"] = "svg"
     os.environ.pop("SOURCE_DATE_EPOCH", None)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where there is no home to cache its fonts in
     try:
         app(prog_name="mnistjobs")
     except (MnistjobsError, DataError, ClusterError) as error:
@@ -122,7 +124,10 @@ def submit(
     grid: GridArgument,
     store: StoreOption = STORE,
     address: Annotated[
-        str | None, typer.Option(envvar="RAY_ADDRESS", metavar="HOST:PORT", help="An existing Ray cluster.")
+        str | None,
+        typer.Option(
+            envvar="RAY_ADDRESS", metavar="HOST:PORT", help="A Ray cluster; auto: this machine's; local: none."
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Tasks at once; default: as the CPUs and GPUs allow.")
@@ -148,7 +153,9 @@ def submit(
         with interruptible(), unread_output_dropped():
             made = plan_grid(grid, store, quarantine=True)
             if not quiet:
-                echo(plan_line(made, store, None if address else workers or trials_at_once(made)))
+                echo(
+                    plan_line(made, store, None if address not in (None, "local") else workers or trials_at_once(made))
+                )
             if made.missing and made.grid.dataset_source() == "mnist" and find_mnist() is None and not quiet:
                 fetch_mnist_with_bar()
             with LiveView(made, Console(stderr=True, quiet=quiet)) as view:

@@ -5,7 +5,7 @@ HINTS is keyed by class; of an exception's classes, the most special one with a 
 
 from collections.abc import Mapping
 
-from cluster import ClusterLostError
+from cluster import AddressError, ClusterLostError, LocalRayError
 from jobs.errors import DamagedPartWarning, OldRecordError
 from mnist_core.errors import DatasetNotFound, DigestMismatch, NoMirrorDelivered
 
@@ -15,6 +15,8 @@ HINTS: Mapping[type[Exception], str] = {
     DatasetNotFound: "run `mnistjobs data fetch mnist`",
     DigestMismatch: "then run `mnistjobs data fetch mnist`",
     NoMirrorDelivered: "`mnistjobs data fetch mnist --mirror URL` uses another one",
+    AddressError: "`--address local` starts Ray on this machine",
+    LocalRayError: "`--in-process` trains without Ray",
     ClusterLostError: "what has finished is stored; submit the same grid again, to another cluster if need be",
     OldRecordError: "submit its grid again with `mnistjobs submit GRID`, or read it with the edition that wrote it",
     DamagedPartWarning: _TRAIN_AGAIN,

@@ -1,7 +1,6 @@
 """How a plan is shown: its trials, which of them are stored, new or stale, and why; and the faults of a grid."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Collection
 from itertools import islice
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from cluster import usable_cpus
 from jobs.cli.tables import lay_out
 from jobs.errors import InputError
 from jobs.report import CONFIGURATION_COLUMNS, IDENTIFYING, format_count, format_setting, varying_settings
@@ -101,6 +101,5 @@ def format_duration(seconds: float) -> str:
 
 
 def trials_at_once(plan: Plan) -> int | None:
-    """Count the trials that this machine's CPUs run at once, or None where trials run on GPUs."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return None if plan.timings.device == "cuda" else max(1, cpus // plan.grid.resources.cpus_per_trial)
+    """Count the trials that run at once on the CPUs that this process may use; None where they run on GPUs."""
+    return None if plan.timings.device == "cuda" else max(1, usable_cpus() // plan.grid.resources.cpus_per_trial)

@@ -10,6 +10,7 @@ from jobs.errors import InputError
 from jobs.grid import Grid
 from mnist_core.devices import has_cuda
 
+_PACKAGES = ("jobs", "mnist_core")  # what tasks import
 _GRID_KEYS = {"device": "resources.device", "cpus": "resources.cpus_per_trial"}  # of what a ResourceError names
 
 
@@ -26,7 +27,8 @@ def open_session(
 
     Args:
         grid: The grid, for its resources.
-        address: HOST:PORT of a Ray cluster; default: RAY_ADDRESS, else a Ray of our own.
+        address: HOST:PORT of a Ray cluster; default: the Ray that this program is connected to, else RAY_ADDRESS, else
+            a Ray started here.
         workers: How many tasks a Ray started here runs at once; default: as its CPUs and GPUs allow.
         in_process: Whether to run tasks in this process instead.
         admission: Given the device, returns what to ask of the nodes of a cluster; None: nothing.
@@ -36,20 +38,24 @@ def open_session(
         ClusterError: The cluster cannot be reached, or none of its nodes can be used.
     """
     resources = grid.resources
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
     try:
         if in_process:
             yield InProcessSession(_device_here(resources.device))
             return
-        from cluster.ray_session import ray_session  # half a second to import: only where tasks run on Ray
+        from cluster.ray_session import (
+            is_connected,
+            ray_session,
+        )  # half a second to import: only where tasks run on Ray
 
+        is_elsewhere = is_connected() or (address or os.environ.get("RAY_ADDRESS") or "local") != "local"
         with ray_session(
             address=address,
             workers=workers,
             cpus=resources.cpus_per_trial,
-            device=_device_here(resources.device) if address == "local" else resources.device,
+            device=resources.device if is_elsewhere else _device_here(resources.device),
             gpus=resources.gpus_per_task,
             admission=admission,
+            packages=_PACKAGES,
         ) as session:
             yield session
     except ResourceError as error:

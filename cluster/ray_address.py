@@ -1,0 +1,116 @@
+"""The address of a Ray cluster, checked before Ray itself connects: it takes minutes, or for ever, to give up."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray._private import services
+
+from cluster.interface import AddressError
+from cluster.ray_environment import python_environment
+from cluster.ray_token import TOKEN_SOURCES, find_token
+
+_ADDRESSES = "HOST:PORT of a running cluster, auto for the one on this machine, or local to start one"
+_CONNECT_TIMEOUT_S = 5.0
+_ANSWER_TIMEOUT_S = 5.0
+_PROBE_TIMEOUT_S = 30.0  # several tries, and a start of Python
+# Every gRPC server answers this, the beginning of HTTP/2, with its settings.
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_SETTINGS_FRAME = 4
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster that answers, and accepts this user."""
+
+    address: str  # HOST:PORT of its head
+    mode: str  # its RAY_AUTH_MODE
+
+
+def check_cluster(address: str) -> Cluster:
+    """Find out how to connect to a cluster.
+
+    Args:
+        address: HOST:PORT, or `auto` for the cluster of this machine.
+
+    Raises:
+        AddressError: There is no cluster, it refuses this user's token, or this machine is not one of its nodes.
+    """
+    where = f"Ray at {address!r}{' (from RAY_ADDRESS)' if address == os.environ.get('RAY_ADDRESS') else ''}"
+    head = _running_here(where) if address == "auto" else address
+    _check_listens(head, where)
+    return _ask_head(head, where)
+
+
+def _running_here(where: str) -> str:
+    """Return the address of the cluster that `ray start` made last on this machine, else of any that runs here."""
+    find: Any = services.find_gcs_addresses
+    find.cache_clear()
+    running: list[str] = sorted(find())
+    latest = services.find_bootstrap_address(None)
+    if not running:
+        raise AddressError(f"{where}: no Ray runs on this machine; allowed: {_ADDRESSES}")
+    return latest if latest in running else running[0]
+
+
+def _check_listens(address: str, where: str) -> None:
+    """Raise AddressError unless a gRPC server listens at the address."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        raise AddressError(f"{where}: not HOST:PORT; allowed: {_ADDRESSES}")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S) as connection:
+            if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
+                _check_speaks_grpc(connection, where)
+    except (OSError, OverflowError) as error:
+        raise AddressError(f"{where}: nothing answers ({error}); allowed: {_ADDRESSES}") from error
+
+
+def _check_speaks_grpc(connection: socket.socket, where: str) -> None:
+    connection.sendall(_GREETING)
+    connection.settimeout(_ANSWER_TIMEOUT_S)
+    try:
+        answer = connection.recv(9)
+    except OSError:  # it is silent, or has closed the connection
+        answer = b""
+    if len(answer) < 4 or answer[3] != _SETTINGS_FRAME:
+        raise AddressError(f"{where}: another service than Ray's head listens there; its port is 6379 by default")
+
+
+def _ask_head(address: str, where: str) -> Cluster:
+    """Return the cluster; raise AddressError where its head refuses this user or does not know this machine."""
+    token = find_token()
+    answer = _probe(address, ["disabled", *(["token"] if token else [])])
+    if "refused" in answer:
+        reason = f"refuses the token in {token}" if token else "needs a token, and there is none"
+        raise AddressError(f"{where}: {reason}; allowed: the token of that cluster in {TOKEN_SOURCES}")
+    if "mode" not in answer:
+        raise AddressError(f"{where}: does not answer as Ray's head does ({answer['error']}); allowed: {_ADDRESSES}")
+    if answer["mode"] == "disabled" and os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
+        raise AddressError(f"{where}: works without tokens, but RAY_AUTH_MODE is token; unset RAY_AUTH_MODE")
+    if not answer["is_node"]:
+        nodes = ", ".join(answer["nodes"]) or "none"
+        raise AddressError(f"{where}: this machine is not one of its nodes ({nodes}); run this on one of them")
+    return Cluster(address, str(answer["mode"]))
+
+
+def _probe(address: str, modes: list[str]) -> dict[str, Any]:
+    """Ask in a process of its own, whose log lines are not shown."""
+    script = str(Path(__file__).with_name("ray_probe.py"))
+    command = [sys.executable, "-P", script, address, f"{_ANSWER_TIMEOUT_S:.0f}", *modes]
+    environment = {**python_environment(), "RAY_gcs_rpc_server_connect_timeout_s": "1"}
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, env=environment
+        )
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        return {"error": f"silent for {_PROBE_TIMEOUT_S:.0f} s"}
+    except json.JSONDecodeError:  # Ray has ended the process
+        return {"error": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
+    return answer
