@@ -129,7 +129,7 @@ class RayExecutor(Generic[Item, Value, Result]):
                 return self._node_events.popleft()
             if self._crashes and time.monotonic() >= self._crashes[0][0]:
                 return self._look_into_crash(self._watch)
-        elif self._runs and self._queue.is_due():
+        elif self._queue.is_due(len(self._runs)):
             self._queue.check_start()
         if not self._runs:
             time.sleep(min(timeout_s, _MAX_WAIT_S))
@@ -208,7 +208,7 @@ class RayExecutor(Generic[Item, Value, Result]):
             # sent again before that node's events have been handled, which may exclude it.
             if has_lost or (not changes and self._runs[stream].avoids & watch.admitted.keys()):
                 self._send_again(stream, watch.not_admitted)
-        if not self._queue.is_due():
+        if not self._queue.is_due(len(queued)):
             return
         busy = Counter(run.began.node for run in self._runs.values() if run.began)
         if message := self._queue.explain_unplaced(len(queued), watch.admitted.values(), busy):

@@ -11,6 +11,7 @@ from ray._private.state import available_resources_per_node
 from cluster.interface import LocalRayError
 from cluster.ray_nodes import Node, TaskNeeds
 
+MAX_START_S = 55.0  # without a started task, before a Ray started here is given up
 QUEUED_S = 10.0  # without a started task, before the reason is reported
 UNPLACED_S = 60.0  # with queued tasks and room for them, before they are sent again
 MAX_START_S = 55.0  # without a started task, before a Ray started here is given up
@@ -19,7 +20,7 @@ _MAX_UNPLACED_S = 960.0
 
 
 class QueueWatch:
-    """Watch over the tasks that are queued at Ray, of a cluster that other programs may use too."""
+    """Watch over the tasks that are queued at Ray."""
 
     def __init__(self, needs: TaskNeeds) -> None:
         self._needs = needs
@@ -34,18 +35,24 @@ class QueueWatch:
         self._has_started = True
         self._has_room_for_s, self._unplaced_s = 0.0, UNPLACED_S
 
-    def is_due(self) -> bool:
-        """Count the time since the last call; return whether it is time for the explanations."""
+    def is_due(self, queued: int) -> bool:
+        """Count the time since the last call, while tasks are queued; return whether it is time for what follows."""
         passed_s = time.monotonic() - self._last_s
         if passed_s < _CHECK_INTERVAL_S:
             return False
         self._last_s += passed_s
         self._passed_s = min(passed_s, 2 * _CHECK_INTERVAL_S)  # while this process is suspended, nothing can start
-        self._waited_s += self._passed_s
+        self._waited_s += self._passed_s if queued else 0.0
         return True
 
+    def check_start(self) -> None:
+        """Raise LocalRayError where no task starts on a Ray that was started here, for this process alone."""
+        if not self._has_started and self._waited_s >= MAX_START_S:
+            reason = f"no task has started for {MAX_START_S:.0f} s"
+            raise LocalRayError(f"Ray on this machine: {reason}; the last line of its log is: {_last_words()}")
+
     def explain_wait(self) -> str:
-        """Return once, where no task has started for long, what is free: other programs may use the rest."""
+        """Return once, where no task of a cluster has started for long, what is free: others may use the rest."""
         if self._has_started or self._is_reported or self._waited_s < QUEUED_S:
             return ""
         self._is_reported = True

@@ -177,6 +177,7 @@ def _connect(cluster: Cluster) -> None:
     try:
         with environment({**kept, "RAY_AUTH_MODE": cluster.mode}):
             _init(cluster.address, {"job_config": _OwnPathOnly()})
+        _show_messages_of_nodes(False)  # a node that is lost is reported as an event
     except Exception as error:
         raise AddressError(f"Ray at {cluster.address!r}: refuses the connection: {_one_line(error)}") from error
 
@@ -221,7 +222,12 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
+def _show_messages_of_nodes(are_shown: bool) -> None:
+    ray._private.worker._worker_logs_enabled = are_shown
+
+
 def _disconnect() -> None:
+    _show_messages_of_nodes(True)
     with _restored_sigterm():
         ray.shutdown()
     read_authentication()  # the caller's

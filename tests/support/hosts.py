@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -49,17 +50,23 @@ class Host:
     first_pid: int
     commands: list["subprocess.Popen[str]"] = field(default_factory=list)
 
-    def start(self, *words: object, env: Mapping[str, str] | None = None, log: str = "") -> "subprocess.Popen[str]":
-        """Start a command on the host; its output goes to a file of that name in the host's folder, or to pipes."""
+    def start(self, *words: object, log: str, env: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
+        """Start a command on the host; what it prints goes to a file of the host's folder."""
+        with (self.folder / log).open("a") as output:
+            return self._popen(words, env, stdout=output, stderr=subprocess.STDOUT)
+
+    def start_piped(self, *words: object, log: str, env: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
+        """Start a command on the host with a pipe for its output; its errors go to a file of the host's folder."""
+        with (self.folder / log).open("a") as errors:
+            return self._popen(words, env, stdout=subprocess.PIPE, stderr=errors)
+
+    def _popen(
+        self, words: Sequence[object], env: Mapping[str, str] | None, *, stdout: int | IO[str], stderr: int | IO[str]
+    ) -> "subprocess.Popen[str]":
         enter = ["nsenter", "--target", str(self.first_pid), "--net", "--uts", "--pid", "--mount", "--wd=/", "--"]
         environment = {**os.environ, "HOME": str(self.folder), **(env or {})}
         command = [*enter, *map(str, words)]
-        if log:
-            with (self.folder / log).open("w") as output:
-                process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True, env=environment)
-        else:
-            pipe = subprocess.PIPE
-            process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
+        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, text=True, env=environment)
         self.commands.append(process)
         return process
 
@@ -67,21 +74,22 @@ class Host:
         self, *words: object, env: Mapping[str, str] | None = None, timeout_s: float = 60.0
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command on the host to its end."""
-        process = self.start(*words, env=env)
+        process = self._popen(words, env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
             out, err = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.communicate()
             raise
         return subprocess.CompletedProcess(list(map(str, words)), process.returncode, out, err)
 
     def die(self) -> None:
         """Kill everything that runs on the host at once, as if it had lost its power."""
         self.process.send_signal(signal.SIGKILL)  # its first process is killed with it
-        self.process.wait(START_TIMEOUT_S)
+        self.process.communicate(timeout=START_TIMEOUT_S)
         for command in self.commands:
             command.kill()
-            command.communicate(timeout=START_TIMEOUT_S)
+            command.wait(START_TIMEOUT_S)
 
 
 class Network:
@@ -197,6 +205,7 @@ def _start_namespaces(*words: str) -> "subprocess.Popen[str]":
             return process
         time.sleep(0.01)
     process.kill()
+    process.communicate()
     raise HostError(f"unshare: no child after {START_TIMEOUT_S:.0f} s")
 
 
@@ -217,5 +226,6 @@ def _wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
             raise HostError(f"a host did not start: {process.communicate()[1].strip()}")
         if time.monotonic() > deadline:
             process.kill()
+            process.communicate()
             raise HostError(f"a host did not start within {START_TIMEOUT_S:.0f} s")
         time.sleep(0.01)

@@ -69,7 +69,7 @@ def environment() -> dict[str, str]:
 def _start_ray(host: Host, *options: str) -> "subprocess.Popen[str]":
     memory = f"--object-store-memory={100 * 2**20}"
     start = (*_RAY, "start", *options, memory, f"--node-ip-address={host.address}", "--block")
-    return host.start(*start, env=environment(), log="ray.log")
+    return host.start(*start, log="ray.log", env=environment())
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float) -> None:
@@ -81,15 +81,15 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float) -> No
 
 
 @contextmanager
-def ray_on_hosts() -> Iterator[RayHosts]:
-    """Start a cluster of three nodes: a head without CPUs, and two nodes of one CPU each."""
+def ray_on_hosts(*nodes: str) -> Iterator[RayHosts]:
+    """Start a cluster: a head without CPUs, n1, and nodes of one CPU each."""
     with network_of_hosts() as network:
         store = network.folder / "store"
         store.mkdir()
         head = network.add_host("n1")
         cluster = RayHosts(network, head, store)
         _start_ray(head, "--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false")
-        for name in ("n2", "n3"):
+        for name in nodes:
             cluster.add_node(name)
-        cluster.wait_for_nodes("n2", "n3")
+        cluster.wait_for_nodes(*nodes)
         yield cluster
