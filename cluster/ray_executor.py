@@ -114,7 +114,7 @@ class RayExecutor(Generic[Item, Value, Result]):
         """Wait for the next event; raise ClusterLostError where the head node does not answer any longer."""
         self._head.check()
         if self._nodes:
-            self._node_events.extend(self._nodes.changes())
+            self._node_events.extend(self._nodes.changes(self._head.answers))
         if self._node_events:
             return self._node_events.popleft()
         if not self._runs:
@@ -169,25 +169,33 @@ class _HeadCheck:
     """Notice that the head node is gone: a minute later, Ray would end this process."""
 
     def __init__(self) -> None:
+        self._address = str(ray.get_runtime_context().gcs_address)
         self._checked_s = time.monotonic()
         self._unanswered = 0
+
+    def answers(self) -> bool:
+        """Tell whether the head answers: any question to one that does not would block until Ray ends this process."""
+        return self._connect() is None
 
     def check(self) -> None:
         """Raise ClusterLostError where the head has died, or has not answered several times in a row."""
         if time.monotonic() < self._checked_s + _HEAD_CHECK_S:
             return
         self._checked_s = time.monotonic()
-        address = str(ray.get_runtime_context().gcs_address)
         if dead := _dead_local_process():
-            raise ClusterLostError(f"Ray at {address}: its {dead} has died")
-        host, _, port = address.rpartition(":")
+            raise ClusterLostError(f"Ray at {self._address}: its {dead} has died")
+        error = self._connect()
+        self._unanswered = self._unanswered + 1 if error else 0
+        if self._unanswered == _MAX_UNANSWERED:
+            raise ClusterLostError(f"Ray at {self._address}: does not answer any longer ({error})") from error
+
+    def _connect(self) -> OSError | None:
+        host, _, port = self._address.rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
-            self._unanswered = 0
         except OSError as error:
-            self._unanswered += 1
-            if self._unanswered == _MAX_UNANSWERED:
-                raise ClusterLostError(f"Ray at {address}: does not answer any longer ({error})") from error
+            return error
+        return None
 
 
 class _NodeCheck:
@@ -198,9 +206,9 @@ class _NodeCheck:
         self._known = usable_nodes(needs)
         self._checked_s = time.monotonic()
 
-    def changes(self) -> list[NodeEvent]:
-        """Return what has changed since the last call, looking at most every few seconds."""
-        if time.monotonic() < self._checked_s + _NODE_CHECK_S:
+    def changes(self, head_answers: Callable[[], bool]) -> list[NodeEvent]:
+        """Return what has changed since the last call, looking at most every few seconds, if the head answers."""
+        if time.monotonic() < self._checked_s + _NODE_CHECK_S or not head_answers():
             return []
         self._checked_s = time.monotonic()
         before, self._known = self._known, usable_nodes(self._needs)

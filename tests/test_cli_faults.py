@@ -187,7 +187,7 @@ def test_a_read_only_store_is_refused_before_anything_is_trained(read_only: Path
 
 
 def test_an_address_that_is_none_is_refused() -> None:
-    assert "Ray address 'nonsense': not HOST:PORT" in refusal("submit", "grid.yaml", "--address", "nonsense")
+    assert "Ray at 'nonsense': not HOST:PORT" in refusal("submit", "grid.yaml", "--address", "nonsense")
 
 
 def test_options_that_contradict_each_other_are_refused() -> None:

@@ -235,8 +235,9 @@ def test_a_stale_address_in_the_environment_is_named_with_a_way_out(tmp_path: Pa
 
 NO_WORKER = "import sys\nif any('default_worker' in word for word in sys.orig_argv):\n    sys.exit('no worker here')\n"
 SUBMIT_NOTHING = """
+import psutil
 import cluster.ray_executor
-from cluster import ClusterError
+from cluster import ClusterLostError, LocalRayError
 from cluster.ray_session import ray_session
 
 def nothing(item, shared):
@@ -250,18 +251,29 @@ with ray_session(address="local", workers=1) as session:
     try:
         while executor.next_event(1.0) is None:
             pass
-    except ClusterError as error:
+    except LocalRayError as error:
+        print(error)
+    executor.close()
+    for process in psutil.Process().children():
+        if process.name() == "raylet":
+            process.kill()
+    try:
+        while True:
+            executor.next_event(1.0)
+    except ClusterLostError as error:
         print(error)
 """
 
 
 @pytest.mark.ray
-def test_workers_that_do_not_start_end_the_job_with_the_reason(tmp_path: Path) -> None:
+def test_a_ray_that_starts_no_workers_or_dies_is_given_up_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(NO_WORKER)
     outcome = run_script(SUBMIT_NOTHING, tmp_path, python_environment(tmp_path, str(tmp_path / "site")))
     reason = "no task has started for 2 s; the last line of its log is: SystemExit: no worker here"
-    assert outcome.out == f"Ray on this machine: {reason}\n", outcome.err
+    given_up, lost = outcome.out.splitlines()
+    assert (given_up, outcome.err) == (f"Ray on this machine: {reason}", "")
+    assert lost.endswith(": its raylet has died")
 
 
 @pytest.mark.ray
