@@ -18,7 +18,7 @@ from cluster.ray_token import TOKEN_SOURCES, find_token
 _ADDRESSES = "HOST:PORT of a running cluster, auto for the one on this machine, or local to start one"
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 5.0
-_PROBE_TIMEOUT_S = 30.0  # several tries, and a start of Python
+_PROBE_TIMEOUT_S = 45.0  # several tries, and a start of Python
 # Every gRPC server answers this, the beginning of HTTP/2, with its settings.
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _SETTINGS_FRAME = 4

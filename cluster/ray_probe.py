@@ -18,7 +18,7 @@ from ray.exceptions import AuthenticationError, RayError
 raylet: Any = _raylet  # Ray's types leave most of it out
 find_node_ids: Any = services.find_node_ids
 _ALIVE = 0
-_STARTING_S = 10.0  # for which a node that has just been started may be unknown to the head
+_STARTING_S = 20.0  # for which a node that has just been started may be unknown to the head
 
 
 def main(address: str, timeout_s: int, modes: Sequence[str]) -> None:

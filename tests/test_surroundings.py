@@ -58,8 +58,9 @@ def run(
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def command_line(*words: str, environment: dict[str, str], bound_s: float = BOUND_S) -> Outcome:
-    return run([sys.executable, "-m", "mnistjobs", *words], ROOT, environment, bound_s=bound_s)
+def command_line(*words: str, environment: dict[str, str], folder: Path = ROOT, bound_s: float = BOUND_S) -> Outcome:
+    """Run one command of ours to its end."""
+    return run([sys.executable, "-m", "mnistjobs", *words], folder, environment, bound_s=bound_s)
 
 
 def run_script(text: str, folder: Path, environment: dict[str, str], *words: object) -> Outcome:
@@ -211,17 +212,18 @@ def test_a_module_that_a_program_has_imported_in_place_of_ours_is_named(tmp_path
 
 @pytest.mark.ray
 def test_a_token_file_does_not_lock_its_owner_out_of_a_cluster_without_authentication(tmp_path: Path) -> None:
-    grid = write_grid(tmp_path)
+    grid, here = write_grid(tmp_path), write_modules(tmp_path / "here")
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text(64 * "a")
     words = ["submit", str(grid), "--store", str(tmp_path / "results"), "--quiet"]
     with cluster(environment_of(tmp_path, RAY_AUTH_MODE="disabled"), tmp_path) as address:
         environment = python_environment(tmp_path, RAY_ADDRESS=address)
         refused = command_line(*words, environment=environment | {"RAY_AUTH_MODE": "token"})
-        accepted = command_line(*words, environment=environment)
+        accepted = command_line(*words, environment=environment, folder=here)
     reason = "works without tokens, but RAY_AUTH_MODE is token; unset RAY_AUTH_MODE"
     assert refused.err == f"Ray at '{address}' (from RAY_ADDRESS): {reason}; {HINTS[AddressError]}\n"
     assert (refused.code, accepted.code, accepted.err) == (2, 0, "")
+    assert list(here.glob("*.imported")) == []  # Ray puts the working directory first on the path of the workers
 
 
 def test_a_stale_address_in_the_environment_is_named_with_a_way_out(tmp_path: Path) -> None:
