@@ -18,7 +18,7 @@ from cluster.ray_token import TOKEN_SOURCES, find_token
 _ADDRESSES = "HOST:PORT of a running cluster, auto for the one on this machine, or local to start one"
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 5.0
-_PROBE_TIMEOUT_S = 30.0  # several tries, and a start of Python
+_PROBE_TIMEOUT_S = 45.0  # several tries, and a start of Python
 # Every gRPC server answers this, the beginning of HTTP/2, with its settings.
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _SETTINGS_FRAME = 4
@@ -41,10 +41,22 @@ def check_cluster(address: str) -> Cluster:
     Raises:
         AddressError: There is no cluster, it refuses this user's token, or this machine is not one of its nodes.
     """
-    where = f"Ray at {address!r}{' (from RAY_ADDRESS)' if address == os.environ.get('RAY_ADDRESS') else ''}"
+    check_form(address)
+    where = _describe(address)
     head = _running_here(where) if address == "auto" else address
     _check_listens(head, where)
     return _ask_head(head, where)
+
+
+def check_form(address: str) -> None:
+    """Raise AddressError unless the address is HOST:PORT, `auto` or `local`."""
+    host, _, port = address.rpartition(":")
+    if address not in ("auto", "local") and (not host or not port.isdecimal() or "/" in host):
+        raise AddressError(f"{_describe(address)}: not HOST:PORT; allowed: {_ADDRESSES}")
+
+
+def _describe(address: str) -> str:
+    return f"Ray at {address!r}{' (from RAY_ADDRESS)' if address == os.environ.get('RAY_ADDRESS') else ''}"
 
 
 def _running_here(where: str) -> str:
@@ -61,8 +73,6 @@ def _running_here(where: str) -> str:
 def _check_listens(address: str, where: str) -> None:
     """Raise AddressError unless a gRPC server listens at the address."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "/" in host:
-        raise AddressError(f"{where}: not HOST:PORT; allowed: {_ADDRESSES}")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S) as connection:
             if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):

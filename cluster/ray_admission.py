@@ -73,10 +73,10 @@ class NodeWatch:
         """Let the next call of `changes` look at the nodes."""
         self._looked_s = float("-inf")
 
-    def changes(self) -> list[NodeEvent]:
-        """Return what has changed since the last call, looking at the nodes at most every few seconds."""
+    def changes(self, head_answers: Callable[[], bool] = lambda: True) -> list[NodeEvent]:
+        """Return what has changed since the last call, looking at most every few seconds, if the head answers."""
         events: list[NodeEvent] = []
-        if time.monotonic() >= self._looked_s + LOOK_INTERVAL_S:
+        if time.monotonic() >= self._looked_s + LOOK_INTERVAL_S and head_answers():
             events += self._look()
             self._looked_s = time.monotonic()
         return events + self._collect_answers()

@@ -198,7 +198,7 @@ class RayExecutor(Generic[Item, Value, Result]):
 
     def _look_at_nodes(self, watch: NodeWatch) -> None:
         """Note what has changed, and send tasks again that wait for nodes that are gone or avoid those that joined."""
-        changes = watch.changes()
+        changes = watch.changes(self._head.answers)
         self._node_events += changes
         if has_lost := any(isinstance(event, NodeLost) for event in changes):
             self._lost_s = time.monotonic()
@@ -208,7 +208,7 @@ class RayExecutor(Generic[Item, Value, Result]):
             # sent again before that node's events have been handled, which may exclude it.
             if has_lost or (not changes and self._runs[stream].avoids & watch.admitted.keys()):
                 self._send_again(stream, watch.not_admitted)
-        if not self._queue.is_due(len(queued)):
+        if not self._queue.is_due(len(queued)) or not self._head.answers():
             return
         busy = Counter(run.began.node for run in self._runs.values() if run.began)
         if message := self._queue.explain_unplaced(len(queued), watch.admitted.values(), busy):

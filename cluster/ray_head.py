@@ -16,25 +16,33 @@ class HeadCheck:
     """Notice that the head node is gone: a minute later, Ray would end this process."""
 
     def __init__(self) -> None:
+        self._address = str(ray.get_runtime_context().gcs_address)
         self._checked_s = time.monotonic()
         self._unanswered = 0
+
+    def answers(self) -> bool:
+        """Tell whether the head answers: any question to one that does not would block until Ray ends this process."""
+        return self._connect() is None
 
     def check(self) -> None:
         """Raise ClusterLostError where the head has died, or has not answered several times in a row."""
         if time.monotonic() < self._checked_s + _CHECK_INTERVAL_S:
             return
         self._checked_s = time.monotonic()
-        address = str(ray.get_runtime_context().gcs_address)
         if dead := _dead_local_process():
-            raise ClusterLostError(f"Ray at {address}: its {dead} has died")
-        host, _, port = address.rpartition(":")
+            raise ClusterLostError(f"Ray at {self._address}: its {dead} has died")
+        error = self._connect()
+        self._unanswered = self._unanswered + 1 if error else 0
+        if self._unanswered == _MAX_UNANSWERED:
+            raise ClusterLostError(f"Ray at {self._address}: does not answer any longer ({error})") from error
+
+    def _connect(self) -> OSError | None:
+        host, _, port = self._address.rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
-            self._unanswered = 0
         except OSError as error:
-            self._unanswered += 1
-            if self._unanswered == _MAX_UNANSWERED:
-                raise ClusterLostError(f"Ray at {address}: does not answer any longer ({error})") from error
+            return error
+        return None
 
 
 def _dead_local_process() -> str:

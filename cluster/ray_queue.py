@@ -14,7 +14,6 @@ from cluster.ray_nodes import Node, TaskNeeds
 MAX_START_S = 55.0  # without a started task, before a Ray started here is given up
 QUEUED_S = 10.0  # without a started task, before the reason is reported
 UNPLACED_S = 60.0  # with queued tasks and room for them, before they are sent again
-MAX_START_S = 55.0  # without a started task, before a Ray started here is given up
 _CHECK_INTERVAL_S = 2.0
 _MAX_UNPLACED_S = 960.0
 
@@ -63,13 +62,6 @@ class QueueWatch:
                 left = f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}s of the cluster are free"
                 return f"no task has started yet: {left}"
         return ""
-
-    def check_start(self) -> None:
-        """Raise LocalRayError where a Ray started here has not started any task for long."""
-        if self._has_started or self._waited_s < MAX_START_S:
-            return
-        reason = f"no task has started for {MAX_START_S:.0f} s"
-        raise LocalRayError(f"Ray on this machine: {reason}; the last line of its log is: {_last_words()}")
 
     def explain_unplaced(self, queued: int, admitted: Iterable[Node], busy: Mapping[str, int]) -> str:
         """Return, where tasks have been queued for long although nodes had room for them all the time, which nodes.

@@ -40,7 +40,7 @@ with environment(without_options(os.environ)):  # Ray reads its options as it is
 from ray._private import ray_constants
 from ray.job_config import JobConfig
 
-from cluster.ray_address import Cluster, check_cluster
+from cluster.ray_address import Cluster, check_cluster, check_form
 from cluster.ray_admission import NodeWatch
 from cluster.ray_executor import RayExecutor
 from cluster.ray_nodes import TaskNeeds, check_has_room, has_gpu, usable_nodes
@@ -193,6 +193,7 @@ def _check_connected(address: str | None, packages: Sequence[str]) -> None:
     """Raise AddressError where the Ray that this program is connected to is not the one asked for, or is of no use."""
     from ray.util.client import ray as client
 
+    check_form(address or "auto")
     if client.is_connected():  # type: ignore[no-untyped-call]
         raise AddressError("this program is connected through Ray's client (ray://); connect to HOST:PORT instead")
     connected = str(ray.get_runtime_context().gcs_address)
@@ -214,8 +215,16 @@ def _init(address: str, options: dict[str, Any]) -> None:
     try:
         with _restored_sigterm():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        _silence()
     finally:
         ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = uses_uv
+
+
+def _silence() -> None:
+    """End the thread that prints what Ray's processes report, such as the last lines of the log of a dead raylet."""
+    worker: Any = ray._private.worker.global_worker
+    worker.threads_stopped.set()
+    worker.gcs_error_subscriber.close()
 
 
 def _one_line(error: Exception) -> str:

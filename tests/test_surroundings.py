@@ -58,8 +58,9 @@ def run(
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def command_line(*words: str, environment: dict[str, str], bound_s: float = BOUND_S) -> Outcome:
-    return run([sys.executable, "-m", "mnistjobs", *words], ROOT, environment, bound_s=bound_s)
+def command_line(*words: str, environment: dict[str, str], folder: Path = ROOT, bound_s: float = BOUND_S) -> Outcome:
+    """Run one command of ours to its end."""
+    return run([sys.executable, "-m", "mnistjobs", *words], folder, environment, bound_s=bound_s)
 
 
 def run_script(text: str, folder: Path, environment: dict[str, str], *words: object) -> Outcome:
@@ -211,17 +212,18 @@ def test_a_module_that_a_program_has_imported_in_place_of_ours_is_named(tmp_path
 
 @pytest.mark.ray
 def test_a_token_file_does_not_lock_its_owner_out_of_a_cluster_without_authentication(tmp_path: Path) -> None:
-    grid = write_grid(tmp_path)
+    grid, here = write_grid(tmp_path), write_modules(tmp_path / "here")
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text(64 * "a")
     words = ["submit", str(grid), "--store", str(tmp_path / "results"), "--quiet"]
     with cluster(environment_of(tmp_path, RAY_AUTH_MODE="disabled"), tmp_path) as address:
         environment = python_environment(tmp_path, RAY_ADDRESS=address)
         refused = command_line(*words, environment=environment | {"RAY_AUTH_MODE": "token"})
-        accepted = command_line(*words, environment=environment)
+        accepted = command_line(*words, environment=environment, folder=here)
     reason = "works without tokens, but RAY_AUTH_MODE is token; unset RAY_AUTH_MODE"
     assert refused.err == f"Ray at '{address}' (from RAY_ADDRESS): {reason}; {HINTS[AddressError]}\n"
     assert (refused.code, accepted.code, accepted.err) == (2, 0, "")
+    assert list(here.glob("*.imported")) == []  # Ray puts the working directory first on the path of the workers
 
 
 def test_a_stale_address_in_the_environment_is_named_with_a_way_out(tmp_path: Path) -> None:
@@ -235,8 +237,9 @@ def test_a_stale_address_in_the_environment_is_named_with_a_way_out(tmp_path: Pa
 
 NO_WORKER = "import sys\nif any('default_worker' in word for word in sys.orig_argv):\n    sys.exit('no worker here')\n"
 SUBMIT_NOTHING = """
+import psutil
 import cluster.ray_executor
-from cluster import ClusterError
+from cluster import ClusterLostError, LocalRayError
 from cluster.ray_session import ray_session
 
 def nothing(item, shared):
@@ -250,18 +253,29 @@ with ray_session(address="local", workers=1) as session:
     try:
         while executor.next_event(1.0) is None:
             pass
-    except ClusterError as error:
+    except LocalRayError as error:
+        print(error)
+    executor.close()
+    for process in psutil.Process().children():
+        if process.name() == "raylet":
+            process.kill()
+    try:
+        while True:
+            executor.next_event(1.0)
+    except ClusterLostError as error:
         print(error)
 """
 
 
 @pytest.mark.ray
-def test_workers_that_do_not_start_end_the_job_with_the_reason(tmp_path: Path) -> None:
+def test_a_ray_that_starts_no_workers_or_dies_is_given_up_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(NO_WORKER)
     outcome = run_script(SUBMIT_NOTHING, tmp_path, python_environment(tmp_path, str(tmp_path / "site")))
     reason = "no task has started for 2 s; the last line of its log is: SystemExit: no worker here"
-    assert outcome.out == f"Ray on this machine: {reason}\n", outcome.err
+    given_up, lost = outcome.out.splitlines()
+    assert (given_up, outcome.err) == (f"Ray on this machine: {reason}", "")
+    assert lost.endswith(": its raylet has died")
 
 
 @pytest.mark.ray
