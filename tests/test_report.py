@@ -8,11 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support import command_line
 from support.drawings import forget
 from support.job_records import failure_of, trial_ids, with_end
 from support.tiny_study import DIVERGING, submit_tiny
 
 import mnistjobs
+from jobs.errors import ReportError
 from jobs.report.contrasts import contrast_schema
 from jobs.report.effects import EFFECTS
 from jobs.report.report import write_report
@@ -20,7 +22,7 @@ from jobs.store.job_models import Job, JobState
 from jobs.store.job_record import job_folder
 from jobs.store.layout import Store
 from jobs.store.parts import read_parts, write_part
-from jobs.store.schemas import CONFUSION, METRICS, PREDICTIONS, SUMMARY, TRIALS
+from jobs.store.schemas import CONFUSION, METRICS, PART, PREDICTIONS, SUMMARY, TRIALS
 from jobs.store.weights import write_weights
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
@@ -236,3 +238,19 @@ def test_the_configurations_are_in_the_grid_s_order(tmp_path: Path) -> None:
     assert summary["subset_size"].to_pylist() == [30, 20]
     stored = read_parts(store, trial_ids(store, job)[:2]).table["test_accuracy"].to_pylist()
     assert summary["test_accuracy_mean"].to_pylist()[0] == sum(stored) / 2
+
+
+def test_a_drawing_that_needs_too_much_memory_ends_in_one_error_after_the_tables(study: tuple[Store, Job]) -> None:
+    """An epoch of this number makes the array of the training curves larger than any address space."""
+    store, job = study
+    rows = read_parts(store, trial_ids(store, job)).table.to_pylist()
+    rows[0]["epochs"][-1]["epoch"] = 10**14
+    shutil.rmtree(store.parts)
+    (job_folder(store, job.job_id) / "trials.parquet").unlink(missing_ok=True)
+    write_part(store, pa.Table.from_pylist(rows, PART))
+    with pytest.raises(ReportError, match="its report needs more memory than this process may use; its trials are sto"):
+        write_report(store, job)
+    assert pq.read_table(job_folder(store, job.job_id) / "trials.parquet").num_rows == 3
+    outcome = command_line.run("report", job.job_id, "--store", store.root)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert outcome.err.endswith("; `mnistjobs report JOB` writes the report, with more memory\n")

@@ -57,7 +57,7 @@ def await_worker(process: subprocess.Popen[str], grid: Path) -> None:
     """Wait until a worker has been at work for a moment."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and process.poll() is None:
-        if any(each.command.startswith("ray::_apply") for each in processes_of([process.pid])):
+        if any(each.command.startswith("ray::run_if_admitted") for each in processes_of([process.pid])):
             break
         time.sleep(0.1)
     time.sleep(1.0)

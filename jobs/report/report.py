@@ -43,7 +43,8 @@ from mnist_core.data import DIGITS
 # The file names that jobs.report.figures makes.
 _FIGURE = re.compile(r"(learning-curve|(curves|confusion|w1)-[A-Za-z0-9_]+-\d+(-[A-Za-z0-9._=-]*)?)\.svg")
 _ROWS_AT_ONCE = 1 << 20  # of a flat table; longer ones are made and encoded piece by piece
-_NO_MEMORY = "Cannot allocate memory"  # in the message of a library that cannot be loaded
+# What libraries say that have no memory: to be loaded, or for a thread.
+_NO_MEMORY = re.compile("Cannot allocate memory|failed to map segment|Failed to launch worker thread")
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,8 @@ def _within_memory(job: Job) -> Iterator[None]:
     """Turn each way in which memory runs out into a ReportError."""
     try:
         yield
-    except (MemoryError, ImportError, OSError) as error:
-        is_about_memory = isinstance(error, MemoryError) or _NO_MEMORY in str(error)
+    except (MemoryError, ImportError, OSError, pa.ArrowException) as error:
+        is_about_memory = isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))
         if not is_about_memory and getattr(error, "errno", None) != errno.ENOMEM:
             raise
         message = "its report needs more memory than this process may use; its trials are stored"
