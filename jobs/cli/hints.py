@@ -6,7 +6,7 @@ HINTS is keyed by class; of an exception's classes, the most special one with a 
 from collections.abc import Mapping
 
 from cluster import ClusterLostError
-from jobs.errors import DamagedPartWarning, OldRecordError
+from jobs.errors import DamagedPartWarning, LostRecordError, LostWeightsError, OldRecordError
 from mnist_core.errors import DatasetNotFound, DigestMismatch, NoMirrorDelivered
 
 _TRAIN_AGAIN = "`mnistjobs submit GRID` trains trials again that are missing"
@@ -17,9 +17,11 @@ HINTS: Mapping[type[Exception], str] = {
     NoMirrorDelivered: "`mnistjobs data fetch mnist --mirror URL` uses another one",
     ClusterLostError: "what has finished is stored; submit the same grid again, to another cluster if need be",
     OldRecordError: "submit its grid again with `mnistjobs submit GRID`, or read it with the edition that wrote it",
+    LostRecordError: "`mnistjobs submit GRID` makes a new job of the same grid; stored trials are not trained again",
+    LostWeightsError: f"`mnistjobs verify JOB` moves damaged weights away; {_TRAIN_AGAIN}",
     DamagedPartWarning: _TRAIN_AGAIN,
 }
-LOST_TRIALS = _TRAIN_AGAIN
+LOST_TRIALS = _TRAIN_AGAIN  # a trial whose weights are lost is missing, too
 ALL_FAULTS = "`mnistjobs plan GRID --json` lists all"
 OUTDATED_FILES = "`mnistjobs report JOB` writes the files of a report again"
 
