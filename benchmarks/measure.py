@@ -34,7 +34,13 @@ class Times:
         return median(others / own for own, others in zip(self.seconds, other.seconds, strict=True))
 
 
-def interleaved(variants: Mapping[str, Callable[[], object]], rounds: int, *, warm_up: int = 1) -> dict[str, Times]:
+def interleaved(
+    variants: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Times]:
     """Time each variant once in every round; every second round runs in reverse order, so that none is always first."""
     for _ in range(warm_up):
         for variant in variants.values():
@@ -42,9 +48,9 @@ def interleaved(variants: Mapping[str, Callable[[], object]], rounds: int, *, wa
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(rounds):
         for name in list(variants)[:: -1 if number % 2 else 1]:
-            started = time.perf_counter()
+            started = clock()
             variants[name]()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(clock() - started)
     return {name: Times(tuple(taken)) for name, taken in seconds.items()}
 
 

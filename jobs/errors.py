@@ -4,7 +4,9 @@ MnistjobsError
 ├── InputError   the user's input is wrong; carries an InputFault for each mistake in a file; exit code 2
 ├── ReportError   a report cannot be made; what it is made from is stored; exit code 2
 └── StoreError   the store cannot be read or written; exit code 2
-    └── OldRecordError   a job was submitted by an edition whose records this one does not read
+    ├── OldRecordError   a job was submitted by an edition whose records this one does not read
+    ├── LostRecordError  what a job asked for, or its whole folder, is lost
+    └── LostWeightsError the weights of stored trials are missing or damaged
 
 UserWarning
 ├── DamagedPartWarning   a part is damaged; its trials count as missing
@@ -73,6 +75,14 @@ class StoreError(MnistjobsError):
 
 class OldRecordError(StoreError):
     """A job was submitted by an edition of mnistjobs whose records this one does not read."""
+
+
+class LostRecordError(StoreError):
+    """What a job asked for, or its whole folder, is lost."""
+
+
+class LostWeightsError(StoreError):
+    """The weights of stored trials are missing or damaged."""
 
 
 class DamagedPartWarning(UserWarning):

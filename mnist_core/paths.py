@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import unicodedata
 from pathlib import Path
 
@@ -42,3 +43,15 @@ def existing_path(path: Path) -> Path:
     except OSError:
         return path
     return parent / (names[0] if len(names) == 1 else path.name)
+
+
+def printable_path(path: str | Path) -> str:
+    """Write a path as text that every file format takes: bytes that are not UTF-8 become escapes, such as \\udcff."""
+    return str(path).encode(errors="backslashreplace").decode()
+
+
+def path_of(text: str | Path) -> Path:
+    """Return the path that a text names: as it is, as `printable_path` wrote it, or in a name that looks the same."""
+    path = existing_path(Path(os.path.expanduser(text)))
+    raw = re.sub(r"\\udc([89a-f][0-9a-f])", lambda match: chr(0xDC00 + int(match[1], 16)), str(path))
+    return Path(raw) if raw != str(path) and not os.path.lexists(path) and os.path.lexists(raw) else path

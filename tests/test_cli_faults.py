@@ -11,7 +11,7 @@ import pytest
 from support.command_line import GRID, run, write_grid
 
 from jobs.cli.app import BAD_INPUT
-from mnist_core.data.datasets import find_mnist
+from mnist_core.data.files import find_mnist
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody listens there

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jobs.api.unusable import warn_of_unusable
-from jobs.errors import InputError, StoreError
+from jobs.errors import InputError, LostWeightsError
 from jobs.report import (
     CONFUSION_COLUMNS,
     METRICS_COLUMNS,
@@ -148,7 +148,7 @@ def read_weights(store: StorePath, trial_id: str) -> dict[str, NDArray[Any]]:
         raise InputError(f"trial {trial_id!r}: is in no part of the store {str(store)!r}; allowed: a stored trial's id")
     ((_, weights),) = read_weights_of(opened, hashes)
     if weights is None:
-        raise StoreError(f"trial {trial_id}: its weights in {opened.weights} are missing or damaged; train it again")
+        raise LostWeightsError(f"trial {trial_id}: its weights in {opened.weights} are missing or damaged")
     return weights
 
 
@@ -182,7 +182,9 @@ def export_weights(store: StorePath, job: str, folder: str | Path) -> list[Path]
             write_file(files[trial_id], save(weights))
     if lost:
         trials = f"trial {lost[0]}" if len(lost) == 1 else f"{len(lost)} trials, such as {lost[0]},"
-        raise StoreError(f"{opened.weights}: the weights of {trials} are missing or damaged; the others are exported")
+        raise LostWeightsError(
+            f"{opened.weights}: the weights of {trials} are missing or damaged; the others are exported"
+        )
     return list(files.values())
 
 

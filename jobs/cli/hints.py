@@ -6,7 +6,7 @@ HINTS is keyed by class; of an exception's classes, the most special one with a 
 from collections.abc import Mapping
 
 from cluster import AddressError, ClusterLostError, LocalRayError
-from jobs.errors import DamagedPartWarning, OldRecordError, ReportError
+from jobs.errors import DamagedPartWarning, LostRecordError, LostWeightsError, OldRecordError, ReportError
 from mnist_core.errors import DatasetNotFound, DigestMismatch, KernelsError, NoMirrorDelivered
 
 _TRAIN_AGAIN = "`mnistjobs submit GRID` trains trials again that are missing"
@@ -21,9 +21,11 @@ HINTS: Mapping[type[Exception], str] = {
     ClusterLostError: "what has finished is stored; submit the same grid again, to another cluster if need be",
     OldRecordError: "submit its grid again with `mnistjobs submit GRID`, or read it with the edition that wrote it",
     ReportError: "`mnistjobs report JOB` writes the report, with more memory",
+    LostRecordError: "`mnistjobs submit GRID` makes a new job of the same grid; stored trials are not trained again",
+    LostWeightsError: f"`mnistjobs verify JOB` moves damaged weights away; {_TRAIN_AGAIN}",
     DamagedPartWarning: _TRAIN_AGAIN,
 }
-LOST_TRIALS = _TRAIN_AGAIN
+LOST_TRIALS = _TRAIN_AGAIN  # a trial whose weights are lost is missing, too
 ALL_FAULTS = "`mnistjobs plan GRID --json` lists all"
 OUTDATED_FILES = "`mnistjobs report JOB` writes the files of a report again"
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from pydantic import ValidationError
 
-from jobs.errors import InputError, OldRecordError, StoreError
+from jobs.errors import InputError, LostRecordError, OldRecordError, StoreError
 from jobs.store.atomic_files import NOT_THERE, create_file, fsync_folder, list_dir, make_folder, read_file, write_file
 from jobs.store.job_models import (
     END_STATES,
@@ -169,14 +169,12 @@ def check_job_exists(store: Store, job: Job) -> None:
     """Check that the folder of a job under way is still there; without it, most likely, the whole store is gone.
 
     Raises:
-        StoreError: It is gone.
+        LostRecordError: It is gone.
     """
     folder = job_folder(store, job.job_id)
     if not os.path.isdir(folder):
-        raise StoreError(
-            f"{folder}: is gone, although its job is running; bring the store {str(store.root)!r} back, if you can, "
-            "and submit the same grid again"
-        )
+        message = f"{folder}: is gone, although its job is running"
+        raise LostRecordError(f"{message}; bring the store {str(store.root)!r} back, if you can")
 
 
 def read_jobs(store: Store) -> list[Job | DamagedJob]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.errors import StoreError
+from jobs.errors import LostRecordError
 from jobs.store.atomic_files import read_file
 from jobs.store.job_models import Job
 from jobs.store.job_record import REQUESTED_FILE, job_folder
@@ -53,17 +53,18 @@ def read_requested(store: Store, job: Job) -> pa.Table:
         A table with the schema REQUESTED.
 
     Raises:
-        StoreError: The file is missing, or is not the one that was written at submission.
+        LostRecordError: The file is missing, or is not the one that was written at submission.
+        StoreError: The file cannot be read.
     """
     path = job_folder(store, job.job_id) / REQUESTED_FILE
     content = read_file(path)
     if content is None or hashlib.sha256(content).hexdigest() != job.record.requested_sha256:
         state = "is missing" if content is None else "is damaged: its sha256 is not the one in the job's record"
-        raise StoreError(f"{path}: {state}; restore it, or submit the same grid again")
+        raise LostRecordError(f"{path}: {state}; restore it")
     try:
         table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{path}: cannot be read: {error}; submit the same grid again") from error
+        raise LostRecordError(f"{path}: cannot be read: {error}; restore it") from error
     if not table.schema.equals(REQUESTED):
-        raise StoreError(f"{path}: has columns of another version of mnistjobs; submit the same grid again")
+        raise LostRecordError(f"{path}: has columns of another version of mnistjobs; read it with that version")
     return table

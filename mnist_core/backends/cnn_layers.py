@@ -6,8 +6,9 @@ Tests: tests/test_cnn_cpu.py::test_every_gradient_equals_autograd
 
 Four identities lead from the layers of the seed report (section 3) to these:
 
-- Two neighbouring outputs of a row depend on one patch of 5 rows and 6 columns. Its product with a matrix that holds
-  the 5x5 weights at each of the two column offsets, and zeros elsewhere, is the convolution at both positions.
+- Two neighbouring outputs of a row depend on one patch of 5 rows and 6 columns, the four of a pooling window on one of
+  6 rows. The product of a patch with a matrix that holds the 5x5 weights at each of these offsets, and zeros elsewhere,
+  is the convolution at all of them.
 - With images innermost and columns outermost, the patches of neighbouring rows overlap in memory as they do in the
   image. All patches of a column are therefore a view, and one batched product multiplies them. Like every product
   and sum here it is NumPy's: OpenBLAS's kernels can be pinned (`mnist_core.kernels`), MKL's and torch's cannot. What
@@ -18,7 +19,7 @@ Four identities lead from the layers of the seed report (section 3) to these:
   it handles fast when they are innermost. Ties go to the first output of the window, as in PyTorch.
 
 Shapes: S images, C channels in, O channels out, J columns (and rows) after the pooling, R = 2J + 4 rows in,
-F = 5 * 6 * C values of a patch, M = 2 * O outputs of a patch.
+H rows of outputs of a patch (1 or 2), F = (4 + H) * 6 * C values of a patch, M = H * 2 * O outputs of a patch.
 """
 
 from dataclasses import dataclass
@@ -37,25 +38,27 @@ class Shape:
     inputs: int  # C
     outputs: int  # O
     pooled: int  # J
+    height: int  # H
 
     @property
     def matrix(self) -> tuple[int, int]:
         """The shape of the weight matrix, (F, M)."""
-        return 5 * 6 * self.inputs, 2 * self.outputs
+        return (4 + self.height) * 6 * self.inputs, self.height * 2 * self.outputs
 
     def offsets(self, matrix: Tensor) -> Tensor:
-        """View a weight matrix (F, M) as the weights at each of their two offsets, (2, O, C, 5, 5).
+        """View a weight matrix (F, M) as the weights at each of their offsets, (H, 2, O, C, 5, 5).
 
-        F runs over rows, columns and channels of the patch, M over the two positions and the channels of the outputs.
-        The weights of the second position are shifted by one column of the patch. All other elements are zero.
+        F runs over rows, columns and channels of the patch, M over the positions and the channels of the outputs. The
+        weights of each position are shifted by its row and column in the patch. All other elements are zero.
         """
-        C, O, M = self.inputs, self.outputs, 2 * self.outputs  # noqa: E741
+        C, O, M = self.inputs, self.outputs, self.matrix[1]  # noqa: E741
         column, row = C * M, 6 * C * M
-        return matrix.as_strided((2, O, C, 5, 5), (column + O, 1, M, row, column))
+        return matrix.as_strided((self.height, 2, O, C, 5, 5), (row + 2 * O, column + O, 1, M, row, column))
 
 
-CONV1 = Shape(inputs=1, outputs=6, pooled=12)
-CONV2 = Shape(inputs=6, outputs=16, pooled=4)
+# Larger products are faster, but more of their elements are zero: a fifth more where a patch has two rows of outputs.
+CONV1 = Shape(inputs=1, outputs=6, pooled=12, height=2)
+CONV2 = Shape(inputs=6, outputs=16, pooled=4, height=1)
 
 
 class PooledConvolution:
@@ -73,7 +76,7 @@ class PooledConvolution:
         self._patches = self._as_patches(self._columns).numpy()
         # A column is pooled while it is in cache, so one buffer suffices; the inputs' gradient needs all columns.
         outputs = torch.empty(J if grad_inputs else 1, 2 * J, 2, O, S, dtype=dtype)
-        self._outputs = outputs.flatten(2, 3)  # (1 or J, 2J, M, S)
+        self._outputs = outputs.view(len(outputs), -1, shape.matrix[1], S)  # (1 or J, 2J / H, M, S)
         self._pair = outputs[0].unbind(1)
         self._unpooled = [_as_image(column) for column in outputs]
         self._larger_of_pair = torch.empty(2 * J, O, S, dtype=dtype)
@@ -83,7 +86,7 @@ class PooledConvolution:
         self._pooled, self._grad_pooled, self._winners = (
             [_as_image(column[:, None]) for column in pooled] for pooled in (self.activations, self.grad, winners)
         )
-        self._grad_products = np.empty((2 * J, *shape.matrix), self._patches.dtype)
+        self._grad_products = np.empty((2 * J // shape.height, *shape.matrix), self._patches.dtype)
         self._grad_columns = torch.empty_like(self._columns) if grad_inputs else None
 
     def load(self, image: Tensor) -> None:
@@ -127,11 +130,14 @@ class PooledConvolution:
             )
             np.matmul(patches, self._outputs[slot].mT.numpy(), out=self._grad_products)
             grad_matrix += products.sum(axis=0).reshape(grad_matrix.shape)
-        grad_weight.add_(self.shape.offsets(torch.from_numpy(grad_matrix)).sum(0))
+        for of_row in self.shape.offsets(torch.from_numpy(grad_matrix)):
+            for of_position in of_row:
+                grad_weight.add_(of_position)
 
     def backward_of_inputs(self, matrix: Tensor, grad_image: Tensor) -> None:
-        """Write the gradient of the input (R columns, R rows, C, S); call `backward` first."""
+        """Write the gradient of the input (R columns, R rows, C, S), for H = 1; call `backward` first."""
         assert self._grad_columns is not None
+        assert self.shape.height == 1
         columns, matrices = self._grad_columns, matrix.numpy().reshape(5, -1, matrix.shape[1])
         weight = np.concatenate(matrices[::-1], axis=1)  # (6C, 5M), the patch's last row first
         M, S = matrix.shape[1], columns.shape[-1]
@@ -150,10 +156,11 @@ class PooledConvolution:
             grad_pairs[offset : offset + self.shape.pooled].add_(of_pair)
 
     def _as_patches(self, columns: Tensor) -> Tensor:
-        """View columns (J, R, 6, C, S) as their overlapping patches (J, 2J, F, S)."""
+        """View columns (J, R, 6, C, S) as their overlapping patches (J, 2J / H, F, S)."""
+        J, H = self.shape.pooled, self.shape.height
         column, row, _, _, image = columns.stride()
-        size = (self.shape.pooled, 2 * self.shape.pooled, self.shape.matrix[0], columns.shape[-1])
-        return columns.as_strided(size, (column, row, columns.shape[-1], image))
+        size = (J, 2 * J // H, self.shape.matrix[0], columns.shape[-1])
+        return columns.as_strided(size, (column, H * row, columns.shape[-1], image))
 
 
 def backward_of_relu(grad: Tensor, activations: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ from mnist_core.data.datasets import Dataset as Dataset
 from mnist_core.data.datasets import DatasetInfo as DatasetInfo
 from mnist_core.data.datasets import Split as Split
 from mnist_core.data.datasets import fetch_mnist as fetch_mnist
-from mnist_core.data.datasets import find_mnist as find_mnist
 from mnist_core.data.datasets import inspect_dataset as inspect_dataset
 from mnist_core.data.datasets import load_dataset as load_dataset
 from mnist_core.data.datasets import verify_dataset as verify_dataset
 from mnist_core.data.download import MIRRORS as MIRRORS
+from mnist_core.data.files import find_mnist as find_mnist
 from mnist_core.data.idx import SIDE as SIDE

@@ -7,7 +7,6 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,21 @@ import numpy.typing as npt
 
 from mnist_core.data.digits import read_digits, split_digits
 from mnist_core.data.download import MIRRORS, Progress, download
+from mnist_core.data.files import (
+    Files,
+    describe_content,
+    find_files,
+    find_mnist,
+    find_mnist_files,
+    mnist_folders,
+    names_a_set,
+)
 from mnist_core.data.idx import SIDE, UInt8Array, read_idx
 from mnist_core.errors import DataError, DatasetNotFound, DigestMismatch, DownloadError
+from mnist_core.paths import describe_missing, path_of, printable_path
 
 DIGITS = 10
 PIXELS = SIDE * SIDE
-_PACKAGE = Path(str(files("mnist_core")))
 # File name -> sha256 of MNIST's decompressed bytes. Every dataset folder uses these four names.
 MNIST_SHA256: Mapping[str, str] = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -157,31 +165,6 @@ def fetch_mnist(*, mirrors: Sequence[str] = MIRRORS, progress: Progress | None =
     return folder
 
 
-def find_mnist() -> Path | None:
-    """Return the first folder that holds files of MNIST's four names, or None; their content is not checked."""
-    for folder in mnist_folders(os.environ):
-        if all(_locate(folder, name) for name in MNIST_SHA256):
-            return folder
-    return None
-
-
-def mnist_folders(environ: Mapping[str, str], package: Path = _PACKAGE) -> list[Path]:
-    """List the folders searched for MNIST, in order: $MNISTJOBS_DATA_DIR, the checkout's, the user's cache.
-
-    Args:
-        environ: The environment variables.
-        package: Folder of the mnist_core package, from which the checkout is found.
-    """
-    chosen = environ.get("MNISTJOBS_DATA_DIR")
-    checkout = package.resolve().parent
-    cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return [
-        *([Path(os.path.expanduser(chosen))] if chosen else []),
-        *([checkout / "data" / "mnist"] if (checkout / "pyproject.toml").is_file() else []),
-        Path(os.path.expanduser(cache)) / "mnistjobs" / "mnist",
-    ]
-
-
 def _download_mnist(mirrors: Sequence[str], progress: Progress | None) -> Path:
     folders = mnist_folders(os.environ)
     folder = next(filter(_is_writable, folders), None)
@@ -200,43 +183,50 @@ def _is_writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
-def _locate(folder: Path, name: str) -> Path | None:
-    dotted = name.replace("-idx", ".idx")  # the spelling of some decompressors
-    spellings = (f"{name}.gz", name, f"{dotted}.gz", dotted)
-    # os.path.isfile returns False for files in an unreadable folder, where Path.is_file raises.
-    return next((folder / spelling for spelling in spellings if os.path.isfile(folder / spelling)), None)
-
-
 def _read_mnist(folder: Path) -> Dataset:
-    train, test = (_read_pair(folder, prefix, MNIST_SHA256) for prefix in ("train", "t10k"))
+    _, files = find_mnist_files(folder) or (folder, {})
+    train, test = (_read_pair(folder, files, prefix, MNIST_SHA256) for prefix in ("train", "t10k"))
     # The digests of the four files determine the fingerprint, so the splits need not be hashed as well.
     return Dataset("mnist", NAMED_DATASETS["mnist"].fingerprint, *_split("mnist", train, test))
 
 
 def _read_folder(source: str | Path) -> Dataset:
-    folder = Path(os.path.expanduser(source))
-    if not os.path.isdir(folder):
-        problem = "is not a folder" if os.path.exists(folder) else "does not exist"
-        raise DataError(f"{source}: {problem}; a dataset is mnist, digits or a folder of four IDX files")
-    splits = _split(source, _read_pair(folder, "train"), _read_pair(folder, "t10k"))
-    return Dataset(str(source), _fingerprint(splits), *splits)
+    folder, name = path_of(source), printable_path(source)
+    if not os.path.isdir(folder) and not names_a_set(folder):
+        missing = "is not a folder" if os.path.exists(folder) else describe_missing(folder) or "does not exist"
+        raise DataError(f"{name}: {missing}; a dataset is mnist, digits or a folder of four IDX files")
+    files = find_files(folder)
+    splits = _split(name, *(_read_pair(folder, files, prefix) for prefix in ("train", "t10k")))
+    return Dataset(name, _fingerprint(splits), *splits)
 
 
-def _read_pair(folder: Path, prefix: str, digests: Mapping[str, str] | None = None) -> Split:
+def _read_pair(folder: Path, files: Files, prefix: str, digests: Mapping[str, str] | None = None) -> Split:
     """Read a file of images and its file of labels, and check their digests if given."""
-    images = _read_file(folder, f"{prefix}-images-idx3-ubyte", digests)
-    labels = _read_file(folder, f"{prefix}-labels-idx1-ubyte", digests)
+    images = _read_file(folder, files, f"{prefix}-images-idx3-ubyte", digests)
+    labels = _read_file(folder, files, f"{prefix}-labels-idx1-ubyte", digests)
     if len(images) != len(labels):
         found = f"{len(images):,} images and {len(labels):,} labels in the {prefix} files"
         raise DataError(f"{folder}: has {found}; the numbers must be equal")
     return Split(images, labels)
 
 
-def _read_file(folder: Path, name: str, digests: Mapping[str, str] | None) -> UInt8Array:
-    path = _locate(folder, name)
-    if path is None:
+def _read_file(folder: Path, files: Files, name: str, digests: Mapping[str, str] | None) -> UInt8Array:
+    """Read the first of the files of one name that is right; raise what is wrong with the likeliest where none is."""
+    paths = files.get(name, ())
+    if not paths:
         expected = ", ".join(MNIST_SHA256)
-        raise DataError(f"{folder}: has no {name}; a dataset folder holds {expected}, each gzipped or not")
+        found = describe_content(folder)
+        raise DataError(f"{folder}: has no {name}; {found}; a dataset folder holds {expected}, each gzipped or not")
+    errors = []
+    for path in paths:
+        try:
+            return _read_one(path, name, digests)
+        except DataError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _read_one(path: Path, name: str, digests: Mapping[str, str] | None) -> UInt8Array:
     array, digest = read_idx(path)
     if digests and digest != digests[name]:
         problem = f"the sha256 of its decompressed bytes is {digest}, MNIST's is {digests[name]}"
