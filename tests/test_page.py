@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections.abc import Sequence
 from html import unescape
 
 import pyarrow as pa
@@ -9,7 +10,10 @@ import pytest
 from support.job_records import failure_of, job_of
 from support.study_tables import study, summary_of
 
+from jobs.report.arms import read_arms
 from jobs.report.choice import Omission
+from jobs.report.contrasts import contrast_schema, contrast_table
+from jobs.report.effects import EFFECTS, effect_table
 from jobs.report.figures import FigureSection, ReportFigure
 from jobs.report.page import render_page
 from jobs.store.job_models import Job, JobState
@@ -28,7 +32,13 @@ def page(
 ) -> str:
     trials, requested = study(*(accuracies or (0.9, 0.92)))
     sections = [FigureSection("Training curves", figures, omissions)] if figures else []
-    return render_page(job, summary_of(trials, requested), sections, trials)
+    return rendered(job, trials, requested, sections)
+
+
+def rendered(job: Job, trials: pa.Table, requested: pa.Table, sections: Sequence[FigureSection] = ()) -> str:
+    arms = read_arms(trials, requested)
+    tables = contrast_table(arms, 5000), effect_table(arms, 5000)
+    return render_page(job, summary_of(trials, requested), sections, trials, *tables)
 
 
 def test_the_page_allows_only_its_own_style_and_figures() -> None:
@@ -133,4 +143,25 @@ def test_no_invisible_character_reaches_the_page(character: str) -> None:
 
 def test_a_page_without_any_data_renders() -> None:
     empty: pa.Table = SUMMARY.empty_table()
-    assert "0 of 0 trials done" in render_page(JOB, empty, [], TRIALS.empty_table())
+    assert "0 of 0 trials done" in render_page(
+        JOB, empty, [], TRIALS.empty_table(), contrast_schema([]).empty_table(), EFFECTS.empty_table()
+    )
+
+
+def test_the_page_says_what_each_setting_changes() -> None:
+    fixed, of_fixed = study(0.90, 0.91, 0.92, 0.93, name="fixed")
+    adaptive, of_adaptive = study(0.92, 0.93, 0.94, 0.952, name="adaptive", adaptive_lr=True, lr_decay=0.97)
+    text = rendered(JOB, pa.concat_tables([fixed, adaptive]), pa.concat_tables([of_fixed, of_adaptive]))
+    differences = unescape(text.partition(">Differences<")[2].partition("</section>")[0])
+    assert "adaptive lr true against false: 2.05 pp [1.89, 2.21], 4 seeds" in differences
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", differences)
+    assert cells[:6] == ["adaptive lr", "true", "false", "–", "4", "2.05 [1.89, 2.21]"]
+    assert cells[-1] == "clear"
+    assert ">Differences<" not in page()
+
+
+def test_of_very_many_differences_the_first_of_each_axis_are_shown() -> None:
+    trials, requested = zip(*(study(0.9, name=f"of-{size}", subset_size=size) for size in range(100, 123)), strict=True)
+    text = rendered(JOB, pa.concat_tables(trials), pa.concat_tables(requested))
+    assert text.count('<td class="text">subset size</td>') == 20
+    assert "2 more are in contrasts.csv" in text

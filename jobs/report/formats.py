@@ -188,6 +188,23 @@ def _contrast_cells(row: Row, context: Sequence[str]) -> list[str]:
     ]
 
 
+def effect_lines(effects: pa.Table) -> list[str]:
+    """Say in one line per axis how much it changes the test accuracy, averaged over the others.
+
+    Args:
+        effects: A table with the schema EFFECTS; interactions are left out.
+    """
+    rows = [row for row in effects.to_pylist() if " x " not in row["effect"] and row["mean"] is not None]
+    return [_effect_line(row) for row in rows]
+
+
+def _effect_line(row: Row) -> str:
+    levels = f"{row['effect'].replace('_', ' ')} {row['level_a']} against {row['level_b']}"
+    interval = "" if row["low"] is None else f" [{_points(row['low'])}, {_points(row['high'])}]"
+    p = "" if row["p_holm"] is None else f", p = {row['p_holm']:.2g} (Holm)"
+    return f"{levels}: {_points(row['mean'])} pp{interval}, {format_count(row['n'], 'seed')}{p}"
+
+
 def contrasts_markdown(contrasts: pa.Table) -> str:
     """Format contrasts as a Markdown table, with differences in percentage points."""
     return _markdown(*contrast_cells(contrasts))

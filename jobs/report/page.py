@@ -13,10 +13,19 @@ import pyarrow.compute as pc
 from jobs.escape import escape
 from jobs.report.choice import Omission
 from jobs.report.figures import FigureSection, ReportFigure
-from jobs.report.formats import COUNT_HEADERS, TEXT_HEADERS, format_count, summary_cells, summary_notes
+from jobs.report.formats import (
+    COUNT_HEADERS,
+    TEXT_HEADERS,
+    contrast_cells,
+    effect_lines,
+    format_count,
+    summary_cells,
+    summary_notes,
+)
 from jobs.store import Job
 
 _TRIAL_FACTS = ("host", "device", "kernels", "mnistjobs_version", "python_version", "numpy_version", "torch_version")
+_MAX_CONTRASTS = 20  # of each axis
 _MAX_DISTINCT = 20  # values of a column that are named
 _MAX_NAMED, _MAX_OPEN = 500, 8  # configurations that are not drawn: named, and named without unfolding
 
@@ -57,7 +66,23 @@ class SummaryRow:
     complete: bool  # every requested seed has finished, and none collapsed
 
 
-def render_page(job: Job, summary: pa.Table, sections: Sequence[FigureSection], trials: pa.Table) -> str:
+@dataclass(frozen=True)
+class ContrastRows:
+    """The table of differences as the page shows it."""
+
+    header: list[tuple[str, bool]]  # and whether the column holds words
+    rows: list[list[str]]
+    left_out: int
+
+
+def render_page(
+    job: Job,
+    summary: pa.Table,
+    sections: Sequence[FigureSection],
+    trials: pa.Table,
+    contrasts: pa.Table,
+    effects: pa.Table,
+) -> str:
     """Render the report of a job.
 
     Args:
@@ -65,6 +90,8 @@ def render_page(job: Job, summary: pa.Table, sections: Sequence[FigureSection], 
         summary: A table with the schema SUMMARY.
         sections: The figures, kind by kind, in the order in which to show them.
         trials: A table with the schema TRIALS.
+        contrasts: A table as `contrast_table` makes it.
+        effects: A table with the schema EFFECTS.
 
     Returns:
         One self-contained HTML document.
@@ -80,6 +107,8 @@ def render_page(job: Job, summary: pa.Table, sections: Sequence[FigureSection], 
         header=[(name, name in TEXT_HEADERS) for name in header],
         rows=[SummaryRow(cells, not note) for cells, note in zip(rows, notes, strict=True)],
         summary_notes=summary_notes(summary),
+        effects=effect_lines(effects),
+        contrasts=_contrasts(contrasts),
         sections=[_embed_section(section) for section in sections],
         provenance=_provenance(job, trials),
         grid=job.grid,
@@ -92,6 +121,14 @@ def _summary_table(summary: pa.Table) -> tuple[list[str], list[list[str]]]:
     header, rows = summary_cells(summary)
     kept = [index for index, name in enumerate(header) if "note" not in header or name not in COUNT_HEADERS]
     return [header[index] for index in kept], [[row[index] for index in kept] for row in rows]
+
+
+def _contrasts(contrasts: pa.Table) -> ContrastRows:
+    """Return the first contrasts of each axis, so that none hides the others."""
+    header, rows = contrast_cells(contrasts)
+    axes = contrasts["axis"].to_pylist()
+    shown = [row for index, row in enumerate(rows) if axes[:index].count(axes[index]) < _MAX_CONTRASTS]
+    return ContrastRows([(name, name in TEXT_HEADERS) for name in header], shown, len(rows) - len(shown))
 
 
 def _template() -> jinja2.Template:

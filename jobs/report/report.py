@@ -87,6 +87,10 @@ class _Content:
         return contrast_table(self.arms, self.job.dataset.test_size)
 
     @cached_property
+    def effects(self) -> pa.Table:
+        return effect_table(self.arms, self.job.dataset.test_size)
+
+    @cached_property
     def _weights(self) -> dict[str, str]:
         columns = (self.rows[name].to_pylist() for name in ("trial_id", "weights_sha256"))
         return dict(zip(*columns, strict=True))
@@ -176,7 +180,7 @@ def _drawn_files(content: _Content) -> dict[str, bytes]:
 
     sections = draw_figures(content.summary, content.trials, content)
     figures = {figure.file_name: figure.svg.encode() for section in sections for figure in section.figures}
-    page = render_page(content.job, content.summary, sections, content.trials)
+    page = render_page(content.job, content.summary, sections, content.trials, content.contrasts, content.effects)
     return {**figures, "report.html": page.encode()}
 
 
@@ -196,7 +200,7 @@ def _table_files(content: _Content) -> dict[str, bytes]:
         "predictions.parquet": _encode(PREDICTIONS, content.rows, predictions_table, content.job.dataset.test_size),
         "summary.parquet": parquet_bytes(content.summary),
         "contrasts.parquet": parquet_bytes(content.contrasts),
-        "effects.parquet": parquet_bytes(effect_table(content.arms, content.job.dataset.test_size)),
+        "effects.parquet": parquet_bytes(content.effects),
         "summary.csv": table_csv(content.summary).encode(),
         "contrasts.csv": table_csv(content.contrasts).encode(),
         "contrasts.md": contrasts_markdown(content.contrasts).encode(),
