@@ -250,11 +250,11 @@ class _QueueCheck:
                 return Waiting(f"no task has started yet: {left}")
         return None
 
-    def _explain_start(self) -> Waiting:
+    def _explain_start(self) -> Waiting | None:
         reason = f"no task has started for {_MAX_START_S:.0f} s"
         if self._is_shared:
-            if queue := self._explain_queue():
-                return queue
+            if self._explain_queue():
+                return None  # it has been reported
             host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
             return Waiting(f"{reason} although CPUs are free: no worker starts, or none reaches this driver at {host}")
         raise LocalRayError(f"Ray on this machine: {reason}; the last line of its log is: {_last_words()}")
