@@ -107,7 +107,8 @@ def _prefer_own_packages() -> None:
 
 
 def _is_own(module: "ModuleType") -> bool:
-    return os.path.join(_FOLDER, module.__name__) in getattr(module, "__path__", ())
+    own = os.path.realpath(os.path.join(_FOLDER, module.__name__))
+    return own in map(os.path.realpath, getattr(module, "__path__", ()))
 
 
 if __name__ == "__main__":

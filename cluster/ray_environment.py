@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from cluster.interface import ClusterError
+from cluster.interface import ClusterError, LocalRayError
 from cluster.ray_processes import FOLDER_PREFIX, mark_folder, remove_orphaned_folders
 
 _SETTINGS = {
@@ -66,7 +66,7 @@ def python_environment() -> dict[str, str]:
 def python_path() -> list[str]:
     """Return the entries of PYTHONPATH without the working directory, unless this package is in it."""
     written = os.environ.get("PYTHONPATH")
-    if not written:
+    if not written or sys.flags.ignore_environment:
         return []
     here = os.path.abspath("")
     entries = [os.path.abspath(entry) for entry in written.split(os.pathsep)]
@@ -102,7 +102,8 @@ def worker_path(packages: Sequence[str], folder: Path) -> list[str]:
         packages: Top-level packages.
         folder: Where to make the folder.
     """
-    visible = [*python_path(), *site.getsitepackages(), site.getusersitepackages()]
+    own = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
+    visible = [*python_path(), *own, *site.getsitepackages()]
     if all(_found(name, visible) == _file(name) for name in packages):
         return []
     links = folder / "code"
@@ -137,7 +138,7 @@ def local_folder() -> Iterator[Path]:
     """Make a folder for a Ray started here, and remove it at the end; where a ClusterError is raised it stays.
 
     Raises:
-        ClusterError: No folder for temporary files will do.
+        LocalRayError: No folder for temporary files will do.
     """
     base = _base_folder()
     remove_orphaned_folders(base)
@@ -160,4 +161,4 @@ def _base_folder() -> Path:
         if length <= _MAX_FOLDER_BYTES and os.access(base, os.W_OK):
             return Path(base).absolute()
     tried = ", ".join(candidates)
-    raise ClusterError(f"no folder for Ray's temporary files: {tried} cannot be written, or their paths are too long")
+    raise LocalRayError(f"no folder for Ray's temporary files: {tried} cannot be written, or their paths are too long")

@@ -2,20 +2,29 @@
 
 import json
 import os
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.command_line import Outcome, write_grid
+from support.command_line import write_grid
 from support.ray_clusters import cluster, environment_of, free_port
+from support.surroundings import (
+    ALONE,
+    MODULES,
+    NOBODY,
+    ROOT,
+    command_line,
+    python_environment,
+    require,
+    run,
+    run_script,
+    write_modules,
+)
 
 from cluster import AddressError
 from jobs.cli.hints import HINTS
 
-ROOT = Path(__file__).parent.parent
-MODULES = ("jobs", "cluster", "mnist_core", "numpy", "torch", "ray", "pyarrow", "typing", "json", "pydantic", "secrets")
-BOUND_S = 180.0  # of one process, on a machine that does much else
 # What launchers, shells and other Rays leave in an environment, each of which has stopped a study or changed it.
 LEFT_BEHIND = {
     "PYTHONOPTIMIZE": "2",
@@ -29,58 +38,11 @@ LEFT_BEHIND = {
     "RAY_RUNTIME_ENV_HOOK": "nowhere.hook",
     **dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "HTTP_PROXY"), "http://127.0.0.1:1"),
 }
-NOBODY = ["unshare", "--user", "--map-user=12345", "--map-group=12345"]  # a uid that no file of users has
 LAUNCHER = "from mnistjobs import main\nmain()\n"
 # Ray takes any process that looks like this for uv, and sends the working directory to its workers.
 UV_RUN = (
     "import json, os, sys, subprocess\nsys.exit(subprocess.run(sys.argv[2:], env=json.loads(sys.argv[1])).returncode)"
 )
-
-
-def run(
-    command: list[str],
-    folder: Path,
-    environment: dict[str, str],
-    executable: str | None = None,
-    bound_s: float = BOUND_S,
-) -> Outcome:
-    """Run a command to its end."""
-    done = subprocess.run(
-        command,
-        executable=executable,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=bound_s,
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
-
-
-def command_line(*words: str, environment: dict[str, str], folder: Path = ROOT, bound_s: float = BOUND_S) -> Outcome:
-    """Run one command of ours to its end."""
-    return run([sys.executable, "-m", "mnistjobs", *words], folder, environment, bound_s=bound_s)
-
-
-def run_script(text: str, folder: Path, environment: dict[str, str], *words: object) -> Outcome:
-    """Run a Python program that lies in a folder, from there."""
-    script = folder / "program.py"
-    script.write_text(text)
-    return run([sys.executable, str(script), *map(str, words)], folder, environment)
-
-
-def python_environment(home: Path, *before: str, **variables: str) -> dict[str, str]:
-    """Return an environment in which this checkout is importable, behind other entries of PYTHONPATH."""
-    return environment_of(home, PYTHONPATH=os.pathsep.join([*before, str(ROOT)]), **variables)
-
-
-def write_modules(folder: Path) -> Path:
-    """Write modules that leave a trace when they are imported."""
-    folder.mkdir(exist_ok=True)
-    for name in MODULES:
-        (folder / f"{name}.py").write_text("open(__file__ + '.imported', 'w').close()\nraise ImportError(__file__)\n")
-    return folder
 
 
 @pytest.mark.ray
@@ -103,8 +65,7 @@ def test_no_file_of_the_working_directory_is_imported_nor_sent_to_the_workers(tm
 
 @pytest.mark.ray
 def test_a_study_needs_no_home_no_user_and_nothing_of_its_environment(tmp_path: Path) -> None:
-    if subprocess.run([*NOBODY, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine does not permit user namespaces")
+    require(NOBODY)
     grid, launcher, deep = write_grid(tmp_path), tmp_path / "mnistjobs-launcher", tmp_path / ("x" * 100)
     launcher.write_text(LAUNCHER)
     deep.mkdir()
@@ -210,20 +171,39 @@ def test_a_module_that_a_program_has_imported_in_place_of_ours_is_named(tmp_path
     )
 
 
+@pytest.fixture(scope="module")
+def open_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A cluster that asks for no token."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with cluster(environment_of(folder, RAY_AUTH_MODE="disabled"), folder) as address:
+        yield address
+
+
 @pytest.mark.ray
-def test_a_token_file_does_not_lock_its_owner_out_of_a_cluster_without_authentication(tmp_path: Path) -> None:
+def test_a_token_file_does_not_lock_its_owner_out_of_a_cluster_without_authentication(
+    tmp_path: Path, open_cluster: str
+) -> None:
     grid, here = write_grid(tmp_path), write_modules(tmp_path / "here")
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text(64 * "a")
     words = ["submit", str(grid), "--store", str(tmp_path / "results"), "--quiet"]
-    with cluster(environment_of(tmp_path, RAY_AUTH_MODE="disabled"), tmp_path) as address:
-        environment = python_environment(tmp_path, RAY_ADDRESS=address)
-        refused = command_line(*words, environment=environment | {"RAY_AUTH_MODE": "token"})
-        accepted = command_line(*words, environment=environment, folder=here)
+    environment = python_environment(tmp_path, RAY_ADDRESS=open_cluster)
+    refused = command_line(*words, environment=environment | {"RAY_AUTH_MODE": "token"})
+    accepted = command_line(*words, environment=environment, folder=here)
     reason = "works without tokens, but RAY_AUTH_MODE is token; unset RAY_AUTH_MODE"
-    assert refused.err == f"Ray at '{address}' (from RAY_ADDRESS): {reason}; {HINTS[AddressError]}\n"
+    assert refused.err == f"Ray at '{open_cluster}' (from RAY_ADDRESS): {reason}; {HINTS[AddressError]}\n"
     assert (refused.code, accepted.code, accepted.err) == (2, 0, "")
     assert list(here.glob("*.imported")) == []  # Ray puts the working directory first on the path of the workers
+
+
+@pytest.mark.ray
+def test_a_driver_on_a_machine_that_is_no_node_is_told_so(tmp_path: Path, open_cluster: str) -> None:
+    require(ALONE)
+    check = f"from cluster.ray_address import check_cluster\ncheck_cluster({open_cluster!r})\n"
+    outcome = run([*ALONE, sys.executable, "-c", check], ROOT, python_environment(tmp_path))
+    message = outcome.err.splitlines()[-1]
+    assert "this machine is not one of its nodes (" in message
+    assert message.endswith("); run this on one of them")
 
 
 def test_a_stale_address_in_the_environment_is_named_with_a_way_out(tmp_path: Path) -> None:
