@@ -254,3 +254,14 @@ def test_a_drawing_that_needs_too_much_memory_ends_in_one_error_after_the_tables
     outcome = command_line.run("report", job.job_id, "--store", store.root)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert outcome.err.endswith("; `mnistjobs report JOB` writes the report, with more memory\n")
+
+
+def test_tables_that_are_encoded_piece_by_piece_are_the_same(
+    study: tuple[Store, Job], files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.report.report._ROWS_AT_ONCE", 10)
+    pieces = files_of(*study)
+    for name in ("metrics.parquet", "confusion.parquet", "predictions.parquet"):
+        whole, read = (pq.read_table(pa.BufferReader(each[name])) for each in (files, pieces))
+        assert read.equals(whole)
+        assert pq.ParquetFile(pa.BufferReader(pieces[name])).num_row_groups == (1 if name.startswith("m") else 3)

@@ -90,8 +90,8 @@ class LiveView:
             self._bar.update(self._task, completed=self._done, left=self._time_left())
             self._live.update(Group(self._bar, *(Text(f"  {line}", "dim") for line in self._running_lines())))
         elif time.monotonic() - self._printed_s >= _MAX_SILENCE_S:
-            running = ", ".join(self._running_lines())
-            self._print(f"[{self._done}/{len(self._plan.missing)}] running: {running}  {self._time_left()}")
+            running = ", ".join(self._running_lines()) or "nothing yet"
+            self._print(f"[{self._done}/{len(self._plan.missing)}] running: {running}  {self._time_left()}".rstrip())
 
     def _print(self, line: str) -> None:
         self._printed_s = time.monotonic()
