@@ -18,8 +18,7 @@ from support.warm_processes import WarmProcess
 
 import mnistjobs
 from jobs.api import plan_grid
-from jobs.cli.app import BAD_INPUT, SOME_FAILED
-from jobs.cli.signals import INTERRUPTED
+from jobs.cli.exit_codes import BAD_INPUT, INTERRUPTED, SOME_FAILED
 from jobs.report import summary_notes
 from jobs.store.job_record import find_job
 from jobs.store.layout import Store

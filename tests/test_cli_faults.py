@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.command_line import GRID, run, write_grid
 
-from jobs.cli.app import BAD_INPUT
+from jobs.cli.exit_codes import BAD_INPUT
 from mnist_core.data.files import find_mnist
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")

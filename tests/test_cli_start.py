@@ -13,8 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from support.command_line import GRID, run, said, write_grid
 
-from jobs.cli.app import BAD_INPUT
-from jobs.cli.start import INTERRUPTED
+from jobs.cli.exit_codes import BAD_INPUT, INTERRUPTED
 
 COMMANDS = ["", "init", "plan", "submit", "summary", "report", "verify", "list", "compact", "schema"]
 COMMANDS += ["data", "data fetch", "data verify"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.command_line import GRID, run, said, write_grid
 
-from jobs.cli.app import BAD_INPUT
+from jobs.cli.exit_codes import BAD_INPUT
 from jobs.errors import InputError
 from jobs.grid.source import read_text
 

@@ -19,7 +19,8 @@ from support.tiny_study import submit_tiny
 from typer.main import get_command
 
 import mnistjobs
-from jobs.cli.app import BAD_INPUT, app
+from jobs.cli.app import app
+from jobs.cli.exit_codes import BAD_INPUT
 from jobs.cli.hints import HINTS, with_hint
 from jobs.cli.output import echo_first, echo_warnings_once
 from jobs.errors import DamagedPartWarning, InputError, OldRecordError, StoreError

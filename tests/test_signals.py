@@ -14,8 +14,7 @@ from support.failing_tasks import GRID, ONE_CONFIGURATION, write_grid
 from support.warm_processes import COMMAND_LINE, WarmProcess
 
 import mnistjobs
-from jobs.cli.app import BAD_INPUT
-from jobs.cli.signals import INTERRUPTED
+from jobs.cli.exit_codes import BAD_INPUT, INTERRUPTED
 
 PATIENCE_S = 240.0  # with what must end, however slow the machine
 GENEROUS_S = 20.0  # five are promised; the machine may have other things to do

@@ -21,7 +21,7 @@ from support.command_line import GRID, Outcome, finish, run, write_grid
 from support.warm_processes import WarmProcess
 
 import mnistjobs
-from jobs.cli.app import BAD_INPUT, SOME_FAILED
+from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.store.layout import Store
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")

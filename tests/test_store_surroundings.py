@@ -12,7 +12,7 @@ from support.job_records import put_record
 from support.tiny_study import submit_tiny
 
 import mnistjobs
-from jobs.cli.app import BAD_INPUT
+from jobs.cli.exit_codes import BAD_INPUT
 from jobs.store.checkpoints import checkpointed
 from jobs.store.cleanup import clean_up
 from jobs.store.job_models import Job

@@ -10,7 +10,7 @@ from support.command_line import run
 from support.job_records import failure_of, trial_ids, with_end
 from support.tiny_study import submit_tiny
 
-from jobs.cli.app import BAD_INPUT, SOME_FAILED
+from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.report.report import write_report
 from jobs.store.job_models import Job, JobState
 from jobs.store.job_record import job_folder

@@ -17,6 +17,7 @@ from cluster import ClusterError
 from jobs.cli.answers import verdict
 from jobs.cli.arguments import STORE, Format, GridArgument, JobArgument, PlanFormat, StoreOption
 from jobs.cli.data import data_app
+from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES
 from jobs.cli.output import echo, echo_error, echo_first, echo_warnings_once
 from jobs.cli.signals import end_now, interruptible, unread_output_dropped
@@ -26,8 +27,6 @@ from mnist_core.errors import DataError, KernelsError
 if TYPE_CHECKING:
     from jobs.report import Report
 
-BAD_INPUT = 2
-SOME_FAILED = 1
 
 app = typer.Typer(
     help="Train replicated studies of MNIST-sized models from a grid file, on this machine or a Ray cluster.\n\n"

@@ -13,8 +13,8 @@ from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 from cluster import kill_own_ray
+from jobs.cli.exit_codes import INTERRUPTED
 from jobs.cli.output import echo
-from jobs.cli.start import INTERRUPTED as INTERRUPTED
 
 HOW_TO_CONTINUE = "Interrupted. What has finished is stored; submit the same grid again to train the rest."
 _SHUTDOWN_S = 3.0  # to record the end of the job and shut Ray down, before the shutdown is forced

@@ -6,7 +6,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-INTERRUPTED = 130  # the exit code, as shells count it: 128 + SIGINT
+from jobs.cli.exit_codes import INTERRUPTED
 
 
 class Interrupted(BaseException):
