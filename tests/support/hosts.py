@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -78,7 +78,7 @@ class Host:
         try:
             out, err = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            process.kill()
+            kill(process)
             process.communicate()
             raise
         return subprocess.CompletedProcess(list(map(str, words)), process.returncode, out, err)
@@ -159,6 +159,15 @@ class Network:
         done = subprocess.run([*enter, *words], capture_output=True, text=True, timeout=START_TIMEOUT_S)
         if done.returncode:
             raise HostError(f"{' '.join(words)}: {done.stderr.strip()}")
+
+
+def kill(command: "subprocess.Popen[str]") -> None:
+    """Kill a command on a host: nsenter, which is killed with it, is only the parent of its process."""
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(command.pid).children(recursive=True):
+            child.kill()
+    command.kill()
+    command.wait(START_TIMEOUT_S)
 
 
 @contextmanager
