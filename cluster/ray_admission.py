@@ -81,9 +81,14 @@ class NodeWatch:
             self._looked_s = time.monotonic()
         return events + self._collect_answers()
 
-    def lose_unreachable(self) -> list[NodeEvent]:
-        """Find the nodes that do not answer at this moment, as when tasks have crashed, and take them for lost."""
-        return self._lose(unreachable(self._admitted.values()))
+    def lose_unreachable(self, node_id: str | None) -> list[NodeEvent]:
+        """Take a node for lost if it does not answer at this moment, as when a task has crashed there.
+
+        Args:
+            node_id: The node; None: any of them.
+        """
+        suspects = [node for node in self._admitted.values() if node_id in (None, node.node_id)]
+        return self._lose(unreachable(suspects))
 
     def first_nodes(self) -> tuple[NodeJoined, ...]:
         """Wait for the nodes of the beginning.

@@ -226,7 +226,7 @@ class RayExecutor(Generic[Item, Value, Result]):
     def _look_into_crash(self, watch: NodeWatch) -> TaskEvent[Item, Value, Result] | NodeEvent:
         """Tell a process that has crashed from one that died with its node: Ray learns of that later."""
         due_s, run, failure = self._crashes.popleft()
-        if lost := watch.lose_unreachable():
+        if lost := watch.lose_unreachable(run.began.node if run.began else None):
             self._node_events += lost
             self._lost_s = time.monotonic()
         # Of a task that was only sent to a node, Ray does not name the node.

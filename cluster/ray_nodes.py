@@ -10,7 +10,7 @@ import ray
 from cluster.interface import NodeJoined, ResourceError
 
 _ROUNDING = 1e-6
-_PROBE_TIMEOUT_S = 1.0
+_PROBE_TIMEOUT_S = 2.0  # enough for a packet that is lost, and sent again after a second
 _MAX_PROBES = 32  # at once
 
 

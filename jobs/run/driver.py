@@ -15,6 +15,7 @@ from cluster import (
     Session,
     TaskEvent,
     TaskFailure,
+    differences,
 )
 from jobs.errors import StoreError
 from jobs.run.events import Cancel, Command, Finish, GiveUp, Outcome, RefuseNode, Retry, SchedulerEvent, Start, Tick
@@ -69,7 +70,7 @@ def run_job(
         ClusterLostError: The cluster stopped answering.
     """
     context = TaskContext(dataset, plan.store.root, session.device, plan.grid.resources.checkpoint_seconds)
-    slots = sum(node.slots for node in session.nodes)
+    slots = sum(node.slots for node in session.nodes if not differences(session.required_facts, node))
     workers = slots if max_running is None else min(slots, max_running)
     trials = {trial_id: plan.trials[trial_id] for trial_id in plan.missing}
     packs = make_packs(trials, plan.timings.expected_seconds, workers, session.device)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.hosts import Host
+from support.hosts import Host, kill
 from support.ray_hosts import environment
 
 _SCRIPT = """
@@ -88,5 +88,4 @@ class DriverOnHost:
 
     def kill(self) -> None:
         """Kill the driver, with no chance to clean up."""
-        self.process.kill()  # nsenter has made way for the driver itself, or is its parent
-        self.process.wait(30)
+        kill(self.process)

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ import psutil
 MAX_HOSTS = 16
 START_TIMEOUT_S = 20.0
 NETWORK = "10.77.0"
+_PARENT, _PREFIX = "/var/tmp", "mnistjobs-hosts-"
 # The first process of a host collects the processes whose parents have died.
 _INIT = """
 set -e
@@ -78,7 +79,7 @@ class Host:
         try:
             out, err = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            process.kill()
+            kill(process)
             process.communicate()
             raise
         return subprocess.CompletedProcess(list(map(str, words)), process.returncode, out, err)
@@ -161,6 +162,15 @@ class Network:
             raise HostError(f"{' '.join(words)}: {done.stderr.strip()}")
 
 
+def kill(command: "subprocess.Popen[str]") -> None:
+    """Kill a command on a host: nsenter, which is killed with it, is only the parent of its process."""
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(command.pid).children(recursive=True):
+            child.kill()
+    command.kill()
+    command.wait(START_TIMEOUT_S)
+
+
 @contextmanager
 def network_of_hosts() -> Iterator[Network]:
     """Make a network without hosts, and a folder that all hosts see at the same path."""
@@ -168,7 +178,8 @@ def network_of_hosts() -> Iterator[Network]:
         raise HostError(reason)
     with ExitStack() as stack:
         # Not in /tmp/ray nor /dev/shm, of which each host has its own.
-        folder = Path(tempfile.mkdtemp(prefix="mnistjobs-hosts-", dir="/var/tmp"))
+        _remove_leftovers()
+        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_PARENT))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         network = Network(folder)
         stack.callback(network.close)
@@ -182,7 +193,7 @@ def why_no_hosts() -> str:
         if not shutil.which(program):
             return f"{program} is not installed (Debian: iproute2, util-linux)"
     try:
-        with tempfile.TemporaryDirectory(prefix="mnistjobs-hosts-", dir="/var/tmp") as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=_PARENT) as folder:
             network = Network(Path(folder))
             try:
                 network.add_host("probe")
@@ -191,6 +202,14 @@ def why_no_hosts() -> str:
     except (HostError, OSError, subprocess.SubprocessError) as error:
         return f"this machine permits no namespaces: {error}"
     return ""
+
+
+def _remove_leftovers() -> None:
+    """Remove the folders of processes that were killed; all else has ended with them."""
+    for path in Path(_PARENT).glob(f"{_PREFIX}*-*"):
+        pid = path.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _start_namespaces(*words: str) -> "subprocess.Popen[str]":

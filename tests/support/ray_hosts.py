@@ -1,6 +1,5 @@
 """A Ray cluster on the hosts of `support.hosts`: a head without CPUs, and nodes that join it, break and are lost."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,18 +9,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.hosts import Host, Network, network_of_hosts
+from support.hosts import Host, Network, kill, network_of_hosts
 
 PORT = 6379
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 180.0
 REPOSITORY = Path(__file__).parents[2]
 TOKEN = 64 * "a"
 _RAY = (sys.executable, "-m", "ray.scripts.scripts")
-_COUNT_CPUS = """
-import json, sys, ray
+# Prints the hosts of the nodes that are alive whenever they change.
+_WATCH = """
+import sys, time, ray
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
-nodes = [node for node in ray.nodes() if node["Alive"]]
-print(json.dumps({node["NodeManagerHostname"]: node["Resources"].get("CPU", 0) for node in nodes}))
+before = None
+while True:
+    hosts = sorted(node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"])
+    if hosts != before:
+        print(*hosts, flush=True)
+    before = hosts
+    time.sleep(0.5)
 """
 
 
@@ -50,13 +55,20 @@ class RayHosts:
 
     def wait_for_nodes(self, *names: str) -> None:
         """Wait until the cluster has exactly these nodes, its head aside."""
-        expected = {*names, self.head.name}
-        wait_until(lambda: set(self.cpus()) == expected, f"nodes {sorted(expected)}", START_TIMEOUT_S)
+        expected = " ".join(sorted([*names, self.head.name]))
+        watch = self.head.start(sys.executable, "-c", _WATCH, self.address, log="nodes.log", env=environment())
+        try:
+            wait_until(lambda: self._last_line(self.head, "nodes.log") == expected, expected, START_TIMEOUT_S)
+        except AssertionError as error:
+            logs = {name: self._last_line(host, "ray.log") for name, host in self.network.hosts.items()}
+            raise AssertionError(f"{error}, but {self._last_line(self.head, 'nodes.log')!r}; {logs}") from None
+        finally:
+            kill(watch)
+            (self.head.folder / "nodes.log").unlink()
 
-    def cpus(self) -> dict[str, float]:
-        """Ask the cluster for the CPUs of each node, by host name."""
-        done = self.head.run(sys.executable, "-c", _COUNT_CPUS, self.address, env=environment())
-        return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
+    def _last_line(self, host: Host, log: str) -> str:
+        path = host.folder / log
+        return (path.read_text().splitlines() or [""])[-1] if path.exists() else ""
 
 
 def environment() -> dict[str, str]:
