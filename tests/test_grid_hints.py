@@ -64,6 +64,13 @@ def test_what_was_meant_is_offered(old: str, new: str, written: list[str]) -> No
     assert sorted(found) == sorted(GRID.replace(old, each) for each in written)
 
 
+def test_what_was_meant_is_offered_whatever_ends_the_lines() -> None:
+    for old, new, written in INTENDED:
+        text = GRID.replace(old, new).replace("\n", "\r\n")
+        found = [corrected(text, each) for fault in faults_of(text) for each in fault.corrections]
+        assert sorted(each.replace("\r\n", "\n") for each in found) == sorted(GRID.replace(old, w) for w in written)
+
+
 @pytest.mark.parametrize(("old", "new"), READ)
 def test_what_yaml_allows_is_read(old: str, new: str) -> None:
     assert old in GRID

@@ -34,7 +34,7 @@ from jobs.store import (
     open_store,
     open_store_of,
     read_jobs,
-    with_last_sign,
+    with_last_signs,
 )
 from mnist_core.data import fetch_mnist, find_mnist, load_dataset
 
@@ -170,7 +170,9 @@ def list_jobs(store: StorePath = "results") -> list[Job | DamagedJob]:
         StoreError: The store cannot be read.
     """
     opened = open_store(Path(store))
-    return [job if isinstance(job, DamagedJob) else with_last_sign(opened, job) for job in read_jobs(opened)]
+    jobs = read_jobs(opened)
+    damaged = [job for job in jobs if isinstance(job, DamagedJob)]
+    return [*damaged, *with_last_signs(opened, [job for job in jobs if isinstance(job, Job)])]
 
 
 def report_job(store: StorePath, job: str) -> Report:

@@ -29,7 +29,7 @@ from jobs.store.job_record import read_jobs as read_jobs
 from jobs.store.layout import Store as Store
 from jobs.store.layout import open_store as open_store
 from jobs.store.layout import open_store_of as open_store_of
-from jobs.store.liveness import with_last_sign as with_last_sign
+from jobs.store.liveness import with_last_signs as with_last_signs
 from jobs.store.parts import Parts as Parts
 from jobs.store.parts import encode_stream as encode_stream
 from jobs.store.parts import is_stored as is_stored
