@@ -42,8 +42,9 @@ GRID_YAML_RULES = """\
 ## How values are read
 
 As in YAML 1.2: `1e-3` is a number, `010` is ten, `1:30` is text. `on`, `off`, `yes` and `no` are accepted as booleans.
-Anchors, aliases, tags, merge keys and duplicate keys are refused. A file may have up to 1,000,000 bytes, and a grid up
-to 1,000,000 trials."""
+Anchors, aliases, tags, merge keys and duplicate keys are refused. A section without entries, such as one whose lines
+are all commented out, is as if it were not there. Tabs may separate words, but not indent lines. A file may have up to
+1,000,000 bytes, and a grid up to 1,000,000 trials."""
 
 # Title -> a grid; a test loads each of them.
 GRID_EXAMPLES = {

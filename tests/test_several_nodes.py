@@ -37,7 +37,8 @@ retries: 0
 resources: {checkpoint_seconds: 1}
 """
 WALL_CLOCK = {"seconds", "epoch_seconds", "host", "attempt", "finished_at"}
-JOB_S, LOSS_S, JOIN_S, START_S = 240.0, 90.0, 60.0, 60.0  # bounds against hanging, and of the issue for a lost node
+JOB_S, JOIN_S, START_S = 600.0, 240.0, 240.0  # bounds against hanging, on a machine that may be busy
+LOSS_S = 90.0  # within which results go on after a node was cut off
 
 
 def tables(store: Path, job_id: str) -> list[pa.Table]:
@@ -52,10 +53,10 @@ def cluster() -> Iterator[RayHosts]:
     if reason := why_no_hosts():
         pytest.skip(reason)
     with ray_on_hosts("n2") as cluster:
-        cluster.add_node("n4", prepare=break_package)
-        cluster.add_node("n5", prepare=install_older_numpy)
-        cluster.add_node("n6", prepare=mount_other_store)
-        cluster.wait_for_nodes("n2", "n4", "n5", "n6")
+        differing = {"n4": break_package, "n5": install_older_numpy, "n6": mount_other_store}
+        for number, (name, prepare) in enumerate(differing.items(), 1):
+            cluster.add_node(name, prepare=prepare)
+            cluster.wait_for_nodes("n2", *list(differing)[:number])
         yield cluster
 
 
@@ -138,7 +139,7 @@ def test_a_node_that_joins_is_used_and_those_that_differ_are_named(
 
 def pending_demands(cluster: RayHosts) -> str:
     words = (sys.executable, "-m", "ray.scripts.scripts", "status", "--address", cluster.address)
-    return cluster.head.run(*words, env=environment()).stdout.partition("Pending Demands:")[2]
+    return cluster.head.run(*words, env=environment(), timeout_s=START_S).stdout.partition("Pending Demands:")[2]
 
 
 def test_a_node_that_is_cut_off_is_lost_in_time_and_the_others_go_on(
@@ -163,7 +164,7 @@ def test_a_trial_whose_node_is_lost_five_times_finishes(cluster: RayHosts, grid:
     seen = 0
     for number in range(5):
         cluster.add_node(f"spare{number}")
-        started = driver.wait_for(about("Started"), f"attempt {number + 1} starts", LOSS_S, seen)
+        started = driver.wait_for(about("Started"), f"attempt {number + 1} starts", START_S, seen)
         seen = driver.events.index(started) + 1
         cluster.network.remove(cluster.network.hosts[started["node"].partition("/")[0]])
     end = driver.finish(JOB_S)
@@ -179,7 +180,7 @@ def test_a_killed_driver_is_not_believed_and_its_study_goes_on_elsewhere(
     driver.wait_for(about("Done"), "a trial ends", JOB_S)
     driver.kill()
     node = next(host for name, host in cluster.network.hosts.items() if name.startswith("spare"))
-    listed = node.run(sys.executable, "-m", "jobs.cli", "list", "--store", store, env=environment())
+    listed = node.run(sys.executable, "-m", "jobs.cli", "list", "--store", store, env=environment(), timeout_s=START_S)
     assert listed.returncode == 0
     assert "finished" not in listed.stdout
     end = DriverOnHost(node, grid, store, cluster.address).finish(JOB_S)
@@ -190,7 +191,7 @@ def test_a_killed_driver_is_not_believed_and_its_study_goes_on_elsewhere(
 def test_a_driver_that_is_not_on_a_node_learns_so_at_once(cluster: RayHosts, grid: Path) -> None:
     outside = cluster.network.add_host("outside")
     words = ("submit", grid, "--store", cluster.network.folder / "outside-store", "--address", cluster.address)
-    done = outside.run(sys.executable, "-m", "jobs.cli", *words, env=environment(), timeout_s=30)
+    done = outside.run(sys.executable, "-m", "jobs.cli", *words, env=environment(), timeout_s=START_S)
     assert done.returncode == 2
     nodes = done.stderr.partition("is not one of its nodes (")[2]
     assert nodes.startswith(f"{cluster.head.address}, "), done.stderr
@@ -205,7 +206,7 @@ def test_a_cluster_without_a_node_that_can_be_used_is_refused_in_one_message(clu
     words = ("submit", grid, "--store", store, "--address", cluster.address)
     before = mnistjobs.list_jobs(store)
     grid.write_text(GRID.replace("epochs: 300", "epochs: 301"))
-    done = cluster.head.run(sys.executable, "-m", "jobs.cli", *words, env=environment(), timeout_s=120)
+    done = cluster.head.run(sys.executable, "-m", "jobs.cli", *words, env=environment(), timeout_s=START_S)
     assert done.returncode == 2
     assert mnistjobs.list_jobs(store) == before
     (message,) = [line for line in done.stderr.splitlines() if "no node of the cluster can be used" in line]

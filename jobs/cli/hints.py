@@ -37,4 +37,7 @@ def with_hint(error: Exception) -> str:
     """
     message = str(error)
     hint = next((HINTS[kind] for kind in type(error).__mro__ if kind in HINTS), "")
-    return f"{message}; {hint}" if hint and "`mnistjobs" not in message else message
+    if not hint or "`mnistjobs" in message:
+        return message
+    separator = "\n" if "\n" in message else "; "  # a list of reasons is followed by a line of its own
+    return f"{message}{separator}{hint}"
