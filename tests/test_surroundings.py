@@ -1,7 +1,6 @@
 """What surrounds a local Ray: the folder, the environment, the home, the CPUs and the program that start it."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +82,7 @@ before = dict(os.environ)
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 from cluster import Done, usable_cpus
 from cluster.ray_session import ray_session
+import ray
 
 def describe(item, shared):
     import os, sys
@@ -91,31 +91,31 @@ def describe(item, shared):
 
 with ray_session(address="local") as session:
     during = dict(os.environ)
+    folder = ray._private.worker._global_node.get_temp_dir_path()
     executor = session.executor(describe, None)
     executor.submit(0)
     while not isinstance(event := executor.next_event(1.0), Done):
         pass
 slots = sum(node.slots for node in session.nodes)
 path, variables = event.result
-print(json.dumps([slots, path, variables, before == during == dict(os.environ)]))
+print(json.dumps([slots, path, variables, before == during == dict(os.environ), folder]))
 """
 
 
 @pytest.mark.ray
 def test_workers_get_their_own_token_the_usable_cpus_and_none_of_the_programs_folders(tmp_path: Path) -> None:
-    temporary = Path(os.environ.get("TMPDIR") or "/tmp")
-    before = set(temporary.glob("mnistjobs-*"))
     environment = python_environment(tmp_path, **LEFT_BEHIND, RAY_memory_usage_threshold="0.99")
     outcome = run_script(WORKER, tmp_path, environment)
     assert (outcome.code, outcome.err) == (0, "")
-    slots, path, variables, is_unchanged = json.loads(outcome.out)
+    slots, path, variables, is_unchanged, folder = json.loads(outcome.out)
     assert (slots, is_unchanged) == (1, True)
     assert str(tmp_path) not in path
     assert variables.keys() & LEFT_BEHIND.keys() == {"RAY_AUTH_MODE", "RAY_CLIENT_MODE"}
     assert (variables["RAY_AUTH_MODE"], len(variables["RAY_AUTH_TOKEN"])) == ("token", 64)
     assert variables["RAY_memory_usage_threshold"] == "0.99"
     assert not (tmp_path / ".ray").exists()
-    assert set(temporary.glob("mnistjobs-*")) <= before
+    assert Path(folder).name.startswith("mnistjobs-")
+    assert not Path(folder).exists()
 
 
 PROGRAM = """
@@ -203,7 +203,8 @@ def test_a_driver_on_a_machine_that_is_no_node_is_told_so(tmp_path: Path, open_c
     outcome = run([*ALONE, sys.executable, "-c", check], ROOT, python_environment(tmp_path))
     message = outcome.err.splitlines()[-1]
     assert "this machine is not one of its nodes (" in message
-    assert message.endswith("); run this on one of them")
+    join = f"`ray start --address={open_cluster} --num-cpus=0`"
+    assert message.endswith(f"); run this on one of them, or make it one: {join}")
 
 
 def test_a_stale_address_in_the_environment_is_named_with_a_way_out(tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def test_a_stale_address_in_the_environment_is_named_with_a_way_out(tmp_path: Pa
 NO_WORKER = "import sys\nif any('default_worker' in word for word in sys.orig_argv):\n    sys.exit('no worker here')\n"
 SUBMIT_NOTHING = """
 import psutil
-import cluster.ray_executor
+import cluster.ray_queue
 from cluster import ClusterLostError, LocalRayError
 from cluster.ray_session import ray_session
 
@@ -226,7 +227,7 @@ def nothing(item, shared):
     return None
     yield
 
-cluster.ray_executor._MAX_START_S = 2.0
+cluster.ray_queue.MAX_START_S = 2.0
 with ray_session(address="local", workers=1) as session:
     executor = session.executor(nothing, None)
     executor.submit(0)
