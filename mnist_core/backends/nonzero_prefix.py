@@ -27,7 +27,7 @@ WHITE = 255
 # Images used to rank the pixels. Enough for MNIST: the mean prefix is 412 pixels, and 411 with all 50,000 images.
 RANKING_IMAGES = 2000
 # Rows that share a prefix length. Smaller blocks skip more zeros, but their products are slower.
-BLOCK = 32
+BLOCK = 48
 
 
 def pixel_order(split: Split) -> NDArray[np.intp]:
