@@ -49,6 +49,7 @@ class NodeWatch:
         self._usable: dict[str, Node] = {}  # alive, as Ray sees it, and with room for a task, by id
         self._known: set[str] = set()  # those of them that were asked, and not lost since
         self._questions: dict[Any, _Question] = {}  # by the reference of the answer
+        self._answered: dict[str, Node] = {}  # by name, until they are admitted
         self._admitted: dict[str, Node] = {}
         self._excluded: set[str] = set()  # names of nodes that must not run tasks
         self._unreachable_since: dict[str, float] = {}
@@ -64,6 +65,14 @@ class NodeWatch:
         """The ids of the nodes that Ray would give tasks to, and that do not run any."""
         return frozenset(self._usable.keys() - self._admitted.keys())
 
+    def admit(self, name: str) -> bool:
+        """Let tasks run on a node that has answered; return whether it is still there."""
+        if (node := self._answered.pop(name, None)) is None:
+            return False
+        if name not in self._excluded:
+            self._admitted[node.node_id] = node
+        return True
+
     def exclude(self, name: str) -> None:
         """Give no task to a node."""
         self._excluded.add(name)
@@ -74,7 +83,10 @@ class NodeWatch:
         self._looked_s = float("-inf")
 
     def changes(self, head_answers: Callable[[], bool] = lambda: True) -> list[NodeEvent]:
-        """Return what has changed since the last call, looking at most every few seconds, if the head answers."""
+        """Return what has changed since the last call, looking at most every few seconds, if the head answers.
+
+        Tasks run on a node that has joined once that is admitted.
+        """
         events: list[NodeEvent] = []
         if time.monotonic() >= self._looked_s + LOOK_INTERVAL_S and head_answers():
             events += self._look()
@@ -111,9 +123,8 @@ class NodeWatch:
             if not self._questions or time.monotonic() - started_s > patience_s:
                 break
             time.sleep(_POLL_S)
-        alive = {node.name for node in self._admitted.values()}
-        if len(joined) > len(reasons) and alive:
-            return tuple(node for node in joined if node.node in alive)
+        if len(joined) > len(reasons):
+            return tuple(node for node in joined if self.admit(node.node))
         reasons += [f"{question.node.name}: {_silence()}" for question in self._questions.values()]
         raise ClusterError(f"no node of the cluster can be used; {'; '.join(sorted(reasons))}")
 
@@ -142,13 +153,14 @@ class NodeWatch:
             del self._admitted[node.node_id]
             self._unreachable_since.setdefault(node.node_id, now_s)
         self._known -= node_ids
+        self._answered = {name: node for name, node in self._answered.items() if node.node_id not in node_ids}
         self._questions = {ref: each for ref, each in self._questions.items() if each.node.node_id not in node_ids}
         return [NodeLost(node.name) for node in lost]
 
     def _ask(self, node: Node) -> list[NodeEvent]:
         """Start the task that admits a node; without questions it is admitted at once."""
         if self._admission is None:
-            return self._admit(node, node.joined())
+            return self._answer(node, node.joined())
         call = _pickle_by_value(self._admission.describe, self._admission.arguments)
         there = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
         # Its process ends with it: what it has imported, and how, must not matter to any trial.
@@ -165,14 +177,13 @@ class NodeWatch:
         for ref in ready:
             node = self._questions.pop(ref).node
             try:
-                events += self._admit(node, node.joined(ray.get(ref)))
+                events += self._answer(node, node.joined(ray.get(ref)))
             except RayError as error:
-                events += self._admit(node, node.joined(problem=task_failure(error, 0).message))
+                events += self._answer(node, node.joined(problem=task_failure(error, 0).message))
         return events + self._overdue()
 
-    def _admit(self, node: Node, joined: NodeJoined) -> list[NodeEvent]:
-        if node.name not in self._excluded:
-            self._admitted[node.node_id] = node
+    def _answer(self, node: Node, joined: NodeJoined) -> list[NodeEvent]:
+        self._answered[node.name] = node
         return [joined]
 
     def _overdue(self) -> list[NodeEvent]:

@@ -21,6 +21,7 @@ from cluster.interface import (
     Failed,
     Item,
     NodeEvent,
+    NodeJoined,
     NodeLost,
     Progress,
     Result,
@@ -125,8 +126,11 @@ class RayExecutor(Generic[Item, Value, Result]):
         self._head.check()
         if self._watch:
             self._look_at_nodes(self._watch)
-            if self._node_events:
-                return self._node_events.popleft()
+            while self._node_events:
+                event = self._node_events.popleft()
+                # Only now, so that the caller can exclude the node before anything runs there.
+                if not isinstance(event, NodeJoined) or self._watch.admit(event.node):
+                    return event
             if self._crashes and time.monotonic() >= self._crashes[0][0]:
                 return self._look_into_crash(self._watch)
         elif self._queue.is_due(len(self._runs)):
@@ -197,17 +201,15 @@ class RayExecutor(Generic[Item, Value, Result]):
     # What happens to nodes, and to tasks that are queued.
 
     def _look_at_nodes(self, watch: NodeWatch) -> None:
-        """Note what has changed, and send tasks again that wait for nodes that are gone or avoid those that joined."""
+        """Note what has changed; send tasks again that may wait for lost nodes, or that avoid nodes admitted since."""
         changes = watch.changes(self._head.answers)
         self._node_events += changes
-        if has_lost := any(isinstance(event, NodeLost) for event in changes):
-            self._lost_s = time.monotonic()
-        queued = [stream for stream, run in self._runs.items() if run.began is None]
-        for stream in queued:
-            # Ray may have sent it to the lost node. What avoids a node since it had not been admitted is not
-            # sent again before that node's events have been handled, which may exclude it.
-            if has_lost or (not changes and self._runs[stream].avoids & watch.admitted.keys()):
+        if any(isinstance(event, NodeLost) for event in changes):
+            self._note_loss(watch)
+        for stream in self._queued():
+            if self._runs[stream].avoids & watch.admitted.keys():
                 self._send_again(stream, watch.not_admitted)
+        queued = self._queued()
         if not self._queue.is_due(len(queued)) or not self._head.answers():
             return
         busy = Counter(run.began.node for run in self._runs.values() if run.began)
@@ -216,6 +218,15 @@ class RayExecutor(Generic[Item, Value, Result]):
                 self._send_again(stream, watch.not_admitted)
         if message := message or self._queue.explain_wait():
             self._node_events.append(Waiting(message))
+
+    def _queued(self) -> list[Any]:
+        return [stream for stream, run in self._runs.items() if run.began is None]
+
+    def _note_loss(self, watch: NodeWatch) -> None:
+        """Send the queued tasks again: Ray may have sent some of them to the node that was lost."""
+        self._lost_s = time.monotonic()
+        for stream in self._queued():
+            self._send_again(stream, watch.not_admitted)
 
     def _send_again(self, stream: Any, avoids: frozenset[str]) -> None:  # noqa: ANN401
         run = self._runs[stream]
@@ -228,7 +239,7 @@ class RayExecutor(Generic[Item, Value, Result]):
         due_s, run, failure = self._crashes.popleft()
         if lost := watch.lose_unreachable(run.began.node if run.began else None):
             self._node_events += lost
-            self._lost_s = time.monotonic()
+            self._note_loss(watch)
         # Of a task that was only sent to a node, Ray does not name the node.
         has_lost = self._lost_s > due_s - 2 * _CRASH_DOUBT_S
         is_lost = run.began.node not in watch.admitted if run.began else has_lost

@@ -98,6 +98,17 @@ def test_the_nodes_of_a_cluster_answer_before_they_are_used(ray_of_two: Session,
 
 
 @pytest.mark.ray
+def test_nothing_runs_on_a_node_that_has_answered_before_it_is_admitted(ray_of_two: Session) -> None:
+    watch = NodeWatch(TaskNeeds(), None)
+    (joined,) = watch.changes()
+    assert isinstance(joined, NodeJoined)
+    assert (len(watch.admitted), len(watch.not_admitted)) == (0, 1)
+    assert watch.admit(joined.node)
+    assert (len(watch.admitted), len(watch.not_admitted)) == (1, 0)
+    assert not watch.admit(joined.node)
+
+
+@pytest.mark.ray
 def test_a_task_that_avoids_a_node_is_sent_again_once_that_is_admitted(ray_of_two: Session) -> None:
     def where(item: int, shared: None) -> Generator[None, None, int]:
         return item

@@ -92,6 +92,7 @@ class VirtualExecutor:
         self.history.events += 1
         self.history.left_on_lost_node += len(self._lost)
         never = any(not self.history.starts[trial_id] for pack in self._study.packs for trial_id in pack.trials)
+        self._place_queued()  # on a node whose joining the scheduler has handled by now
         self.history.hidden_demand += never and len(self._in_flight) < self._allowed()
         if self.history.events > MAX_EVENTS:
             raise AssertionError("not live: too many events")
@@ -127,10 +128,10 @@ class VirtualExecutor:
         heapq.heappush(self._agenda, (when_s, next(self._order), action))
 
     def _place_queued(self) -> None:
-        """Start queued packs on nodes with a free slot that may be used."""
+        """Start queued packs on nodes with a free slot, of which the scheduler knows, and that it has not refused."""
         for pack in list(self._queue):
             busy = Counter(self._on.values())
-            free = [node for node, slots in self._slots.items() if busy[node] < slots and node not in self._excluded]
+            free = [node for node in self._announced if busy[node] < self._slots.get(node, 0)]
             if not free:
                 return
             self._queue.remove(pack)
@@ -193,11 +194,6 @@ class VirtualExecutor:
         self._slots[name] = self._rng.randint(1, 3)
         self._other_version |= set() if is_alike else {name}
         yield NodeJoined(name, self._slots[name], VERSION if is_alike else OTHER_VERSION)
-        self._at(self.now_s, self._place_again)
-
-    def _place_again(self) -> Iterator[Any]:
-        self._place_queued()
-        return iter(())
 
     def _cut(self, node: str) -> Iterator[Any]:
         """Hear nothing of a node any longer, and notice that after a while; perhaps it comes back then."""
