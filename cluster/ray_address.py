@@ -18,7 +18,9 @@ from cluster.ray_token import TOKEN_SOURCES, find_token
 _ADDRESSES = "HOST:PORT of a running cluster, auto for the one on this machine, or local to start one"
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 5.0
-_PROBE_TIMEOUT_S = 45.0  # several tries, and a start of Python
+_PROBE_TIMEOUT_S = 50.0  # a node of the cluster has to start its first workers before it accepts a driver
+# What would change how a driver connects: another address, and code of others that may upload the working directory.
+NOT_FOR_CLUSTERS = ("RAY_ADDRESS", "RAY_RUNTIME_ENV_HOOK")
 # Every gRPC server answers this, the beginning of HTTP/2, with its settings.
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _SETTINGS_FRAME = 4
@@ -109,21 +111,33 @@ def _ask_head(address: str, where: str) -> Cluster:
         raise AddressError(
             f"{where}: this machine is not one of its nodes ({nodes}); run this on one of them, or make it one: {join}"
         )
+    if "connected" not in answer:
+        reason = answer.get("error", "its connection ends")
+        raise AddressError(f"{where}: accepts no driver ({reason}); see whether its node here can start workers")
     return Cluster(address, str(answer["mode"]))
 
 
 def _probe(address: str, modes: list[str]) -> dict[str, Any]:
-    """Ask in a process of its own, whose log lines are not shown."""
+    """Ask and connect in a process of its own, whose log lines are not shown; return its answers in one."""
     script = str(Path(__file__).with_name("ray_probe.py"))
     command = [sys.executable, "-P", script, address, f"{_ANSWER_TIMEOUT_S:.0f}", *modes]
-    environment = {**python_environment(), "RAY_gcs_rpc_server_connect_timeout_s": "1"}
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, env=environment
-        )
-        answer: dict[str, Any] = json.loads(done.stdout)
-    except subprocess.TimeoutExpired:
-        return {"error": f"silent for {_PROBE_TIMEOUT_S:.0f} s"}
-    except json.JSONDecodeError:  # Ray has ended the process
-        return {"error": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
+    variables = {name: value for name, value in python_environment().items() if name not in NOT_FOR_CLUSTERS}
+    variables |= {"RAY_gcs_rpc_server_connect_timeout_s": "1", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    answer: dict[str, Any] = {}
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=_PROBE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, errors = process.communicate()
+            answer["error"] = f"it is silent for {_PROBE_TIMEOUT_S:.0f} s"
+        except BaseException:  # Ctrl-C
+            process.kill()
+            raise
+    for line in output.splitlines():
+        answer |= json.loads(line)
+    if not output:  # Ray has ended the process
+        answer.setdefault("error", (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1])
     return answer

@@ -1,7 +1,8 @@
-"""Ask the head of a Ray cluster what a driver has to know; run in a process of its own by `cluster.ray_address`.
+"""Ask the head of a Ray cluster what a driver has to know, and try to connect as a driver.
 
-Ray's client writes log lines to the terminal, and ends its process where it gives up. It reads the mode of
-authentication from the environment. Prints one JSON object: `mode`, `nodes` and `is_node`, or `refused`, or `error`.
+Run in a process of its own by `cluster.ray_address`: Ray writes log lines to the terminal, waits for ever for a node
+that starts no workers, and ends its process where it gives up. Prints a line of JSON after each step: `mode`, `nodes`
+and `is_node`, or `refused`, or `error`; then `connected`, or `error`.
 """
 
 import json
@@ -11,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import ray
 from ray import _raylet
 from ray._private import services
 from ray.exceptions import AuthenticationError, RayError
@@ -18,15 +20,15 @@ from ray.exceptions import AuthenticationError, RayError
 raylet: Any = _raylet  # Ray's types leave most of it out
 find_node_ids: Any = services.find_node_ids
 _ALIVE = 0
-_STARTING_S = 20.0  # for which a node that has just been started may be unknown to the head
+_STARTING_S = 30.0  # for which a node that has just been started may be unknown to the head
 
 
 def main(address: str, timeout_s: int, modes: Sequence[str]) -> None:
-    """Try the modes of authentication in turn, and print what the head answers to the first that it accepts.
+    """Try the modes of authentication in turn, and connect with the first that the head accepts.
 
     Args:
         address: HOST:PORT of the head.
-        timeout_s: How long each try may take.
+        timeout_s: How long the head may take to answer.
         modes: Values of RAY_AUTH_MODE.
     """
     answer: dict[str, object] = {}
@@ -40,9 +42,24 @@ def main(address: str, timeout_s: int, modes: Sequence[str]) -> None:
         except AuthenticationError:
             answer = {"refused": mode}
         except RayError as error:
-            answer = {"error": " ".join(str(error).split())}
+            answer = {"error": _one_line(error)}
             break
-    json.dump(answer, sys.stdout)
+    _tell(answer)
+    if answer.get("is_node"):
+        try:
+            ray.init(address=address, log_to_driver=False)
+            _tell({"connected": True})
+        except Exception as error:  # Ray raises exceptions of many classes
+            _tell({"error": _one_line(error)})
+
+
+def _tell(answer: dict[str, object]) -> None:
+    sys.stdout.write(f"{json.dumps(answer)}\n")
+    sys.stdout.flush()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _ask(address: str, timeout_s: int) -> dict[str, object]:

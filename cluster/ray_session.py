@@ -40,7 +40,7 @@ with environment(without_options(os.environ)):  # Ray reads its options as it is
 from ray._private import ray_constants
 from ray.job_config import JobConfig
 
-from cluster.ray_address import Cluster, check_cluster, check_form
+from cluster.ray_address import NOT_FOR_CLUSTERS, Cluster, check_cluster, check_form
 from cluster.ray_admission import NodeWatch
 from cluster.ray_executor import RayExecutor
 from cluster.ray_nodes import TaskNeeds, check_has_room, has_gpu, usable_nodes
@@ -173,7 +173,7 @@ def _existing_cluster(address: str) -> Iterator[None]:
 
 
 def _connect(cluster: Cluster) -> None:
-    kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_RUNTIME_ENV_HOOK")}
+    kept = {name: value for name, value in os.environ.items() if name not in NOT_FOR_CLUSTERS}
     try:
         with environment({**kept, "RAY_AUTH_MODE": cluster.mode}):
             _init(cluster.address, {"job_config": _OwnPathOnly()})

@@ -81,7 +81,7 @@ def test_an_existing_cluster_runs_tasks_with_what_they_need_and_says_when_none_f
     script = tmp_path / "script.py"
     script.write_text(CLUSTER_SCRIPT + NEEDS_SCRIPT)
     run = [sys.executable, str(script), existing_cluster]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=120, env=elsewhere)
+    done = subprocess.run(run, capture_output=True, text=True, timeout=240, env=elsewhere)
     assert done.stdout.splitlines() == [
         "1 cpu ['2']",
         "1 cuda 1",  # task after task in the same process
@@ -102,7 +102,7 @@ def test_where_a_node_has_several_gpus_no_worker_gets_one_after_another(
         "    print(len(set(results(session, process, range(3), (tempfile.mkdtemp(), 1)))))\n"
     )
     run = [sys.executable, str(script), existing_cluster]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=120, env=elsewhere)
+    done = subprocess.run(run, capture_output=True, text=True, timeout=240, env=elsewhere)
     assert done.stdout == "3\n", done.stderr
 
 
@@ -155,7 +155,7 @@ def test_a_cluster_turns_away_whoever_has_another_token_and_the_message_says_so(
     script.write_text(CLUSTER_SCRIPT + NEEDS_SCRIPT)
     stranger = elsewhere | {"RAY_AUTH_TOKEN": 64 * "b"}
     run = [sys.executable, str(script), existing_cluster]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=200, env=stranger)
+    done = subprocess.run(run, capture_output=True, text=True, timeout=240, env=stranger)
     assert done.stderr.splitlines()[-1] == (
         f"cluster.interface.AddressError: Ray at '{existing_cluster}': refuses the token in RAY_AUTH_TOKEN; allowed: "
         "the token of that cluster in RAY_AUTH_TOKEN, the file in RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"

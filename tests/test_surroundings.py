@@ -269,3 +269,17 @@ def test_a_submit_whose_workers_do_not_start_ends_within_a_minute_and_a_half(tmp
     outcome = command_line(*words, environment=python_environment(tmp_path, str(site)), bound_s=90.0)
     assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
     assert "no task has started for 55 s" in outcome.err
+
+
+@pytest.mark.ray
+@pytest.mark.chaos
+def test_a_cluster_whose_workers_do_not_start_is_given_up_within_two_minutes(tmp_path: Path) -> None:
+    grid, site = write_grid(tmp_path), tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(NO_WORKER)
+    words = ["submit", str(grid), "--store", str(tmp_path / "results"), "--quiet"]
+    broken = python_environment(tmp_path, str(site), RAY_AUTH_MODE="disabled")
+    with cluster(broken, tmp_path) as address:
+        outcome = command_line(*words, environment=python_environment(tmp_path, RAY_ADDRESS=address), bound_s=120.0)
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert "accepts no driver (it is silent for 50 s)" in outcome.err
