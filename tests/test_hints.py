@@ -13,7 +13,7 @@ from jobs.cli.app import BAD_INPUT
 from jobs.cli.hints import HINTS, with_hint
 from jobs.cli.output import echo_first, echo_warnings_once
 from jobs.errors import DamagedPartWarning, InputError, OldRecordError, StoreError
-from mnist_core.errors import DataError, DatasetNotFound
+from mnist_core.errors import DataError, DatasetNotFound, KernelsError
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("figures_drawn_once")
         (DatasetNotFound("mnist: not found"), "`mnistjobs data fetch mnist`"),
         (OldRecordError("job.json: old"), "`mnistjobs submit GRID`"),
         (DamagedPartWarning("part x is damaged"), "`mnistjobs submit GRID`"),
+        (KernelsError("NumPy multiplies matrices with mkl"), "`train: {numerics: native}`"),
     ],
 )
 def test_an_error_is_followed_by_the_command_that_helps(error: Exception, command: str) -> None:
