@@ -26,7 +26,7 @@ from jobs.cli.output import echo_first, echo_warnings_once
 from jobs.errors import DamagedPartWarning, InputError, OldRecordError, StoreError
 from jobs.store.job_record import job_folder
 from mnist_core.data.files import find_mnist
-from mnist_core.errors import DataError, DatasetNotFound
+from mnist_core.errors import DataError, DatasetNotFound, KernelsError
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [path for folder in ("jobs", "cluster", "mnist_core") for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -39,6 +39,7 @@ pytestmark = pytest.mark.usefixtures("figures_drawn_once")
         (DatasetNotFound("mnist: not found"), "`mnistjobs data fetch mnist`"),
         (OldRecordError("job.json: old"), "`mnistjobs submit GRID`"),
         (DamagedPartWarning("part x is damaged"), "`mnistjobs submit GRID`"),
+        (KernelsError("NumPy multiplies matrices with mkl"), "`train: {numerics: native}`"),
     ],
 )
 def test_an_error_is_followed_by_the_command_that_helps(error: Exception, command: str) -> None:
