@@ -8,10 +8,10 @@ MEMORY := $(if $(TMPDIR),,$(shell test -w /dev/shm && test $$(df -Pk /dev/shm | 
 PYTEST := $(if $(MEMORY),TMPDIR=$(MEMORY) )$(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 .DEFAULT_GOAL := help
-.PHONY: help install demo report test test-fast chaos bench lint fmt docs lock audit clean
+.PHONY: help install demo report test test-fast test-cluster chaos bench lint fmt docs lock audit clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -35,6 +35,9 @@ test: .venv/installed-dev ## Run the whole test suite, in two processes
 
 test-fast: .venv/installed-dev ## Run everything that does not need Ray, in about a minute
 	$(PYTEST) --numprocesses $(TEST_PROCESSES) --dist worksteal -m "not ray and not chaos"
+
+test-cluster: .venv/installed-dev ## Run a study on several hosts in namespaces of this machine; needs root, about 5 minutes
+	$(PYTEST) -m several_nodes
 
 chaos: .venv/installed-dev ## Kill a study a hundred times and compare its results; about 20 minutes
 	$(BIN)/python tests/chaos.py --kills 100 --seed 0

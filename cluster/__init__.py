@@ -10,6 +10,7 @@ from cluster.failures import format_gigabytes as format_gigabytes
 from cluster.in_process import InProcessExecutor as InProcessExecutor
 from cluster.in_process import InProcessSession as InProcessSession
 from cluster.interface import AddressError as AddressError
+from cluster.interface import Admission as Admission
 from cluster.interface import ClusterError as ClusterError
 from cluster.interface import ClusterLostError as ClusterLostError
 from cluster.interface import Device as Device
@@ -27,4 +28,5 @@ from cluster.interface import Started as Started
 from cluster.interface import Task as Task
 from cluster.interface import TaskEvent as TaskEvent
 from cluster.interface import Waiting as Waiting
+from cluster.interface import differences as differences
 from cluster.ray_processes import kill_own_ray as kill_own_ray

@@ -2,8 +2,8 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
 from typing import Generic
 
 from cluster.failures import TaskFailure
@@ -31,6 +31,8 @@ class InProcessSession:
 
     device: Device = "cpu"
     nodes: tuple[NodeJoined, ...] = (_NODE,)
+    required_facts: Mapping[str, str] = field(default_factory=dict)
+    headroom: int = 0
 
     def executor(
         self, task: Task[Item, Shared, Value, Result], shared: Shared
@@ -69,6 +71,10 @@ class InProcessExecutor(Generic[Item, Value, Result]):
             self._running = None
         elif item in self._waiting:
             self._waiting.remove(item)
+
+    def exclude(self, node: str) -> None:
+        """Refuse: this process is the only node, and nothing is asked of it."""
+        raise AssertionError(f"the only node was refused: {node}")
 
     def _advance(self, item: Item, steps: Generator[Value, None, Result]) -> TaskEvent[Item, Value, Result]:
         try:

@@ -92,6 +92,7 @@ class NodeJoined:
     node: str
     slots: int  # tasks at once
     facts: Mapping[str, str] = field(default_factory=dict)  # what the node reports about itself
+    problem: str = ""  # why it reports nothing, where it cannot be used
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,42 @@ class NodeLost:
 
 @dataclass(frozen=True)
 class Waiting:
-    """No task has started yet, because other programs use what it needs."""
+    """Tasks or nodes keep the job waiting; the message says which, and why."""
 
     message: str
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What every node of a cluster has to report about itself before its first task.
+
+    Args:
+        describe: Returns a node's facts; runs on the node. It is sent by value: the node need not have its module, and
+            at its top that module imports the standard library only.
+        arguments: What `describe` is called with.
+        required: The facts that admit a node.
+    """
+
+    describe: Callable[..., Mapping[str, str]]
+    arguments: tuple[Any, ...]
+    required: Mapping[str, str]
+
+
+def differences(required: Mapping[str, str], node: NodeJoined) -> str:
+    """Say why a node cannot be used, or return "" where it can.
+
+    Args:
+        required: The facts that nodes must have in common.
+        node: The node, with its facts.
+    """
+    if node.problem:
+        return node.problem
+    facts = node.facts
+    return ", ".join(
+        f"{name} {facts.get(name, 'unknown')} instead of {value}"
+        for name, value in required.items()
+        if facts.get(name) != value
+    )
 
 
 TaskEvent: TypeAlias = Started[Item] | Progress[Item, Value] | Done[Item, Result] | Failed[Item]
@@ -134,6 +168,9 @@ class Executor(Protocol[Item, Value, Result]):
     def cancel(self, item: Item) -> None:
         """End an item's task, whatever it does; no further event of this item follows."""
 
+    def exclude(self, node: str) -> None:
+        """Start no task on a node any longer."""
+
     def close(self) -> None:
         """Give up every task that has not ended."""
 
@@ -148,6 +185,14 @@ class Session(Protocol):
     @property
     def nodes(self) -> tuple[NodeJoined, ...]:
         """The nodes at the beginning of the session."""
+
+    @property
+    def required_facts(self) -> Mapping[str, str]:
+        """What each node has to report about itself."""
+
+    @property
+    def headroom(self) -> int:
+        """How many tasks to submit beyond the nodes' slots: an autoscaler adds nodes for tasks that it sees waiting."""
 
     def executor(self, task: Task[Item, Shared, Value, Result], shared: Shared) -> Executor[Item, Value, Result]:
         """Make an executor of a task; `shared` is sent to each node once."""

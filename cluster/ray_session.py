@@ -4,15 +4,16 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from cluster.cpus import usable_cpus
 from cluster.interface import (
     AddressError,
+    Admission,
     ClusterError,
     Device,
     Item,
@@ -40,10 +41,12 @@ from ray._private import ray_constants
 from ray.job_config import JobConfig
 
 from cluster.ray_address import NOT_FOR_CLUSTERS, Cluster, check_cluster, check_form
+from cluster.ray_admission import NodeWatch
 from cluster.ray_executor import RayExecutor
-from cluster.ray_nodes import TaskNeeds, has_gpu, initial_nodes
+from cluster.ray_nodes import TaskNeeds, check_has_room, has_gpu, usable_nodes
 from cluster.ray_token import new_token, read_authentication
 
+_HEADROOM = 32
 _UV_RUN = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"  # `uv run` sends the working directory to the workers, by default
 
 
@@ -54,11 +57,17 @@ class RaySession:
     device: Device
     nodes: tuple[NodeJoined, ...]
     needs: TaskNeeds
-    is_local: bool  # started here, for this process alone
+    watch: NodeWatch | None = None  # None: Ray was started here, for this process alone
+    required_facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def headroom(self) -> int:
+        """How many tasks to submit beyond the nodes' slots, for Ray's autoscaler to see."""
+        return _HEADROOM if self.watch else 0
 
     def executor(self, task: Task[Item, Shared, Value, Result], shared: Shared) -> RayExecutor[Item, Value, Result]:
         """Make an executor of a task; `shared` is stored once per node, and its arrays are not copied."""
-        return RayExecutor(task, shared, self.needs, watches_nodes=not self.is_local)
+        return RayExecutor(task, shared, self.needs, self.watch)
 
 
 @contextmanager
@@ -70,6 +79,7 @@ def ray_session(
     device: Literal["auto"] | Device = "cpu",
     gpus: float = 1.0,
     packages: Sequence[str] = (),
+    admission: Callable[[Device], AbstractContextManager[Admission]] | None = None,
 ) -> Iterator[RaySession]:
     """Connect to Ray, and disconnect at the end; the environment of this process is then what it was before.
 
@@ -84,10 +94,12 @@ def ray_session(
         device: Where tasks compute; `auto` is cuda where the cluster has a GPU.
         gpus: Share of one GPU for each task, in (0, 1]; used where the device is cuda.
         packages: Top-level packages that tasks import; workers of a Ray started here import them as this process does.
+        admission: Given the device, returns what to ask of the nodes of a cluster for as long as the session lasts.
 
     Raises:
         AddressError: The address leads to no cluster that can be used, or the program is connected to another one.
         LocalRayError: Ray cannot be started here.
+        ClusterError: None of the cluster's nodes can be used.
         ResourceError: No node has room for a task.
     """
     if workers is not None and workers < 1:
@@ -96,7 +108,11 @@ def ray_session(
     with _connection(address, local_cpus, ("cluster", *packages)) as is_local:
         chosen = _choose_device(device)
         needs = TaskNeeds(cpus, gpus if chosen == "cuda" else 0.0)
-        yield RaySession(chosen, initial_nodes(needs), needs, is_local)
+        check_has_room(needs)
+        with admission(chosen) if admission and not is_local else nullcontext() as asked:
+            watch = None if is_local else NodeWatch(needs, asked)
+            nodes = watch.first_nodes() if watch else tuple(node.joined() for node in usable_nodes(needs).values())
+            yield RaySession(chosen, nodes, needs, watch, asked.required if asked else {})
 
 
 def is_connected() -> bool:
@@ -161,6 +177,7 @@ def _connect(cluster: Cluster) -> None:
     try:
         with environment({**kept, "RAY_AUTH_MODE": cluster.mode}):
             _init(cluster.address, {"job_config": _OwnPathOnly()})
+        _show_messages_of_nodes(False)  # a node that is lost is reported as an event
     except Exception as error:
         raise AddressError(f"Ray at {cluster.address!r}: refuses the connection: {_one_line(error)}") from error
 
@@ -214,7 +231,12 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
+def _show_messages_of_nodes(are_shown: bool) -> None:
+    ray._private.worker._worker_logs_enabled = are_shown
+
+
 def _disconnect() -> None:
+    _show_messages_of_nodes(True)
     with _restored_sigterm():
         ray.shutdown()
     read_authentication()  # the caller's

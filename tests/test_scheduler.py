@@ -169,6 +169,33 @@ def test_a_node_that_differs_is_refused() -> None:
     assert step(state, NodeJoined("m", 1, {"numpy": "2.4", "python": "3.11"}), 0.0)[1] == (Start(SINGLE),)
 
 
+def test_a_node_with_a_problem_is_refused_by_its_name() -> None:
+    _, commands = step(begin([SINGLE], rules()), NodeJoined("n", 1, problem="it does not start processes"), 0.0)
+    assert commands == (RefuseNode("n", "it does not start processes"),)
+
+
+@pytest.mark.parametrize(
+    ("slots", "headroom", "max_running", "expected"),
+    [
+        (0, 0, None, 0),
+        (0, 32, None, 1),  # a cluster may grow from nothing
+        (3, 0, None, 3),
+        (3, 32, None, 6),  # it doubles
+        (40, 32, None, 72),
+        (3, 32, 4, 4),
+        (3, 32, 2, 2),
+    ],
+)
+def test_packs_beyond_the_slots_show_an_autoscaler_the_demand(
+    slots: int, headroom: int, max_running: int | None, expected: int
+) -> None:
+    packs = [Pack({f"{seed}": tiny_trial(seed)}) for seed in range(100)]
+    asked = replace(rules(max_running=max_running), headroom=headroom)
+    joined: list[tuple[float, SchedulerEvent]] = [(0, NodeJoined("n", slots))] if slots else []
+    state, _ = play(begin(packs, asked), *joined, (0, Tick()))
+    assert len(state.running) == expected
+
+
 def test_with_fail_fast_the_first_failure_ends_the_job() -> None:
     raised = TaskFailure("raised", "", "")
     _state, commands = play(

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from support.simulator import History, simulate
+from support.simulated_history import History
+from support.simulator import simulate
 from support.simulator_audit import violations
 
 from jobs.run import driver, scheduler
@@ -39,10 +40,36 @@ MUTANTS = {
     ),
     "the number of workers is ignored": (
         "scheduler",
-        "return slots if state.rules.max_running is None else min(slots, state.rules.max_running)",
-        "return slots",
+        "return wanted if state.rules.max_running is None else min(wanted, state.rules.max_running)",
+        "return wanted",
     ),
-    "another version's node is used": ("scheduler", "    if differing:\n", "    if differing and state.now_s < 0:\n"),
+    "nothing waits beyond the slots": ("scheduler", "min(max(slots, 1), state.rules.headroom)", "0"),
+    "without slots nothing waits": (
+        "scheduler",
+        "min(max(slots, 1), state.rules.headroom)",
+        "min(slots, state.rules.headroom)",
+    ),
+    "as much as allowed waits beyond few slots": (
+        "scheduler",
+        "min(max(slots, 1), state.rules.headroom)",
+        "state.rules.headroom",
+    ),
+    "another version's node is used": (
+        "scheduler",
+        "if reason := differences(state.rules.required_facts, joined)",
+        "if (reason := differences(state.rules.required_facts, joined)) and state.now_s < 0",
+    ),
+    "a node that joins is not used": (
+        "scheduler",
+        "return replace(state, slots={**state.slots, joined.node: joined.slots}), ()",
+        "return replace(state, slots={**state.slots, joined.node: 0 if state.now_s else joined.slots}), ()",
+    ),
+    "the executor does not hear of a refused node": ("driver", "            executor.exclude(node)\n", ""),
+    "packs start before nodes are refused": (
+        "driver",
+        "key=lambda command: not isinstance(command, RefuseNode)",
+        "key=lambda command: isinstance(command, RefuseNode)",
+    ),
     "only the first trial of a pack is tried again": (
         "scheduler",
         "for trial_id, trial in pack.trials.items())",
@@ -109,6 +136,8 @@ def test_the_studies_contain_what_they_should(histories: list[History]) -> None:
     assert min(kinds[kind] for kind in scheduler.RETRY_BUDGETS) > 100, kinds
     outcomes = Counter(history.outcome for history in histories)
     assert min(outcomes[outcome] for outcome in ("finished", "failed", "cancelled")) > 50, outcomes
+    assert sum(history.partitions for history in histories) > 500
+    assert sum(history.refusals for history in histories) > 500
 
 
 def test_the_same_seed_gives_the_same_study() -> None:

@@ -152,8 +152,9 @@ print(ray.is_initialized())
 def test_a_programs_ray_is_used_and_left_as_it_was(tmp_path: Path) -> None:
     write_grid(tmp_path)
     outcome = run_script(PROGRAM, tmp_path, python_environment(tmp_path, RAY_AUTH_MODE="disabled"))
+    assert outcome.code == 0, outcome.err
     first, elsewhere, hidden, *rest = outcome.out.splitlines()
-    assert first == "finished 0 True", outcome.err
+    assert first == "finished 0 True"
     assert elsewhere.startswith("AddressError Ray at 'local': this program is connected to the one at ")
     assert elsewhere.endswith(" already; allowed: no address to use that, or ray.shutdown() first True")
     assert hidden == (
@@ -218,7 +219,7 @@ def test_a_stale_address_in_the_environment_is_named_with_a_way_out(tmp_path: Pa
 NO_WORKER = "import sys\nif any('default_worker' in word for word in sys.orig_argv):\n    sys.exit('no worker here')\n"
 SUBMIT_NOTHING = """
 import psutil
-import cluster.ray_executor
+import cluster.ray_queue
 from cluster import ClusterLostError, LocalRayError
 from cluster.ray_session import ray_session
 
@@ -226,7 +227,7 @@ def nothing(item, shared):
     return None
     yield
 
-cluster.ray_executor._MAX_START_S = 2.0
+cluster.ray_queue.MAX_START_S = 2.0
 with ray_session(address="local", workers=1) as session:
     executor = session.executor(nothing, None)
     executor.submit(0)

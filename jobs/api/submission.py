@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.api.unusable import warn_of_unusable
 from jobs.errors import InputError
 from jobs.grid import load_grid
-from jobs.run import JobEvent, Plan, check_precision, make_plan, open_job, open_session, run_job
+from jobs.run import JobEvent, Plan, check_precision, make_plan, node_admission, open_job, open_session, run_job
 from jobs.store import (
     Compaction,
     DamagedJob,
@@ -79,8 +80,9 @@ def submit_grid(
         InputError: The grid has faults, its dataset has changed since it was planned, or the device lacks a precision.
         StoreError: The store cannot be read or written.
         DataError: The dataset is damaged or cannot be downloaded.
-        ClusterError: Ray cannot be started or reached, was lost, or lacks the device that the grid requires; or this
-            program is connected to another Ray, which is left as it is.
+        ClusterError: Ray cannot be started or reached, was lost, lacks the device that the grid requires, or has no
+            node whose versions, kernels and store are those of this process; or this program is connected to another
+            Ray, which is left as it is.
     """
     plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(Path(store)))
     warn_of_unusable(plan.store, plan.unusable, may_move=True)
@@ -94,7 +96,13 @@ def submit_grid(
         # The dataset is read while Ray starts, which takes seconds and mostly waits.
         with ThreadPoolExecutor(1) as reader:
             loading = reader.submit(load_dataset, source)
-            with open_session(plan.grid, address=address, workers=workers, in_process=in_process) as session:
+            with open_session(
+                plan.grid,
+                address=address,
+                workers=workers,
+                in_process=in_process,
+                admission=partial(node_admission, plan),
+            ) as session:
                 dataset = loading.result()
                 if dataset.fingerprint != plan.grid.dataset_info.fingerprint:
                     raise InputError(

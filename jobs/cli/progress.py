@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as ProgressBar
 from rich.text import Text
 
-from cluster import Done, Progress, Waiting
+from cluster import Done, NodeLost, Progress, Waiting
 from jobs.cli.plan import format_duration, varying_trial_settings
 from jobs.escape import escape
 from jobs.run import GiveUp, JobEvent, Pack, Plan, RefuseNode, Retry, TaskResult
@@ -64,7 +64,9 @@ class LiveView:
             case Waiting(message):
                 self._print(message)
             case RefuseNode(node, reason):
-                self._print(f"node {node} is not used: {reason}")
+                self._print(f"node {escape(node)} is not used: {escape(reason)}")
+            case NodeLost(node):
+                self._print(f"node {escape(node)} is lost")
             case Progress(pack, epochs):
                 self._running[pack] = epochs
             case Done(pack, result):

@@ -15,6 +15,7 @@ from cluster import (
     Session,
     TaskEvent,
     TaskFailure,
+    differences,
 )
 from jobs.errors import StoreError
 from jobs.run.events import Cancel, Command, Finish, GiveUp, Outcome, RefuseNode, Retry, SchedulerEvent, Start, Tick
@@ -69,11 +70,18 @@ def run_job(
         ClusterLostError: The cluster stopped answering.
     """
     context = TaskContext(dataset, plan.store.root, session.device, plan.grid.resources.checkpoint_seconds)
-    slots = sum(node.slots for node in session.nodes)
+    slots = sum(node.slots for node in session.nodes if not differences(session.required_facts, node))
     workers = slots if max_running is None else min(slots, max_running)
     trials = {trial_id: plan.trials[trial_id] for trial_id in plan.missing}
     packs = make_packs(trials, plan.timings.expected_seconds, workers, session.device)
-    rules = Rules(plan.grid.retries, lambda pack: hang_timeout_s(plan, pack), plan.grid.fail_fast, max_running)
+    rules = Rules(
+        plan.grid.retries,
+        lambda pack: hang_timeout_s(plan, pack),
+        plan.grid.fail_fast,
+        max_running,
+        session.required_facts,
+        session.headroom,
+    )
     record = _Record(job, plan, observe)
     with closing(session.executor(run_pack, context)) as executor:
         try:
@@ -171,15 +179,17 @@ def drive(
     """
     waiting = _WaitingClock(clock)
 
-    def feed(state: State, event: SchedulerEvent) -> State:
-        state, commands = step(state, event, waiting.now_s)
-        for command in commands:
+    def feed(state: State, *events: SchedulerEvent) -> State:
+        commands: list[Command] = []
+        for event in events:
+            state, more = step(state, event, waiting.now_s)
+            commands += more
+        # Refusals first: before anything starts, the executor has to know where it must not.
+        for command in sorted(commands, key=lambda command: not isinstance(command, RefuseNode)):
             _carry_out(command, executor, observe)
         return state
 
-    for node in nodes:
-        state = feed(state, node)
-    state = feed(state, Tick())
+    state = feed(state, *nodes, Tick())
     while state.outcome is None:
         event = waiting.next_event(executor, wake_up_s(state))
         if event is None:
@@ -198,7 +208,10 @@ def _carry_out(command: Command, executor: PackExecutor, observe: Callable[[JobE
             executor.submit(pack)
         case Cancel(pack):
             executor.cancel(pack)
-        case Retry() | GiveUp() | RefuseNode():
+        case RefuseNode(node):
+            executor.exclude(node)
+            observe(command)
+        case Retry() | GiveUp():
             observe(command)
         case Finish():
             pass  # the state has the outcome

@@ -10,7 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from cluster import Done, Failed, FailureKind, NodeJoined, NodeLost, Progress, Started, TaskFailure, Waiting
+from cluster import (
+    Done,
+    Failed,
+    FailureKind,
+    NodeJoined,
+    NodeLost,
+    Progress,
+    Started,
+    TaskFailure,
+    Waiting,
+    differences,
+)
 from jobs.run.events import (
     Cancel,
     CancelAsked,
@@ -58,6 +69,7 @@ class Rules:
     fail_fast: bool = False  # whether the first trial that fails for good ends the job
     max_running: int | None = None  # packs at once; None: as many as the nodes have slots for
     required_facts: Mapping[str, str] = field(default_factory=dict)  # what each node has to report about itself
+    headroom: int = 0  # packs at most, and no more than slots, to start beyond the slots: an autoscaler adds nodes
 
 
 @dataclass(frozen=True)
@@ -199,11 +211,8 @@ def wait_s(pack: Pack, kind: FailureKind) -> float:
 
 def _admit(state: State, joined: NodeJoined) -> Step:
     """Use a node, unless it differs in what all nodes must have in common."""
-    required = state.rules.required_facts
-    differing = [name for name, value in required.items() if joined.facts.get(name) != value]
-    if differing:
-        pairs = (f"{name} {joined.facts.get(name, 'unknown')} instead of {required[name]}" for name in differing)
-        return state, (RefuseNode(joined.node, ", ".join(pairs)),)
+    if reason := differences(state.rules.required_facts, joined):
+        return state, (RefuseNode(joined.node, reason),)
     return replace(state, slots={**state.slots, joined.node: joined.slots}), ()
 
 
@@ -272,7 +281,8 @@ def _start_packs(state: State) -> Step:
 
 def _capacity(state: State) -> int:
     slots = sum(state.slots.values())
-    return slots if state.rules.max_running is None else min(slots, state.rules.max_running)
+    wanted = slots + min(max(slots, 1), state.rules.headroom)
+    return wanted if state.rules.max_running is None else min(wanted, state.rules.max_running)
 
 
 def _end(state: State, outcome: Outcome) -> Step:

@@ -1,11 +1,11 @@
 """Open the session that a grid's resources ask for: this process, a local Ray, or a Ray cluster."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
-from cluster import Device, InProcessSession, ResourceError, Session
+from cluster import Admission, Device, InProcessSession, ResourceError, Session
 from jobs.errors import InputError
 from jobs.grid import Grid
 from mnist_core.devices import has_cuda
@@ -16,7 +16,12 @@ _GRID_KEYS = {"device": "resources.device", "cpus": "resources.cpus_per_trial"} 
 
 @contextmanager
 def open_session(
-    grid: Grid, *, address: str | None = None, workers: int | None = None, in_process: bool = False
+    grid: Grid,
+    *,
+    address: str | None = None,
+    workers: int | None = None,
+    in_process: bool = False,
+    admission: Callable[[Device], AbstractContextManager[Admission]] | None = None,
 ) -> Iterator[Session]:
     """Open a session for a grid's tasks; what it starts ends with the context.
 
@@ -26,10 +31,11 @@ def open_session(
             a Ray started here.
         workers: How many tasks a Ray started here runs at once; default: as its CPUs and GPUs allow.
         in_process: Whether to run tasks in this process instead.
+        admission: Given the device, returns what to ask of the nodes of a cluster; None: nothing.
 
     Raises:
         InputError: The grid asks for a device or for CPUs that no node has.
-        ClusterError: The cluster cannot be reached.
+        ClusterError: The cluster cannot be reached, or none of its nodes can be used.
     """
     resources = grid.resources
     try:
@@ -48,6 +54,7 @@ def open_session(
             cpus=resources.cpus_per_trial,
             device=resources.device if is_elsewhere else _device_here(resources.device),
             gpus=resources.gpus_per_task,
+            admission=admission,
             packages=_PACKAGES,
         ) as session:
             yield session

@@ -3,6 +3,7 @@
 from jobs.store.atomic_files import delete_files as delete_files
 from jobs.store.atomic_files import list_dir as list_dir
 from jobs.store.atomic_files import read_file as read_file
+from jobs.store.atomic_files import temporary_file as temporary_file
 from jobs.store.atomic_files import write_file as write_file
 from jobs.store.checkpoints import checkpointed as checkpointed
 from jobs.store.checkpoints import read_checkpoint as read_checkpoint

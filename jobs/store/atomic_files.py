@@ -4,8 +4,8 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
 
@@ -94,6 +94,31 @@ def _move_to_free_name(temporary: Path, path: Path) -> bool:
             return False
         temporary.replace(path)
     return True
+
+
+@contextmanager
+def temporary_file(folder: Path, name: str, content: bytes) -> Iterator[Path]:
+    """Keep a file in a folder for as long as the context lasts; where the process is killed, `clean_up` removes it.
+
+    Args:
+        folder: The folder; it is made where it does not exist.
+        name: What the file's name begins with.
+        content: What the file holds.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    path = folder / _temporary_name(name)
+    try:
+        make_folder(folder)
+        _write_durably(path, content)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    try:
+        yield path
+    finally:
+        with suppress(OSError):  # a temporary file that stays is named by `describe_unattributed_files`
+            path.unlink()
 
 
 def _temporary_name(name: str) -> str:

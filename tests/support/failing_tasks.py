@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,14 @@ class WrappingSession:
     @property
     def nodes(self) -> tuple[NodeJoined, ...]:
         return self.real.nodes
+
+    @property
+    def required_facts(self) -> Mapping[str, str]:
+        return self.real.required_facts
+
+    @property
+    def headroom(self) -> int:
+        return self.real.headroom
 
     def executor(self, task: Any, shared: Any) -> Any:  # noqa: ANN401
         return self.real.executor(self.wrap(task), shared)

@@ -9,6 +9,7 @@ from jobs.run.packs import Pack
 from mnist_core.trial import Trial
 
 VERSION = {"version": "1"}
+OTHER_VERSION = {"version": "2"}
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Study:
     faults_end_s: float  # from then on nothing fails
     cancel_s: float | None
     broken: frozenset[str]  # trials that raise whenever they are trained
+    headroom: int  # packs to submit beyond the slots
 
 
 def make_study(seed: int) -> Study:
@@ -36,7 +38,7 @@ def make_study(seed: int) -> Study:
     ids = [trial_id for pack in packs for trial_id in pack.trials]
     return Study(
         packs=tuple(packs),
-        nodes=tuple(NodeJoined(f"n{index}", rng.randint(1, 3), VERSION) for index in range(rng.randint(1, 4))),
+        nodes=tuple(_node(f"n{index}", rng) for index in range(rng.randint(1, 4))),
         retries=rng.randint(0, 4),
         fail_fast=rng.random() < 0.1,
         max_running=rng.choice((None, None, 1, 2, 5)),
@@ -44,7 +46,12 @@ def make_study(seed: int) -> Study:
         faults_end_s=rng.choice((0.0, 100.0, 2000.0)),
         cancel_s=rng.uniform(0, 60) if rng.random() < 0.1 else None,
         broken=frozenset(trial_id for trial_id in ids if rng.random() < rng.choice((0.0, 0.0, 0.1))),
+        headroom=rng.choice((0, 2, 32)),
     )
+
+
+def _node(name: str, rng: random.Random) -> NodeJoined:
+    return NodeJoined(name, rng.randint(1, 3), VERSION if rng.random() < 0.9 else OTHER_VERSION)
 
 
 def _trial(epochs: int) -> Trial:

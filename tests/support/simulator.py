@@ -1,8 +1,10 @@
 """Simulate studies: the real scheduler and the real driver loop on a virtual clock, with an executor that fails.
 
 One integer seed decides everything: the packs, the nodes, and which faults happen when. The executor can let tasks
-crash, raise, hang, run out of memory, vanish with their node, and end without the part that they report; nodes leave
-and join. `simulate` returns what happened; `simulator_audit` holds it to the invariants of a scheduler.
+crash, raise, hang, run out of memory, vanish with their node, and end without the part that they report. Nodes leave
+and join, some of another version, and some are cut off: what runs there is not heard of any longer, and much later the
+node is lost; it may come back. `simulate` returns what happened; `simulator_audit` holds it to the invariants of a
+scheduler.
 """
 
 import heapq
@@ -10,7 +12,6 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -19,36 +20,13 @@ from jobs.run import driver as real_driver
 from jobs.run import scheduler as real_scheduler
 from jobs.run.events import CancelAsked, GiveUp, RefuseNode, Retry
 from jobs.run.packs import Pack
-from support.simulated_study import VERSION, Study, make_study
+from support.simulated_history import WAITING_KINDS, History, is_retry_allowed
+from support.simulated_study import OTHER_VERSION, VERSION, Study, make_study
 
 HANG_S = 50.0
 TOLERANCE_S = 1e-6
-WAITING_KINDS = ("crashed", "hung", "storage")
 MAX_EVENTS = 20_000  # of one study: a scheduler that needs more is not live
 FAULTS = ("crashed", "storage", "out_of_memory", "raised", "hang", "lie")
-
-
-@dataclass
-class History:
-    """What happened in a simulated study."""
-
-    study: Study
-    outcome: str | None = None
-    starts: Counter[str] = field(default_factory=Counter)  # of each trial
-    stored: dict[str, float] = field(default_factory=dict)  # trial_id -> when its part was written
-    given_up: list[str] = field(default_factory=list)
-    failures: Counter[tuple[str, str]] = field(default_factory=Counter)  # (trial_id, kind) -> how often
-    alone_beside_others: int = 0
-    started_after_stored: list[str] = field(default_factory=list)
-    over_capacity: int = 0  # packs submitted beyond what nodes and options allow
-    on_other_version: int = 0  # packs that a node of another version ran
-    left_on_lost_node: int = 0  # packs not dealt with when their node was lost
-    started_after_fail_fast: int = 0
-    retried_without_budget: list[str] = field(default_factory=list)
-    hung_too_early: list[Pack] = field(default_factory=list)
-    retried_too_early: list[str] = field(default_factory=list)
-    orphans: int = 0  # tasks that still run when the job has ended
-    events: int = 0
 
 
 class VirtualExecutor:
@@ -65,11 +43,13 @@ class VirtualExecutor:
         self._slots = {node.node: node.slots for node in study.nodes}
         self._queue: list[Pack] = []  # submitted, without a slot yet
         self._on: dict[Pack, str] = {}  # running packs and their nodes
+        self._in_flight: set[Pack] = set()  # submitted, without an end that was reported
         self._last_event: dict[Pack, float] = {}
         self._lost_with: dict[str, set[Pack]] = {}
         self._names = itertools.count(len(study.nodes))
-        self._refused: set[str] = set()
-        self._other_version: set[str] = set()
+        self._excluded: set[str] = set()
+        self._cut_off: set[str] = set()
+        self._other_version = {node.node for node in study.nodes if node.facts != VERSION}
         self._lost: set[Pack] = set()  # packs that the scheduler knows to have been on a lost node
         self._announced: dict[str, int] = {node.node: node.slots for node in study.nodes}  # as the scheduler knows
         self._not_before: dict[str, float] = {}  # of trials that wait for a retry
@@ -86,8 +66,8 @@ class VirtualExecutor:
         others = self._queue + list(self._on)
         history.alone_beside_others += bool(others) and (pack.is_alone or any(each.is_alone for each in others))
         history.started_after_fail_fast += self._study.fail_fast and bool(history.given_up)
-        allowed = sum(self._announced.values())
-        history.over_capacity += len(others) >= min(allowed, self._study.max_running or allowed)
+        history.over_capacity += len(self._in_flight) >= self._allowed()
+        self._in_flight.add(pack)
         early = [each for each in pack.trials if self.now_s < self._not_before.get(each, 0.0) - TOLERANCE_S]
         history.retried_too_early += early
         self._queue.append(pack)
@@ -95,10 +75,15 @@ class VirtualExecutor:
 
     def cancel(self, pack: Pack) -> None:
         self._lost.discard(pack)
+        self._in_flight.discard(pack)
         if pack in self._queue:
             self._queue.remove(pack)
         self._release(pack)
         self._ready = [event for event in self._ready if getattr(event, "item", None) != pack]
+
+    def exclude(self, node: str) -> None:
+        self._excluded.add(node)
+        self._announced.pop(node, None)
 
     def close(self) -> None:
         self.history.orphans = len(self._queue) + len(self._on)
@@ -106,6 +91,8 @@ class VirtualExecutor:
     def next_event(self, timeout_s: float) -> Any:  # noqa: ANN401
         self.history.events += 1
         self.history.left_on_lost_node += len(self._lost)
+        never = any(not self.history.starts[trial_id] for pack in self._study.packs for trial_id in pack.trials)
+        self.history.hidden_demand += never and len(self._in_flight) < self._allowed()
         if self.history.events > MAX_EVENTS:
             raise AssertionError("not live: too many events")
         until_s = self.now_s + timeout_s
@@ -119,6 +106,8 @@ class VirtualExecutor:
         match event:
             case Started(pack) | Progress(pack):
                 self._last_event[pack] = self.now_s
+            case Done(pack) | Failed(pack):
+                self._in_flight.discard(pack)
             case NodeJoined(node, slots):
                 self._announced[node] = slots
             case NodeLost(node):
@@ -126,16 +115,22 @@ class VirtualExecutor:
                 self._lost = self._lost_with.pop(node)
         return event
 
+    def _allowed(self) -> int:
+        """Return how many packs may, and should, be submitted at once."""
+        slots = sum(self._announced.values())
+        wanted = slots + min(max(slots, 1), self._study.headroom)
+        return min(wanted, self._study.max_running or wanted)
+
     # What the simulated world does.
 
     def _at(self, when_s: float, action: Callable[[], Iterator[Any]]) -> None:
         heapq.heappush(self._agenda, (when_s, next(self._order), action))
 
     def _place_queued(self) -> None:
-        """Start queued packs on nodes with a free slot, whoever asked for them; a cluster does not know refusals."""
+        """Start queued packs on nodes with a free slot that may be used."""
         for pack in list(self._queue):
             busy = Counter(self._on.values())
-            free = [node for node, slots in self._slots.items() if busy[node] < slots and node not in self._refused]
+            free = [node for node, slots in self._slots.items() if busy[node] < slots and node not in self._excluded]
             if not free:
                 return
             self._queue.remove(pack)
@@ -144,7 +139,8 @@ class VirtualExecutor:
             self._at(self.now_s, lambda pack=pack, node=self._on[pack]: self._begin(pack, node))  # type: ignore[misc]
 
     def _is_current(self, pack: Pack, node: str) -> bool:
-        return self._on.get(pack) == node
+        """Tell whether a pack runs on a node that is heard of."""
+        return self._on.get(pack) == node and node not in self._cut_off
 
     def _begin(self, pack: Pack, node: str) -> Iterator[Any]:
         if not self._is_current(pack, node):
@@ -185,23 +181,47 @@ class VirtualExecutor:
         if self.now_s < self._study.faults_end_s:
             self._at(self.now_s + self._rng.uniform(1, 60), self._churn)
             if self._slots and self._rng.random() < 0.5:
-                yield from self._lose(self._rng.choice(sorted(self._slots)))
+                node = self._rng.choice(sorted(self._slots))
+                yield from self._cut(node) if self._rng.random() < 0.5 else self._lose(node)
                 return
-        elif self._slots.keys() - self._refused:
+        elif self._slots.keys() - self._excluded - self._cut_off:
             return
-        name = f"n{next(self._names)}"
-        slots, is_alike = self._rng.randint(1, 3), self.now_s >= self._study.faults_end_s or self._rng.random() < 0.8
-        self._slots[name] = slots
+        is_alike = self.now_s >= self._study.faults_end_s or self._rng.random() < 0.8
+        yield from self._join(f"n{next(self._names)}", is_alike)
+
+    def _join(self, name: str, is_alike: bool) -> Iterator[Any]:
+        self._slots[name] = self._rng.randint(1, 3)
         self._other_version |= set() if is_alike else {name}
-        yield NodeJoined(name, slots, VERSION if is_alike else {"version": "2"})
+        yield NodeJoined(name, self._slots[name], VERSION if is_alike else OTHER_VERSION)
         self._at(self.now_s, self._place_again)
 
     def _place_again(self) -> Iterator[Any]:
         self._place_queued()
         return iter(())
 
+    def _cut(self, node: str) -> Iterator[Any]:
+        """Hear nothing of a node any longer, and notice that after a while; perhaps it comes back then."""
+        self.history.partitions += 1
+        self._cut_off.add(node)
+        self._at(self.now_s + self._rng.uniform(20, 70), lambda: self._give_up_cut_off(node))
+        return iter(())
+
+    def _give_up_cut_off(self, node: str) -> Iterator[Any]:
+        self._cut_off.discard(node)
+        if node not in self._slots:
+            return
+        unheard = [pack for pack, other in self._on.items() if other == node and pack not in self._last_event]
+        for pack in unheard:  # an executor sends them elsewhere: for the scheduler they are still queued
+            del self._on[pack]
+            self._queue.insert(0, pack)
+        yield from self._lose(node)
+        if self._rng.random() < 0.5:
+            self._at(self.now_s + self._rng.uniform(0, 30), lambda: self._join(node, node not in self._other_version))
+        self._place_queued()
+
     def _lose(self, node: str) -> Iterator[Any]:
         del self._slots[node]
+        self._cut_off.discard(node)
         lost = [pack for pack, other in self._on.items() if other == node]
         for pack in lost:
             del self._on[pack]
@@ -220,31 +240,20 @@ class VirtualExecutor:
                 self._count(pack, failure)
             case Retry(pack, failure, _):
                 self._count(pack, failure)
-                if not _is_retry_allowed(pack, failure, self._study.retries):
+                if not is_retry_allowed(pack, failure, self._study.retries):
                     self.history.retried_without_budget += pack.trials
                 if failure.kind in WAITING_KINDS:
                     due_s = self.now_s + min(4.0 ** (pack.attempt - pack.node_losses - 1), 60.0)
                     self._not_before.update(dict.fromkeys(pack.trials, due_s))
-            case RefuseNode(node, _):
-                self._refused.add(node)
-                self._announced.pop(node, None)
+            case RefuseNode(node, reason):
+                self.history.refusals += 1
+                assert node in self._excluded, f"{node} is refused ({reason}), and the executor does not know"
 
     def _count(self, pack: Pack, failure: TaskFailure) -> None:
         self.history.failures.update((trial_id, failure.kind) for trial_id in pack.trials)
         heard_s = self._last_event.get(pack)
         if failure.kind == "hung" and (heard_s is None or self.now_s - heard_s < HANG_S - TOLERANCE_S):
             self.history.hung_too_early.append(pack)
-
-
-def _is_retry_allowed(pack: Pack, failure: TaskFailure, retries: int) -> bool:
-    """Tell whether a failed pack may be tried again; several trials may always be tried each by itself."""
-    if len(pack.trials) > 1:
-        return True
-    if failure.kind == "node_lost":
-        return pack.node_losses < 10
-    if failure.kind == "out_of_memory":
-        return not pack.is_alone
-    return failure.kind in WAITING_KINDS and pack.attempt - pack.node_losses <= retries
 
 
 _LOST = TaskFailure("node_lost", "reported late", "")
@@ -261,7 +270,9 @@ def simulate(seed: int, scheduler: ModuleType = real_scheduler, driver: ModuleTy
             return Failed(event.item, TaskFailure("raised", "not in the store", ""))
         return event
 
-    rules = scheduler.Rules(study.retries, lambda pack: HANG_S, study.fail_fast, study.max_running, VERSION)
+    rules = scheduler.Rules(
+        study.retries, lambda pack: HANG_S, study.fail_fast, study.max_running, VERSION, study.headroom
+    )
     state = scheduler.begin(study.packs, rules)
     try:
         executor.history.outcome = driver.drive(

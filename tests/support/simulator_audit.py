@@ -3,7 +3,7 @@
 from collections import Counter
 
 from jobs.run import scheduler as real_scheduler
-from support.simulator import History
+from support.simulated_history import History
 
 
 def violations(history: History) -> list[str]:
@@ -21,6 +21,7 @@ def violations(history: History) -> list[str]:
         "packs were submitted beyond the slots": history.over_capacity,
         "tasks ran on after the end of the job": history.orphans,
         "packs ran on a node of another version": history.on_other_version,
+        "times a pack could have been submitted": history.hidden_demand,
         "packs were left alone when their node was lost": history.left_on_lost_node,
         "packs were started after fail_fast should have ended the job": history.started_after_fail_fast,
     }

@@ -1,0 +1,33 @@
+"""What the nodes of a cluster are asked before their first trial, and which answers admit them."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cluster import Admission, Device
+from jobs.run.node_facts import node_facts
+from jobs.run.plan import Plan
+from jobs.store import temporary_file
+
+_NONCE_PATIENCE_S = 10.0
+
+
+@contextmanager
+def node_admission(plan: Plan, device: Device) -> Iterator[Admission]:
+    """Ask nodes for what a trial's numbers and their way into the store depend on, for as long as the context lasts.
+
+    Args:
+        plan: What will be trained, and the store that all nodes have to share.
+        device: Where trials are trained; the kernels for CPUs matter where that is a CPU.
+
+    Raises:
+        StoreError: The store cannot be written.
+    """
+    has_torch = device == "cuda" or any(plan.trials[trial_id].model == "cnn" for trial_id in plan.missing)
+    imports = ("jobs.run", "torch") if has_torch else ("jobs.run",)
+    nonce = f"shared (proof {secrets.token_hex(8)})"
+    with temporary_file(plan.store.root, "nonce", nonce.encode()) as path:
+        where, has_kernels = os.fspath(path), device == "cpu"
+        required = node_facts(where, (), has_kernels, 0.0)
+        yield Admission(node_facts, (where, imports, has_kernels, _NONCE_PATIENCE_S), required)
