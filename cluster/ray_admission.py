@@ -83,9 +83,12 @@ class NodeWatch:
         self._looked_s = float("-inf")
 
     def changes(self, head_answers: Callable[[], bool] = lambda: True) -> list[NodeEvent]:
-        """Return what has changed since the last call, looking at most every few seconds, if the head answers.
+        """Return what has changed since the last call, looking at the nodes at most every few seconds.
 
         Tasks run on a node that has joined once that is admitted.
+
+        Args:
+            head_answers: Tells whether the head of the cluster answers: otherwise nothing is looked at.
         """
         events: list[NodeEvent] = []
         if time.monotonic() >= self._looked_s + LOOK_INTERVAL_S and head_answers():

@@ -152,8 +152,9 @@ print(ray.is_initialized())
 def test_a_programs_ray_is_used_and_left_as_it_was(tmp_path: Path) -> None:
     write_grid(tmp_path)
     outcome = run_script(PROGRAM, tmp_path, python_environment(tmp_path, RAY_AUTH_MODE="disabled"))
+    assert outcome.code == 0, outcome.err
     first, elsewhere, hidden, *rest = outcome.out.splitlines()
-    assert first == "finished 0 True", outcome.err
+    assert first == "finished 0 True"
     assert elsewhere.startswith("AddressError Ray at 'local': this program is connected to the one at ")
     assert elsewhere.endswith(" already; allowed: no address to use that, or ray.shutdown() first True")
     assert hidden == (
