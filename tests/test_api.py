@@ -44,7 +44,7 @@ API = {name: getattr(mnistjobs, name) for name in mnistjobs.__all__}
 ERRORS = {"InputError", "StoreError", "DataError", "ClusterError"}
 RAISED = {  # what each function raises where it is tested elsewhere; no function of the API raises nothing
     "plan_grid": {"InputError", "StoreError", "DataError"},
-    "submit_grid": ERRORS,
+    "submit_grid": {*ERRORS, "KernelsError"},
     "verify_job": {"InputError", "StoreError", "DataError"},
     "list_jobs": {"StoreError"},
     "compact_store": {"StoreError"},
