@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,8 +76,11 @@ print(os.environ["NPY_DISABLE_CPU_FEATURES"])
 
 
 @has_avx2
-def test_numpy_imported_before_without_its_loops_is_refused() -> None:
-    script = """
+def test_numpy_imported_before_without_its_loops_is_refused(tmp_path: Path) -> None:
+    grid = tmp_path / "grid.yaml"
+    axes = "grid: {model: [mlp], subset_size: [20], adaptive_lr: [false], seed: [0]}"
+    grid.write_text(f"name: refused\ndataset: digits\n{axes}\ntrain: {{epochs: 1}}\n")
+    script = f"""
 import warnings
 with warnings.catch_warnings(action="ignore"):  # each version of NumPy knows some of the names only
     import numpy
@@ -87,13 +91,20 @@ try:
     training_kernels()
 except KernelsError as error:
     print(error)
+import mnistjobs
+try:
+    mnistjobs.submit_grid({str(grid)!r}, {str(tmp_path / "results")!r}, in_process=True)
+except KernelsError as error:
+    print(error)
 """
-    native, refusal = run(script, NPY_DISABLE_CPU_FEATURES=LOOPS)
+    native, refusal, again = run(script, NPY_DISABLE_CPU_FEATURES=LOOPS)
     assert native == "NumPy baseline"
     assert refusal == (
         f"NumPy was imported with NPY_DISABLE_CPU_FEATURES='{LOOPS}', which gives other results than AVX2; "
         "allowed: without the variable, or imported after mnistjobs"
     )
+    assert again == refusal
+    assert not (tmp_path / "results").exists()
 
 
 @has_avx2
