@@ -108,7 +108,8 @@ def test_without_a_terminal_every_pack_gets_a_plain_line(grid: Path, monkeypatch
     grid.write_text(GRID.replace("[20]", "[20, 60]"))  # a pack has one shape
     lines = run("submit", grid, "--in-process").err.splitlines()
     assert lines[0].startswith("[3/6] mlp 60 fixed seed 0 and 2 more: 3 finished  about ")
-    assert lines[1:] == ["[6/6] mlp 20 fixed seed 0 and 2 more: 3 finished"]
+    stored = "What has finished is stored; writing tables and figures"
+    assert lines[1:] == ["[6/6] mlp 20 fixed seed 0 and 2 more: 3 finished", stored]
 
 
 def test_lines_name_every_setting_that_the_grid_varies(grid: Path) -> None:

@@ -283,3 +283,5 @@ def test_collapsed_trials_are_in_the_legends() -> None:
     assert "train (n = 3 of 3, 2 collapsed)" in texts(figures["curves-mlp-2000.svg"].svg)
     assert "MLP, fixed (n = 3 of 3, 2 collapsed)" in texts(figures["learning-curve.svg"].svg)
     assert "n = 3 of 3, 2 collapsed: 3,000 predictions" in figures["confusion-mlp-2000-fixed.svg"].caption
+    assert figures["w1-mlp-2000-fixed.svg"].caption.endswith(" This trial collapsed.")
+    assert "collapsed" not in drawn()["w1-mlp-2000-fixed.svg"].caption

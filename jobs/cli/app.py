@@ -161,6 +161,9 @@ def submit(
                 fetch_mnist_with_bar()
             with LiveView(made, Console(stderr=True, quiet=quiet)) as view:
                 job = submit_grid(made, address=address, workers=workers, in_process=in_process, observe=view.observe)
+            if made.missing and not quiet:
+                # Where drawing takes all memory, the system kills the process: this is its last line then.
+                echo("What has finished is stored; writing tables and figures", err=True)
             _print_report(report_job(store, job.job_id))
             if job.failures:
                 echo(failures_line(job), err=True)

@@ -198,6 +198,7 @@ def _weight_figure(configuration: Configuration, stored: StoredTrials) -> Report
     caption = (
         "The rows of W1 as 28x28 images, from left to right and top to bottom: one for each of "
         f"{format_count(len(weight), 'hidden unit')}, with the weights from the pixels to that unit."
+        f"{' This trial collapsed.' if trial_id in configuration.collapsed_ids else ''}"
     )
     file_name = configuration.file_name("w1", configuration.schedule)
     return ReportFigure(file_name, title, caption, weight_sheet(weight, title))
