@@ -265,7 +265,7 @@ def test_a_notebook_s_backend_of_matplotlib_and_a_wrong_date_do_no_harm(finished
 def test_a_closed_pipe_is_no_traceback(words: list[str], finished: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "jobs.cli", *words]
+    command = [sys.executable, "-m", "mnistjobs", *words]
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")
@@ -274,7 +274,7 @@ def test_a_closed_pipe_is_no_traceback(words: list[str], finished: Path) -> None
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_behind_the_output_is_one_message() -> None:
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "jobs.cli", "schema"]
+        command = [sys.executable, "-m", "mnistjobs", "schema"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (BAD_INPUT, "mnistjobs: No space left on device\n")
 

@@ -54,7 +54,7 @@ def dataset(grid: Path) -> Dataset:
 
 
 def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "jobs.cli", *map(str, words)]
+    return [sys.executable, "-m", "mnistjobs", *map(str, words)]
 
 
 def run(*words: object) -> str:

@@ -158,7 +158,16 @@ def test_with_fail_fast_the_first_trial_that_fails_ends_the_job(tmp_path: Path) 
 def test_a_task_that_ray_kills_for_want_of_memory_is_tried_once_alone_and_reported_with_its_peak(
     grid: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "jobs.cli", "submit", str(grid), "--store", str(tmp_path / "store"), "--workers=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "mnistjobs",
+        "submit",
+        str(grid),
+        "--store",
+        str(tmp_path / "store"),
+        "--workers=1",
+    ]
     # Ray's monitor of memory then finds every task one too many.
     environment = {**os.environ, "RAY_memory_usage_threshold": "0.0001", "RAY_memory_monitor_refresh_ms": "20"}
     grid.write_text(ONE_TRIAL.replace("epochs: 2", "epochs: 1000000"))

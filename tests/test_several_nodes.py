@@ -71,7 +71,7 @@ def grid(cluster: RayHosts) -> Path:
 def expected(grid: Path) -> Iterator["subprocess.Popen[str]"]:
     """The same study, trained in one process beside the cluster."""
     words = ["submit", grid, "--in-process", "--store", grid.parent / "expected"]
-    command = ["nice", sys.executable, "-m", "jobs.cli", *map(str, words)]
+    command = ["nice", sys.executable, "-m", "mnistjobs", *map(str, words)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     yield process
     process.kill()
@@ -180,7 +180,7 @@ def test_a_killed_driver_is_not_believed_and_its_study_goes_on_elsewhere(
     driver.wait_for(about("Done"), "a trial ends", JOB_S)
     driver.kill()
     node = next(host for name, host in cluster.network.hosts.items() if name.startswith("spare"))
-    listed = node.run(sys.executable, "-m", "jobs.cli", "list", "--store", store, env=environment(), timeout_s=START_S)
+    listed = node.run(sys.executable, "-m", "mnistjobs", "list", "--store", store, env=environment(), timeout_s=START_S)
     assert listed.returncode == 0
     assert "finished" not in listed.stdout
     end = DriverOnHost(node, grid, store, cluster.address).finish(JOB_S)
@@ -191,7 +191,7 @@ def test_a_killed_driver_is_not_believed_and_its_study_goes_on_elsewhere(
 def test_a_driver_that_is_not_on_a_node_learns_so_at_once(cluster: RayHosts, grid: Path) -> None:
     outside = cluster.network.add_host("outside")
     words = ("submit", grid, "--store", cluster.network.folder / "outside-store", "--address", cluster.address)
-    done = outside.run(sys.executable, "-m", "jobs.cli", *words, env=environment(), timeout_s=START_S)
+    done = outside.run(sys.executable, "-m", "mnistjobs", *words, env=environment(), timeout_s=START_S)
     assert done.returncode == 2
     nodes = done.stderr.partition("is not one of its nodes (")[2]
     assert nodes.startswith(f"{cluster.head.address}, "), done.stderr
@@ -206,7 +206,7 @@ def test_a_cluster_without_a_node_that_can_be_used_is_refused_in_one_message(clu
     words = ("submit", grid, "--store", store, "--address", cluster.address)
     before = mnistjobs.list_jobs(store)
     grid.write_text(GRID.replace("epochs: 300", "epochs: 301"))
-    done = cluster.head.run(sys.executable, "-m", "jobs.cli", *words, env=environment(), timeout_s=START_S)
+    done = cluster.head.run(sys.executable, "-m", "mnistjobs", *words, env=environment(), timeout_s=START_S)
     assert done.returncode == 2
     assert mnistjobs.list_jobs(store) == before
     (message,) = [line for line in done.stderr.splitlines() if "no node of the cluster can be used" in line]

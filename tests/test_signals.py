@@ -25,7 +25,7 @@ CODE = (
 )
 WITHOUT_OUTPUT = (
     "import os, sys; os.close(1); os.close(2); "
-    "os.execv(sys.executable, [sys.executable, '-m', 'jobs.cli', *sys.argv[1:]])"
+    "os.execv(sys.executable, [sys.executable, '-m', 'mnistjobs', *sys.argv[1:]])"
 )
 PROGRAMS = {"gcs_server": "/gcs/gcs_server ", "raylet": "/raylet/raylet "}
 STARTED: list[subprocess.Popen[str]] = []

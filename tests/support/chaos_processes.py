@@ -47,7 +47,7 @@ class Submit:
 
 def start_submit(grid: Path, store: Path, log: Path, environment: Mapping[str, str]) -> Submit:
     """Start a submit with two workers on a Ray that it starts itself, its output in a file."""
-    command = [sys.executable, "-m", "jobs.cli", "submit", str(grid), "--store", str(store), "--workers", "2"]
+    command = [sys.executable, "-m", "mnistjobs", "submit", str(grid), "--store", str(store), "--workers", "2"]
     outside = ("RAY_ADDRESS", "MNISTJOBS_STORE")
     environment = {name: value for name, value in os.environ.items() if name not in outside} | dict(environment)
     with log.open("wb") as output:

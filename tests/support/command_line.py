@@ -65,7 +65,7 @@ def finish(process: WarmProcess | subprocess.Popen[str]) -> Outcome:
 
 def in_fresh_process(*words: object, **environment: str) -> Outcome:
     """Run one command in a fresh interpreter with further environment variables."""
-    command = [sys.executable, "-m", "jobs.cli", *map(str, words)]
+    command = [sys.executable, "-m", "mnistjobs", *map(str, words)]
     return finish(
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
