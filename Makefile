@@ -36,7 +36,7 @@ test: .venv/installed-dev ## Run the whole test suite, in two processes
 test-fast: .venv/installed-dev ## Run everything that does not need Ray, in about a minute
 	$(PYTEST) --numprocesses $(TEST_PROCESSES) --dist worksteal -m "not ray and not chaos"
 
-test-cluster: .venv/installed-dev ## Run a study on several hosts in namespaces of this machine; needs root, about 5 minutes
+test-cluster: .venv/installed-dev ## Run a study on several hosts in namespaces of this machine; needs root, minutes long
 	$(PYTEST) -m several_nodes
 
 chaos: .venv/installed-dev ## Kill a study a hundred times and compare its results; about 20 minutes
