@@ -116,7 +116,8 @@ def worker_path(packages: Sequence[str], folder: Path) -> list[str]:
 def hiding_file(packages: Sequence[str], path: Sequence[str]) -> str:
     """Return a file that is imported from this path in place of one of the packages; "" where there is none."""
     found = {name: _found(name, path) for name in packages}
-    return next((file for name, file in found.items() if file and file != _file(name)), "")
+    # A Ray that this program started before may have links to the packages on its path.
+    return next((file for name, file in found.items() if file and not os.path.samefile(file, _file(name))), "")
 
 
 def _file(package: str) -> str:
