@@ -1,4 +1,4 @@
-"""What the processes of a Ray started here inherit from whoever started it: their environment, their path, a folder."""
+"""The environment variables, import path and folder that a Ray started here gets."""
 
 import os
 import re

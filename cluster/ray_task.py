@@ -1,6 +1,7 @@
-"""What Ray runs on the nodes of a cluster. It is sent by value: it also starts where nothing of ours can be imported.
+"""The functions that Ray runs on the nodes of a cluster.
 
-This module's functions may use nothing but Ray and the standard library, and no other name of ours.
+They are pickled by value, so that they also start on a node where our packages cannot be imported. They may therefore
+use only Ray and the standard library.
 """
 
 from collections.abc import Collection, Generator, Mapping, Sequence
