@@ -109,6 +109,7 @@ def grid_page() -> str:
         GRID_INTRODUCTION,
         *_section("Keys of the file", schema, schema),
         _settings_section(schema),
+        *_section("Keys of `compare`", schema, schema["$defs"]["Compare"]),
         *_section("Keys of `resources`", schema, schema["$defs"]["Resources"]),
         *_section("Keys of an entry of `overrides`", schema, schema["$defs"]["Override"]),
         *_section("Keys of `dataset`, if it is not a name", schema, schema["$defs"]["DatasetFolder"]),

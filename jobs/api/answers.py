@@ -4,6 +4,7 @@ import pyarrow as pa
 
 from jobs.api.reading import StorePath, read_job
 from jobs.report import ARM_COLUMNS, Arms, Verdict, contrast_table, effect_table, judge, read_arms
+from jobs.store import JobRecord
 
 
 def read_contrasts(store: StorePath, job: str, margin: float | None = None) -> pa.Table:
@@ -12,7 +13,8 @@ def read_contrasts(store: StorePath, job: str, margin: float | None = None) -> p
     Args:
         store: The store's folder.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
-        margin: The difference in test accuracy, a fraction, below which two configurations count as equally good.
+        margin: The difference in test accuracy, a fraction, below which two configurations count as equally good; by
+            default that of the job's grid.
 
     Returns:
         One row per contrast, in the schema of jobs.report.contrasts.contrast_schema.
@@ -21,8 +23,8 @@ def read_contrasts(store: StorePath, job: str, margin: float | None = None) -> p
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    arms, test_images = _read_arms(store, job)
-    return contrast_table(arms, test_images, margin=margin)
+    record, arms = _read_arms(store, job)
+    return contrast_table(arms, record.dataset.test_size, record.baseline, _chosen(margin, record))
 
 
 def read_effects(store: StorePath, job: str) -> pa.Table:
@@ -39,7 +41,8 @@ def read_effects(store: StorePath, job: str) -> pa.Table:
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    return effect_table(*_read_arms(store, job))
+    record, arms = _read_arms(store, job)
+    return effect_table(arms, record.dataset.test_size, record.baseline)
 
 
 def judge_job(
@@ -52,7 +55,8 @@ def judge_job(
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
         axis: The setting to judge; by default the only one that varies.
         level: The value of the setting to judge, as in the grid, where it has more than two and they are no numbers.
-        margin: The difference in test accuracy, a fraction, below which two levels count as equally good.
+        margin: The difference in test accuracy, a fraction, below which two levels count as equally good; by default
+            that of the job's grid.
 
     Returns:
         The verdict, with the mean difference and the interval that holds however often one looks.
@@ -61,11 +65,15 @@ def judge_job(
         InputError: There is no such job, or the axis does not vary in it, or has to be chosen.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    arms, test_images = _read_arms(store, job)
-    return judge(arms, axis, test_images, level, margin)
+    record, arms = _read_arms(store, job)
+    return judge(arms, axis, record.dataset.test_size, level, _chosen(margin, record), record.baseline)
 
 
-def _read_arms(store: StorePath, job: str) -> tuple[Arms, int]:
-    """Read the configurations of a job with their accuracies, and the number of test images."""
+def _chosen(margin: float | None, record: JobRecord) -> float | None:
+    return record.margin if margin is None else margin
+
+
+def _read_arms(store: StorePath, job: str) -> tuple[JobRecord, Arms]:
+    """Read what a job asked for, and its configurations with their accuracies."""
     found, requested, rows = read_job(store, job, ARM_COLUMNS)
-    return read_arms(rows, requested), found.dataset.test_size
+    return found.record, read_arms(rows, requested)

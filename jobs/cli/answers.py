@@ -1,7 +1,6 @@
 """The command that answers in one line."""
 
 import json
-import re
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -15,15 +14,16 @@ if TYPE_CHECKING:
     from jobs.report import Verdict
 
 EXIT_CODES = {"better": 0, "worse": 3, "negligible": 4, "keep going": 5}
-_MARGIN = re.compile(r"(?P<points>\d+(\.\d+)?|\.\d+) ?(pp|%)")
 
 
 def _fraction(text: str | float) -> float:
     """Read percentage points as a fraction."""
-    match = _MARGIN.fullmatch(str(text).strip())
-    if not match or not 0 < float(match["points"]) < 100:
-        raise typer.BadParameter(f"{text!r}; allowed: percentage points above 0 and below 100, such as 0.3pp")
-    return float(match["points"]) / 100
+    from jobs.grid import fraction_of
+
+    try:
+        return fraction_of(str(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def verdict(
