@@ -67,7 +67,7 @@ def test_create_only_is_refused_or_known_to_be_ignored(backend: Backend) -> None
     assert refused is backend.honours_conditions()
     content, _ = backend.get("a") or (b"", "")
     assert content == (b"first" if refused else b"second")
-    assert backend.names("probes/") == []  # what it was tried with is gone
+    assert backend.names("temporary/") == []  # what it was tried with is gone
 
 
 def test_which_server_ignores_conditions(rclone_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

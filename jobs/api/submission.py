@@ -61,7 +61,7 @@ def plan_grid(grid: str | Path | Grid, store: StorePath = "results", *, quaranti
         DataError: The grid's dataset is damaged.
     """
     read = grid if isinstance(grid, Grid) else load_grid(Path(grid))
-    plan = make_plan(read, open_store(Path(store)))
+    plan = make_plan(read, open_store(store))
     warn_of_unusable(plan.store, plan.unusable, may_move=quarantine)
     return plan
 
@@ -100,7 +100,7 @@ def submit_grid(
             node whose versions, kernels and store are those of this process; or this program is connected to another
             Ray, which is left as it is.
     """
-    plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(Path(store)))
+    plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(store))
     warn_of_unusable(plan.store, plan.unusable, may_move=True)
     options = {"address": address, "workers": workers, "in_process": in_process}
     if allow_unauthenticated:
@@ -155,7 +155,7 @@ def compact_store(store: StorePath = "results") -> Compaction:
     Raises:
         StoreError: The store cannot be read or written; nothing is lost then.
     """
-    opened = open_store(Path(store))
+    opened = open_store(store)
     clean_up(opened)
     done = compact(opened)
     warn_of_unusable(opened, done.damaged, may_move=True)
@@ -174,7 +174,7 @@ def list_jobs(store: StorePath = "results") -> list[Job | DamagedJob]:
     Raises:
         StoreError: The store cannot be read.
     """
-    opened = open_store(Path(store))
+    opened = open_store(store)
     jobs = read_jobs(opened)
     damaged = [job for job in jobs if isinstance(job, DamagedJob)]
     return [*damaged, *with_last_signs(opened, [job for job in jobs if isinstance(job, Job)])]
@@ -196,7 +196,7 @@ def report_job(store: StorePath, job: str) -> Report:
     """
     from jobs.report import write_report  # imports matplotlib, which takes a second
 
-    opened, name = open_store_of(Path(store), job)
+    opened, name = open_store_of(store, job)
     report = write_report(opened, find_job(opened, name))
     warn_of_unusable(opened, report.damaged)
     return report

@@ -307,4 +307,4 @@ def _print_report(written: "Report") -> None:
     from jobs.cli.tables import print_summary
 
     print_summary(written.summary)
-    echo(f"Report: {written.page}")
+    echo(f"Report: {written.where}")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jobs.errors import StoreError
-from jobs.store.checkpoints import checkpoint_path, checkpointed
+from jobs.store.checkpoints import checkpoint_key, checkpointed
 from jobs.store.job_models import Job, JobState
 from jobs.store.job_record import job_folder
 from jobs.store.layout import Store
@@ -45,7 +45,7 @@ def _with_last_sign(store: Store, job: Job, finished: Mapping[str, datetime], wi
     except StoreError:
         trial_ids = []  # what it asked for is lost, which readers of its results are told
     files = [job_folder(store, job.job_id) / name for name in _SIGNS]
-    files += [checkpoint_path(store, trial_id) for trial_id in trial_ids if trial_id in with_checkpoint]
+    files += [store.root / checkpoint_key(store, trial_id) for trial_id in trial_ids if trial_id in with_checkpoint]
     times = [datetime.fromtimestamp(changed, UTC) for changed in map(_changed_s, files) if changed]
     times += [finished[trial_id] for trial_id in trial_ids if trial_id in finished]
     return replace(job, last_sign_at=max([job.submitted_at, *times]))

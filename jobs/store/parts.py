@@ -5,13 +5,13 @@ any other record.
 """
 
 import hashlib
-import os
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -19,8 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.errors import StoreError
-from jobs.store.atomic_files import list_dir, read_file, write_file
-from jobs.store.layout import Store, is_part_name
+from jobs.store.layout import PARTS, Store, is_part_name
 from jobs.store.schemas import PART
 from jobs.store.weights import stored_weights
 
@@ -63,16 +62,9 @@ def write_part(store: Store, *row_groups: pa.Table) -> str:
         StoreError: the part cannot be written; it is not in the store then.
     """
     content = encode_part(*row_groups)
-    path = store.parts / part_name(content)
-    was_there = os.path.lexists(path)
-    try:
-        write_file(path, content)
-    except StoreError:
-        if not was_there:
-            with suppress(OSError):
-                path.unlink()  # it may have been moved to its name without being durable
-        raise
-    return path.name
+    name = part_name(content)
+    store.backend.put(f"{PARTS}{name}", content)
+    return name
 
 
 def parquet_bytes(*row_groups: pa.Table) -> bytes:
@@ -112,7 +104,7 @@ def stored_ids(store: Store) -> frozenset[str]:
 
 def is_stored(store: Store, part: str, trial_ids: Collection[str]) -> bool:
     """Return whether a part exists or, where a compaction has merged it, other parts hold its trials."""
-    return (store.parts / part).exists() or stored_ids(store).issuperset(trial_ids)
+    return store.backend.head(f"{PARTS}{part}") is not None or stored_ids(store).issuperset(trial_ids)
 
 
 def read_parts(store: Store, trial_ids: Collection[str], columns: Sequence[str] = tuple(PART.names)) -> Parts:
@@ -179,23 +171,47 @@ def scan_parts(store: Store, columns: Sequence[str]) -> Iterator[tuple[str, pa.T
     seen: set[str] = set()
     for listing in range(_MAX_LISTINGS):
         has_lost_one = False
-        for name in [name for name in list_dir(store.parts) if is_part_name(name) and name not in seen]:
-            seen.add(name)
-            rows = read_part(store.parts / name, columns)
-            if rows is None and not os.path.lexists(store.parts / name):
+        names = [name for name in store.backend.names(PARTS) if is_part_name(name) and name not in seen]
+        seen.update(names)
+        for name, content in _read_all(store, names):
+            rows = _decode_named(name, content, columns)
+            if rows is None and not store.backend.is_taken(f"{PARTS}{name}"):
                 has_lost_one = True
             else:
                 yield name, rows
         # A single listing may miss both a deleted part and the one that replaces it.
         if listing > 0 and not has_lost_one:
             return
-    raise StoreError(f"{store.parts}: parts disappeared during each of {_MAX_LISTINGS} readings; read again")
+    raise StoreError(f"{store.locate(PARTS)}: parts disappeared during each of {_MAX_LISTINGS} readings; read again")
 
 
-def read_part(path: Path, columns: Sequence[str]) -> pa.Table | None:
+def _read_all(store: Store, names: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
+    """Yield parts with their bytes, in this order; several are read at once where that is faster."""
+    at_once = store.backend.reads_at_once
+    if at_once == 1:
+        yield from ((name, _read_bytes(store, name)) for name in names)
+        return
+    with ThreadPoolExecutor(at_once) as threads:
+        reading = deque((name, threads.submit(_read_bytes, store, name)) for name in names[: 4 * at_once])
+        left = iter(names[4 * at_once :])
+        while reading:
+            name, content = reading.popleft()
+            yield name, content.result()
+            reading.extend((each, threads.submit(_read_bytes, store, each)) for each in islice(left, 1))
+
+
+def _read_bytes(store: Store, name: str) -> bytes | None:
+    found = store.backend.get(f"{PARTS}{name}")
+    return found and found[0]
+
+
+def read_part(store: Store, name: str, columns: Sequence[str]) -> pa.Table | None:
     """Read columns of a part, or return None where it is missing or cannot be used; its name verifies every byte."""
-    content = read_file(path)
-    if content is None or part_name(content) != path.name:
+    return _decode_named(name, _read_bytes(store, name), columns)
+
+
+def _decode_named(name: str, content: bytes | None, columns: Sequence[str]) -> pa.Table | None:
+    if content is None or part_name(content) != name:
         return None
     return decode_part(content, columns)
 

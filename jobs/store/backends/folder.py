@@ -3,24 +3,30 @@
 import fcntl
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 
 from jobs.errors import StoreError
 from jobs.store.atomic_files import (
     NOT_THERE,
     create_file,
     delete_files,
+    fsync_folder,
     list_dir,
+    list_files,
     make_folder,
     read_file,
     seconds_now,
+    temporary_file,
     temporary_writer,
     write_file,
 )
 from jobs.store.backends.interface import Entry, Refused, Version
+from jobs.store.processes import Process, is_gone
+from mnist_core.paths import describe_missing
 
 _LOCK = ".lock"  # in the folder of an object that is put with `if_match`
 
@@ -30,6 +36,7 @@ class FolderBackend:
     """Implement `jobs.store.backends.interface.Backend` with the files of a folder."""
 
     root: Path
+    reads_at_once: int = 1
 
     def put(
         self, key: str, content: bytes, *, create_only: bool = False, if_match: Version | None = None
@@ -37,7 +44,9 @@ class FolderBackend:
         """Write beside the file's place, fsync, rename, and fsync the folder."""
         path = self._path(key)
         if if_match is not None:
-            with self._locked(path.parent):
+            with _refused(path.parent, "written"):
+                make_folder(path.parent)
+            with _locked(path.parent / _LOCK):
                 if self._version(path) != if_match:
                     return Refused.changed
                 return _version_of(write_file(path, content))
@@ -89,9 +98,9 @@ class FolderBackend:
             elif temporary_writer(name) is None and name != _LOCK:
                 yield f"{prefix}{name}"
 
-    def names(self, prefix: str) -> Sequence[str]:
-        """List a folder, whatever is in it; nothing where it does not exist."""
-        return list_dir(self._path(prefix))
+    def names(self, prefix: str, objects_only: bool = False) -> Sequence[str]:
+        """List a folder; nothing where it does not exist."""
+        return sorted(list_files(self._path(prefix))) if objects_only else list_dir(self._path(prefix))
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete files, and make that durable."""
@@ -139,16 +148,132 @@ class FolderBackend:
             raise StoreError(message) from error
         return found if S_ISREG(found.st_mode) else None
 
+    def is_taken(self, key: str) -> bool:
+        """Look without following a link; behind a link that leads nowhere there was something."""
+        path = self._path(key)
+        try:
+            path.lstat()
+        except OSError as error:
+            return error.errno not in NOT_THERE or bool(describe_missing(path.parent))
+        return True
+
+    def obstacle(self, key: str) -> str:
+        """Describe a link, a folder, a device or a pipe."""
+        path = self._path(key)
+        try:
+            mode = path.lstat().st_mode
+        except OSError:
+            return ""
+        kind = "a link" if S_ISLNK(mode) else "a folder" if S_ISDIR(mode) else "a device or pipe"
+        return "" if S_ISREG(mode) else describe_missing(path).removeprefix("is ") or kind
+
+    def is_growing(self, key: str, seconds: float) -> bool:
+        """Compare the modification time with the clock of the file system."""
+        entry = self._entry(key)
+        try:
+            return entry is not None and seconds_now(self._path(key).parent) - entry.changed_s < seconds
+        except OSError as error:
+            raise StoreError(error.strerror or str(error)) from error
+
+    def move(self, key: str, prefix: str) -> str | None:
+        """Rename a file, and make that durable; if a crash undoes the move, the next command repeats it."""
+        path, folder = self._path(key), self._path(prefix)
+        try:
+            target = _free_name(folder, path.name)
+            try:
+                path.replace(target)
+            except OSError:
+                target.unlink(missing_ok=True)
+                raise
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(error.strerror or str(error)) from error
+        for changed in (folder, path.parent):
+            with suppress(OSError):
+                fsync_folder(changed)
+        return str(target)
+
     @contextmanager
-    def _locked(self, folder: Path) -> Iterator[None]:
-        """Keep other conditional puts out of a folder; the system releases the lock when the process ends."""
-        with _refused(folder / _LOCK, "locked"):
-            make_folder(folder)
-            file = (folder / _LOCK).open("ab")
-        with file:
-            with _refused(folder / _LOCK, "locked"):
-                fcntl.flock(file, fcntl.LOCK_EX)
+    def lock(self, key: str) -> Iterator[None]:
+        """Lock a file."""
+        with _locked(self._path(key)):
             yield
+
+    @contextmanager
+    def temporary(self, name: str, content: bytes) -> Iterator[str]:
+        """Keep a temporary file in the store's folder."""
+        with temporary_file(self.root, name, content) as path:
+            yield str(path)
+
+    def remove_leftovers(self, prefixes: Iterable[str]) -> None:
+        """Remove temporary files whose writers have ended."""
+        for path, writer in self._temporary_files(prefixes):
+            if is_gone(writer):
+                with suppress(OSError):
+                    path.unlink()
+
+    def describe_leftovers(self, prefixes: Iterable[str]) -> Sequence[str]:
+        """Describe temporary files of writers on other hosts."""
+        return [
+            f"{path} is a temporary file of process {writer.pid} on {writer.host}; remove it if that has ended"
+            for path, writer in self._temporary_files(prefixes)
+            if not writer.is_from_here()
+        ]
+
+    def _temporary_files(self, prefixes: Iterable[str]) -> Iterator[tuple[Path, Process]]:
+        for folder in map(self._path, prefixes):
+            if folder.is_dir() and not folder.is_symlink():
+                for name in list_dir(folder):
+                    if writer := temporary_writer(name):
+                        yield folder / name, writer
+
+    @contextmanager
+    def local_file(self, key: str) -> Iterator[Path | None]:
+        """Give the file itself."""
+        path = self._path(key)
+        yield path if os.path.isfile(path) else None
+
+    def claim_folder(self, prefix: str) -> bool:
+        """Make a folder, durably; a store that was there before may itself not be durable yet."""
+        path = self._path(prefix)
+        try:
+            make_folder(path.parent)
+            fsync_folder(self.root)  # an earlier process may have been killed between making a folder in it and this
+            path.mkdir()
+            fsync_folder(path.parent)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            message = f"store {str(self.root)!r}: cannot be written: {error.strerror or error}"
+            raise StoreError(message) from error
+        return True
+
+    def has_folder(self, prefix: str) -> bool:
+        """Look for the folder: without it, most likely, the whole store is gone."""
+        return os.path.isdir(self._path(prefix))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file; the system releases it when the process ends."""
+    with ExitStack() as stack:
+        with _refused(path, "locked"):
+            fcntl.flock(stack.enter_context(path.open("ab")), fcntl.LOCK_EX)
+        yield
+
+
+def _free_name(folder: Path, name: str) -> Path:
+    """Take a name that is not in use in a folder; raises OSError."""
+    make_folder(folder)
+    if folder.is_symlink() or not folder.is_dir():
+        raise NotADirectoryError(None, "it is not a folder of the store")
+    for suffix in chain([""], map(".{}".format, count(1))):
+        target = folder / f"{name}{suffix}"
+        with suppress(FileExistsError):
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))  # a rename would replace an existing file
+            return target
+    raise AssertionError("numbers end")
 
 
 def _version_of(found: os.stat_result) -> Version:

@@ -1,33 +1,32 @@
 """A store in a bucket of an object store: one request per operation, tried again while the bucket does not answer."""
 
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cached_property, partial
+from itertools import chain, count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import StoreError
-from jobs.store.backends.credentials import connect
 from jobs.store.backends.interface import Entry, Refused, Version
-from jobs.store.backends.messages import describe_failure, is_missing_bucket, is_passing
+from jobs.store.backends.lease import held_lease
+from jobs.store.backends.messages import is_missing_bucket
+from jobs.store.backends.requests import FIRST_PATIENCE_S, Requests, was_repeated
 from jobs.store.backends.url import StoreUrl
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore
+    from obstore.store import ObjectStore
 
-PATIENCE_S = 180.0  # without an answer, before an operation fails: an outage of a minute is survived
 _MAX_OBJECT_BYTES = 5 << 30  # of one PUT
 _MAX_READ_BYTES = 1 << 34
-_REQUEST_S = 20  # without an answer, before a request is sent again
+_TEMPORARY = "temporary/"  # what the keys of temporary objects begin with
+_LEFTOVER_S = 86_400.0  # after so long, nobody uses a temporary object any longer
+_BEHIND_ALL = "~"  # behind all keys of a store
 _PAGE = 1000  # keys per listing
 _MAX_DELETED = 1000  # keys per request
-_BYTES_PER_S = 500_000  # at least, of an upload
-_WAITS_S = (0.2, 0.5, 1.0, 2.0)  # before another attempt; the last one for ever
-_FIRST = "attempt 1"  # the note of an error that came at once
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,13 @@ class ObjectBackend:
     """Implement `jobs.store.backends.interface.Backend` with the objects of a bucket."""
 
     url: StoreUrl
-    patience_s: float = PATIENCE_S
-    _clients: dict[int, "ObjectStore"] = field(default_factory=dict, init=False, repr=False, compare=False)
+    reads_at_once: int = 16
     _conditions: list[bool] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @cached_property
+    def requests(self) -> Requests:
+        """What sends the requests."""
+        return Requests(self.url)
 
     def put(
         self, key: str, content: bytes, *, create_only: bool = False, if_match: Version | None = None
@@ -56,13 +59,13 @@ class ObjectBackend:
         mode: Any = "create" if create_only else _update(if_match) if if_match is not None else "overwrite"
         if if_match == "":
             return Refused.changed  # nothing has this version: there was no object
-        request = partial(obstore.put, self._client(len(content)), key, content, mode=mode, use_multipart=False)
+        request = partial(obstore.put, self.requests.client(len(content)), key, content, mode=mode, use_multipart=False)
         try:
-            return _version_of(self._ask(request, key, "written", "; what was stored before is kept"))
+            return _version_of(self.requests.ask(request, key, "written", "; what was stored before is kept"))
         except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
             if is_missing_bucket(error):
-                raise self._failure(error, key, "written") from error
-            found = self.get(key) if _was_repeated(error) else None
+                raise self.requests.failure(error, key, "written") from error
+            found = self.get(key) if was_repeated(error) else None
             if found and found[0] == content:
                 return found[1]
             return Refused.exists if create_only else Refused.changed
@@ -71,7 +74,7 @@ class ObjectBackend:
         """Read an object with one GET."""
         import obstore
 
-        client = self._client()
+        client = self.requests.client()
 
         def read() -> tuple[bytes, Version] | None:
             result = obstore.get(client, key)
@@ -79,35 +82,35 @@ class ObjectBackend:
                 return None
             return result.bytes().to_bytes(), _version_of(result.meta)
 
-        return self._ask_for(read, key)
+        return self.requests.ask_for(read, key)
 
     def head(self, key: str) -> Entry | None:
         """Describe an object with one HEAD."""
         import obstore
 
-        found = self._ask_for(partial(obstore.head, self._client(), key), key)
+        found = self.requests.ask_for(partial(obstore.head, self.requests.client(), key), key)
         return found and _entry(found)
 
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """List objects, a thousand per request; an outage in the middle goes on behind the last one."""
         import obstore
 
-        stream = partial(obstore.list, self._client(), prefix or None, chunk_size=_PAGE)
+        stream = partial(obstore.list, self.requests.client(), prefix or None, chunk_size=_PAGE)
         last = after
         while True:
-            page = self._ask(partial(_first_page, stream, last), prefix, "listed")
+            page = self.requests.ask(partial(_first_page, stream, last), prefix, "listed")
             yield from map(_entry, page)
             if len(page) < _PAGE:
                 return
             last = page[-1]["path"]
 
-    def names(self, prefix: str) -> Sequence[str]:
+    def names(self, prefix: str, objects_only: bool = False) -> Sequence[str]:
         """List the names below a prefix up to their next slash."""
         import obstore
 
-        request = partial(obstore.list_with_delimiter, self._client(), prefix or None)
-        found = self._ask(request, prefix, "listed")
-        keys = [*found["common_prefixes"], *(entry["path"] for entry in found["objects"])]
+        request = partial(obstore.list_with_delimiter, self.requests.client(), prefix or None)
+        found = self.requests.ask(request, prefix, "listed")
+        keys = [entry["path"] for entry in found["objects"]] + ([] if objects_only else [*found["common_prefixes"]])
         return sorted(key.removeprefix(prefix).rstrip("/") for key in keys)
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -118,11 +121,11 @@ class ObjectBackend:
         batch = _MAX_DELETED if self.url.scheme == "s3" else 1  # the others refuse a batch with a missing key
         for start in range(0, len(left), batch):
             some = left[start : start + batch]
-            self._ask_for(partial(obstore.delete, self._client(), some), some[0], "deleted")
+            self.requests.ask_for(partial(obstore.delete, self.requests.client(), some), some[0], "deleted")
 
     def now_s(self, beside: str) -> float:
         """Return the modification time of an object made for the purpose."""
-        probe = f"probes/{secrets.token_hex(16)}"
+        probe = f"{_TEMPORARY}now-{secrets.token_hex(16)}"
         self.put(probe, b"")
         try:
             found = self.head(probe)
@@ -139,7 +142,7 @@ class ObjectBackend:
     def honours_conditions(self) -> bool:
         """Create an object twice: the second time has to be refused. Asked once per process."""
         if not self._conditions:
-            probe = f"probes/{secrets.token_hex(16)}"
+            probe = f"{_TEMPORARY}twice-{secrets.token_hex(16)}"
             self.put(probe, b"1", create_only=True)
             try:
                 self._conditions.append(self.put(probe, b"2", create_only=True) is Refused.exists)
@@ -147,49 +150,95 @@ class ObjectBackend:
                 self.delete([probe])
         return self._conditions[0]
 
-    def _client(self, size: int | None = None) -> "ObjectStore":
-        """Return the client whose patience with one request suits what is sent."""
-        seconds = _REQUEST_S if size is None else _REQUEST_S + (1 << (size // _BYTES_PER_S).bit_length())
-        timeout = 0 if size is None else seconds
-        if timeout not in self._clients:
-            limits: ClientConfig = {"connect_timeout": "5s", "read_timeout": f"{_REQUEST_S}s", "timeout": "1h"}
-            if size is not None:
-                limits = {"connect_timeout": "5s", "timeout": f"{seconds}s"}
-            self._clients[timeout] = connect(self.url, limits, {"max_retries": 0, "retry_timeout": timedelta(0)})
-        return self._clients[timeout]
+    def check(self) -> None:
+        """Check, with one small request, that the bucket exists and may be listed; raises StoreError soon."""
+        import obstore
 
-    def _ask_for(self, request: Callable[[], Answer], key: str, verb: str = "read") -> Answer | None:
-        """Send a request for one object; None where there is none."""
+        page = partial(obstore.list, self.requests.client(), chunk_size=1)
+        self.requests.ask(partial(_first_page, page, _BEHIND_ALL), "", "listed", patience_s=FIRST_PATIENCE_S)
+
+    def is_taken(self, key: str) -> bool:
+        """Ask for the object; nothing else can have a key."""
+        return self.head(key) is not None
+
+    def obstacle(self, key: str) -> str:
+        """Return "": nothing but objects has keys."""
+        return ""
+
+    def is_growing(self, key: str, seconds: float) -> bool:
+        """Return False: an object appears whole."""
+        return False
+
+    def move(self, key: str, prefix: str) -> str | None:
+        """Copy an object within the service, then delete it."""
+        import obstore
+
+        name = key.rpartition("/")[2]
+        keys = (f"{prefix}{name}{suffix}" for suffix in chain([""], map(".{}".format, count(1))))
         try:
-            return self._ask(request, key, verb)
-        except FileNotFoundError as error:
-            if is_missing_bucket(error):
-                raise self._failure(error, key, verb) from error
-            return None
+            target = next(each for each in keys if self.head(each) is None)
+            copied = self.requests.ask_for(partial(_copy, obstore.copy, self.requests.client(), key, target), key)
+            if copied:
+                self.delete([key])
+        except StoreError as error:
+            raise StoreError(str(error).removeprefix(f"{self.locate(key)}: ")) from error
+        return self.locate(target) if copied else None
 
-    def _ask(self, request: Callable[[], Answer], key: str, verb: str, consequence: str = "") -> Answer:
-        """Send a request, again and again while nothing answers; raises StoreError, and what callers decide on."""
-        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Hold a lease on an object, renewed while the context lasts; needs a service that honours conditions."""
+        if not self.honours_conditions():
+            raise StoreError(
+                f"{self.url}: cannot be locked: its service ignores conditions on writes, so that two processes could "
+                "hold the lock; allowed: a service that refuses to create an object twice"
+            )
+        with held_lease(self, key):
+            yield
 
-        started_s, attempts = time.monotonic(), 0
-        while True:
-            try:
-                return request()
-            except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
-                error.add_note(f"attempt {attempts + 1}")
-                raise
-            except (BaseError, OSError) as error:
-                waited_s = time.monotonic() - started_s
-                if not is_passing(error) or waited_s >= self.patience_s:
-                    raise self._failure(error, key, verb, consequence, waited_s) from error
-            time.sleep(_WAITS_S[min(attempts, len(_WAITS_S) - 1)])
-            attempts += 1
+    @contextmanager
+    def temporary(self, name: str, content: bytes) -> Iterator[str]:
+        """Keep an object under a name that nobody else has."""
+        key = f"{_TEMPORARY}{name}-{secrets.token_hex(16)}"
+        self.put(key, content)
+        try:
+            yield self.locate(key)
+        finally:
+            with suppress(StoreError):  # it is removed when it is a day old
+                self.delete([key])
 
-    def _failure(
-        self, error: Exception, key: str, verb: str, consequence: str = "", waited_s: float = 0.0
-    ) -> StoreError:
-        reason = describe_failure(error, self.url, verb, waited_s)
-        return StoreError(f"{self.locate(key)}: cannot be {verb}: {reason}{consequence}")
+    def remove_leftovers(self, prefixes: Iterable[str]) -> None:
+        """Remove temporary objects of more than a day ago."""
+        if found := list(self.list(_TEMPORARY)):
+            now_s = self.now_s(_TEMPORARY)
+            self.delete([entry.key for entry in found if now_s - entry.changed_s > _LEFTOVER_S])
+
+    def describe_leftovers(self, prefixes: Iterable[str]) -> Sequence[str]:
+        """Return nothing: leftovers are removed by their age."""
+        return []
+
+    @contextmanager
+    def local_file(self, key: str) -> Iterator[Path | None]:
+        """Download an object into a temporary file."""
+        import obstore
+
+        client = self.requests.client()
+        with TemporaryDirectory(prefix="mnistjobs-") as folder:
+            path = Path(folder) / "object"
+
+            def download() -> Path:
+                with path.open("wb") as file:
+                    file.writelines(obstore.get(client, key).stream())
+                return path
+
+            yield self.requests.ask_for(download, key)
+
+    def claim_folder(self, prefix: str) -> bool:
+        """Return whether no key begins so: folders of keys are not made."""
+        return next(iter(self.list(prefix)), None) is None
+
+    def has_folder(self, prefix: str) -> bool:
+        """Return True: a prefix cannot be unmounted."""
+        return True
 
 
 def _first_page(stream: Callable[..., Any], after: str) -> Sequence[Any]:
@@ -197,9 +246,9 @@ def _first_page(stream: Callable[..., Any], after: str) -> Sequence[Any]:
     return next(iter(stream(offset=after or None)), [])
 
 
-def _was_repeated(error: BaseException) -> bool:
-    notes: list[str] = getattr(error, "__notes__", [])
-    return notes[-1:] != [_FIRST]
+def _copy(copy: Callable[..., None], client: "ObjectStore", key: str, target: str) -> bool:
+    copy(client, key, target)
+    return True
 
 
 def _entry(meta: Any) -> Entry:  # noqa: ANN401 - obstore's ObjectMeta
