@@ -91,7 +91,7 @@ def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int
         StoreError: The store cannot be read, or what the job asked for is lost.
     """
     requested = read_requested(store, job)
-    parts = read_parts(store, requested["trial_id"].to_pylist())
+    parts = read_parts(store, requested["trial_id"].to_pylist(), use_cache=False)
     files = report_files(store, job, requested, parts)
     unusable = set_aside(store, parts.damaged)
     chosen = _choose(parts.table, rerun) if dataset else []

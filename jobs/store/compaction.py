@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from jobs.errors import StoreError
 from jobs.store.cleanup import remove_unused_weights
-from jobs.store.layout import PARTS, Store, is_part_name
+from jobs.store.layout import COMPACTION_LOCK, PARTS, Store, is_part_name
 from jobs.store.parts import INDEX, first_rows, read_part, scan_parts, write_part
 from jobs.store.schemas import PART, SETTINGS
 
-_LOCK = "compaction.lock"
 # The order of the rows of a merged part: with it, readers can skip row groups by their statistics.
 _SORTED_BY = [*(field.name for field in SETTINGS if field.name != "seed"), "seed", "trial_id"]
 
@@ -68,7 +67,7 @@ def compact(store: Store, sizes: Sizes = DEFAULT_SIZES) -> Compaction:
     """
     if not any(map(is_part_name, store.backend.names(PARTS))):
         return Compaction((), (), ())
-    with store.backend.lock(_LOCK):
+    with store.backend.lock(COMPACTION_LOCK):
         parts, damaged = _survey(store)
         inputs = [part for part in parts if part.epochs < sizes.row_group or part.shares]
         if len(inputs) == 1 and not inputs[0].shares:
@@ -80,7 +79,7 @@ def compact(store: Store, sizes: Sizes = DEFAULT_SIZES) -> Compaction:
 
 def _survey(store: Store) -> tuple[list[_Part], list[str]]:
     """List the usable parts by name, and the names of the others."""
-    scanned = dict(scan_parts(store, ["epochs_run", *INDEX]))
+    scanned = dict(scan_parts(store, ["epochs_run", *INDEX], use_cache=False))
     found = {name: rows for name in sorted(scanned) if (rows := scanned[name]) is not None}
     index = pa.concat_tables([PART.empty_table().select(["epochs_run", *INDEX]), *found.values()])
     counts = np.zeros(index.num_rows, np.bool_)

@@ -11,6 +11,7 @@ from jobs.store.backends import Backend, FolderBackend, ObjectBackend, StoreUrl,
 from mnist_core.paths import describe_missing, existing_path
 
 PARTS, WEIGHTS, CHECKPOINTS, QUARANTINE, JOBS = "parts/", "weights/", "checkpoints/", "quarantine/", "jobs/"
+COMPACTION_LOCK = "compaction.lock"
 _TRIAL_ID = re.compile(r"[0-9a-f]{32}")
 _PART = re.compile(r"[0-9a-f]{64}\.parquet")
 _WEIGHTS = re.compile(r"[0-9a-f]{64}\.safetensors")
@@ -34,6 +35,11 @@ class Store:
     def backend(self) -> Backend:
         """What holds the store's objects. It is found anew in each process, with the credentials of its machine."""
         return FolderBackend(self.location) if isinstance(self.location, Path) else _bucket(self.location, _settings())
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether reading takes a request over a network."""
+        return not isinstance(self.location, Path)
 
     def locate(self, key: str = "") -> str:
         """Write where an object of the store is for a person: a path, or a URL."""

@@ -1,5 +1,7 @@
 """S3 servers on loopback, each a process of its own: moto, and rclone, which ignores conditions on writes."""
 
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -23,12 +25,14 @@ class S3Server:
 
     endpoint: str
     process: subprocess.Popen[bytes]
+    key: str = KEY
+    secret: str = SECRET
 
     def environment(self) -> dict[str, str]:
         """Return what a client needs: dummy keys and the endpoint, so that nothing else is ever asked."""
         return {
-            "AWS_ACCESS_KEY_ID": KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
             "AWS_REGION": "us-east-1",
             "AWS_ENDPOINT_URL": self.endpoint,
         }
@@ -43,9 +47,28 @@ class S3Server:
 def moto() -> Iterator[S3Server]:
     """Run moto."""
     port = _free_port()
-    with _running([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port) as server:
+    with _running(_moto_words(port), port) as server:
         make_bucket(server, BUCKET)
         yield server
+
+
+@contextmanager
+def moto_with_a_reader() -> Iterator[S3Server]:
+    """Run moto with a user who may list and read the bucket, and nothing else."""
+    import boto3
+
+    port, open_calls = _free_port(), 4  # before permissions count
+    with _running(_moto_words(port), port, INITIAL_NO_AUTH_ACTION_COUNT=str(open_calls)) as server:
+        common = {"endpoint_url": server.endpoint, "region_name": "us-east-1"}
+        admin = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET}
+        boto3.client("s3", **common, **admin).create_bucket(Bucket=BUCKET)
+        iam = boto3.client("iam", **common, **admin)
+        iam.create_user(UserName="reader")
+        allowed = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        iam.put_user_policy(UserName="reader", PolicyName="read", PolicyDocument=policy)
+        made = iam.create_access_key(UserName="reader")["AccessKey"]
+        yield S3Server(server.endpoint, server.process, made["AccessKeyId"], made["SecretAccessKey"])
 
 
 @contextmanager
@@ -66,6 +89,10 @@ def make_bucket(server: S3Server, name: str) -> None:
         pass
 
 
+def _moto_words(port: int) -> list[str]:
+    return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -74,8 +101,10 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _running(words: list[str], port: int) -> Iterator[S3Server]:
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+def _running(words: list[str], port: int, **settings: str) -> Iterator[S3Server]:
+    nothing = subprocess.DEVNULL
+    environment = {**os.environ, **settings}
+    process = subprocess.Popen(words, stdin=nothing, stdout=nothing, stderr=nothing, env=environment)
     try:
         _wait_for(port, process)
         yield S3Server(f"http://127.0.0.1:{port}", process)

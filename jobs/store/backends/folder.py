@@ -200,6 +200,10 @@ class FolderBackend:
         with _locked(self._path(key)):
             yield
 
+    def lock_state(self, key: str) -> str | None:
+        """Return None: a lock of the system leaves no trace."""
+        return None
+
     @contextmanager
     def temporary(self, name: str, content: bytes) -> Iterator[str]:
         """Keep a temporary file in the store's folder."""

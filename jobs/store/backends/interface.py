@@ -118,6 +118,9 @@ class Backend(Protocol):
     def lock(self, key: str) -> AbstractContextManager[None]:
         """Hold a lock, after waiting for it. It ends with the context, and soon after its holder has ended."""
 
+    def lock_state(self, key: str) -> str | None:
+        """Return what changes whenever the lock is taken; None while it is held, or where that is not known."""
+
     def temporary(self, name: str, content: bytes) -> AbstractContextManager[str]:
         """Keep an object for as long as the context lasts, and say where it is; killed processes leave theirs behind.
 

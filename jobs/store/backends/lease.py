@@ -62,7 +62,7 @@ class _Lease:
             content, version = found or (b"", Version(""))
             if version != seen:
                 seen, since_s = version, time.monotonic()
-            if not _is_held(content) or time.monotonic() - since_s > LOST_S:
+            if not is_held(content) or time.monotonic() - since_s > LOST_S:
                 taken = self._put(version if found else None)
                 if not isinstance(taken, Refused):
                     self._version = taken
@@ -94,7 +94,8 @@ class _Lease:
         return self._backend.put(self._key, encoded, create_only=version is None, if_match=version)
 
 
-def _is_held(content: bytes) -> bool:
+def is_held(content: bytes) -> bool:
+    """Return whether the content of a lock object says that somebody holds the lock."""
     with suppress(ValueError):
         found = json.loads(content)
         return isinstance(found, dict) and found.get("held") is True

@@ -9,6 +9,7 @@ _CODE = re.compile(r"<Code>(\w+)</Code>|\"(?:reason|code)\": ?\"(\w+)\"")
 _WRONG_KEY = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "AuthenticationFailed")
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 _SECRETS = re.compile(r"\?\S*|(?i:signature|token|key|authorization)[=:]\s*\S+")
+_SYSTEM = re.compile(r"code: \d+, kind: \w+, message: \"([\w ]+)\"")
 _MAX_REASON = 160  # characters
 
 
@@ -34,9 +35,20 @@ def describe_failure(error: BaseException, url: StoreUrl, verb: str, waited_s: f
         allowed = {"read": "read", "listed": "list", "written": "write", "deleted": "delete"}[verb]
         return f"these credentials may not {allowed} there ({code or status}); allowed: read, list, write and delete"
     if is_passing(error):
-        answer = f"the service fails ({code or status})" if status else "nothing answers"
+        answer = f"the service fails ({code or status})" if status else f"nothing answers{_cause(error)}"
         return f"{answer}, tried for {waited_s:.0f} s; check the network and the endpoint"
     return _shorten(error, code)
+
+
+def _cause(error: BaseException) -> str:
+    """Say in brackets what the system said, where it is known."""
+    text = " ".join(str(error).split())
+    if "dns error" in text:
+        return " (the endpoint's name is not known)"
+    if "certificate" in text:
+        return " (its certificate is not accepted)"
+    match = _SYSTEM.search(text)
+    return f" ({match[1]})" if match else " in time" if "TimedOut" in text else ""
 
 
 def _is_about_settings(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import StoreError
 from jobs.store.backends.interface import Entry, Refused, Version
-from jobs.store.backends.lease import held_lease
+from jobs.store.backends.lease import held_lease, is_held
 from jobs.store.backends.messages import is_missing_bucket
 from jobs.store.backends.requests import FIRST_PATIENCE_S, Requests, was_repeated
 from jobs.store.backends.url import StoreUrl
@@ -24,7 +24,7 @@ _MAX_OBJECT_BYTES = 5 << 30  # of one PUT
 _MAX_READ_BYTES = 1 << 34
 _TEMPORARY = "temporary/"  # what the keys of temporary objects begin with
 _LEFTOVER_S = 86_400.0  # after so long, nobody uses a temporary object any longer
-_BEHIND_ALL = "~"  # behind all keys of a store
+_BEHIND_ALL = "zz"  # behind all keys of a store
 _PAGE = 1000  # keys per listing
 _MAX_DELETED = 1000  # keys per request
 
@@ -64,7 +64,7 @@ class ObjectBackend:
             return _version_of(self.requests.ask(request, key, "written", "; what was stored before is kept"))
         except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
             if is_missing_bucket(error):
-                raise self.requests.failure(error, key, "written") from error
+                raise self.requests.failure(error, key, "written") from None
             found = self.get(key) if was_repeated(error) else None
             if found and found[0] == content:
                 return found[1]
@@ -181,7 +181,7 @@ class ObjectBackend:
             if copied:
                 self.delete([key])
         except StoreError as error:
-            raise StoreError(str(error).removeprefix(f"{self.locate(key)}: ")) from error
+            raise StoreError(str(error).removeprefix(f"{self.locate(key)}: ")) from None
         return self.locate(target) if copied else None
 
     @contextmanager
@@ -194,6 +194,11 @@ class ObjectBackend:
             )
         with held_lease(self, key):
             yield
+
+    def lock_state(self, key: str) -> str | None:
+        """Return the version of the lease while nobody holds it."""
+        found = self.get(key)
+        return "never taken" if found is None else None if is_held(found[0]) else found[1]
 
     @contextmanager
     def temporary(self, name: str, content: bytes) -> Iterator[str]:

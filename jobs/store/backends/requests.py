@@ -49,7 +49,7 @@ class Requests:
             return self.ask(request, key, verb)
         except FileNotFoundError as error:
             if is_missing_bucket(error):
-                raise self.failure(error, key, verb) from error
+                raise self.failure(error, key, verb) from None
             return None
 
     def ask(
@@ -74,7 +74,7 @@ class Requests:
             except (BaseError, OSError) as error:
                 waited_s = time.monotonic() - started_s
                 if not is_passing(error) or waited_s >= limit_s:
-                    raise self.failure(error, key, verb, consequence, waited_s) from error
+                    raise self.failure(error, key, verb, consequence, waited_s) from None
             time.sleep(_WAITS_S[min(attempts, len(_WAITS_S) - 1)])
             attempts += 1
 

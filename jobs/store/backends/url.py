@@ -10,7 +10,7 @@ _FORM = "allowed: a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTA
 # A path that went through pathlib has lost one of the two slashes.
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):/(?P<rest>.*)", re.DOTALL)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
-_SEGMENT = re.compile(r"[A-Za-z0-9!_.*'()=@,+ -]+")  # what every service takes, and no pattern or query begins with
+_SEGMENT = re.compile(r"[A-Za-z0-9!_.'()=@,+ -]+")  # what every service takes, and no pattern or query begins with
 
 
 @dataclass(frozen=True)
