@@ -5,7 +5,6 @@ Each file is written once. A job without final.json is running, or lost where it
 
 import hashlib
 import json
-import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from jobs.errors import InputError, LostRecordError, OldRecordError, StoreError
-from jobs.store.atomic_files import NOT_THERE, create_file, fsync_folder, list_dir, make_folder, read_file, write_file
+from jobs.store.backends import Refused
 from jobs.store.job_models import (
     END_STATES,
     DamagedJob,
@@ -31,11 +30,10 @@ from jobs.store.job_models import (
     TrialFailure,
     encodable,
 )
-from jobs.store.layout import JOB_ID, Store
+from jobs.store.layout import JOB_ID, JOBS, Store, job_key
 from jobs.store.parts import parquet_bytes
 from jobs.store.processes import is_gone, this_process
 from mnist_core.data import DatasetInfo
-from mnist_core.paths import describe_missing
 
 REQUESTED_FILE = "requested.parquet"
 _RECORD_FILE, _END_FILE = "job.json", "final.json"
@@ -107,32 +105,17 @@ def create_job(  # noqa: PLR0913 - most of them are fields of the record
         baseline=baseline or {},
         margin=margin,
     ).seal()
-    folder = job_folder(store, record.job_id)
-    write_file(folder / REQUESTED_FILE, content)
-    write_file(folder / _RECORD_FILE, record.to_bytes())
+    store.backend.put(job_key(record.job_id, REQUESTED_FILE), content)
+    store.backend.put(job_key(record.job_id, _RECORD_FILE), record.to_bytes())
     return Job(record, None, JobState.running)
 
 
 def _make_job_folder(store: Store, second: str) -> str:
     """Make the folder of a new job and return the job's id."""
-    try:
-        make_folder(store.jobs)
-        fsync_folder(store.root)  # an earlier process may have been killed between making a folder in it and this
-        job_id = _claim_job_id(store, second)
-        fsync_folder(store.jobs)
-    except OSError as error:
-        raise StoreError(f"store {str(store.root)!r}: cannot be written: {error.strerror or error}") from error
-    return job_id
-
-
-def _claim_job_id(store: Store, second: str) -> str:
     while True:
         job_id = f"{second}-{secrets.token_hex(2)}"
-        try:
-            job_folder(store, job_id).mkdir()
-        except FileExistsError:
-            continue  # another job of this second drew the same digits
-        return job_id
+        if store.backend.claim_folder(job_key(job_id)):  # else another job of this second drew the same digits
+            return job_id
 
 
 def end_job(
@@ -166,7 +149,8 @@ def end_job(
         failures=tuple(failures),
         retries=tuple(retries),
     ).seal()
-    if create_file(job_folder(store, job.job_id) / _END_FILE, end.to_bytes()):
+    key = job_key(job.job_id, _END_FILE)
+    if store.backend.put(key, end.to_bytes(), create_only=True) is not Refused.exists:
         return Job(job.record, end, state)
     return _read_job(store, job.job_id)
 
@@ -177,10 +161,10 @@ def check_job_exists(store: Store, job: Job) -> None:
     Raises:
         LostRecordError: It is gone.
     """
-    folder = job_folder(store, job.job_id)
-    if not os.path.isdir(folder):
-        message = f"{folder}: is gone, although its job is running"
-        raise LostRecordError(f"{message}; bring the store {str(store.root)!r} back, if you can")
+    key = job_key(job.job_id)
+    if not store.backend.has_folder(key):
+        message = f"{store.locate(key)}: is gone, although its job is running"
+        raise LostRecordError(f"{message}; bring the store {store.locate()!r} back, if you can")
 
 
 def read_jobs(store: Store) -> list[Job | DamagedJob]:
@@ -219,23 +203,16 @@ def find_job(store: Store, job: str) -> Job:
     seconds = [ids[job_id]["second"] for job_id in ids if ids[job_id]["name"] == job]
     if not seconds:
         known = ", ".join(sorted({match["name"] for match in ids.values()})) or "none yet"
-        raise InputError(f"no job {job!r} in the store {str(store.root)!r}; jobs there: {known}")
+        raise InputError(f"no job {job!r} in the store {store.locate()!r}; jobs there: {known}")
     return max((_read_job(store, job_id) for job_id in ids if ids[job_id]["second"] == max(seconds)), key=_age)
 
 
 def _job_ids(store: Store) -> dict[str, re.Match[str]]:
     """Return the ids of all jobs, each with its match; a folder without a job.json is not a job yet."""
-    matches = map(JOB_ID.fullmatch, list_dir(store.jobs))
-    return {match[0]: match for match in matches if match and _has_record(store.jobs / match[0])}
-
-
-def _has_record(folder: Path) -> bool:
-    """Return whether a folder has a job.json, also one that cannot be read; a link that leads nowhere had one."""
-    try:
-        (folder / _RECORD_FILE).lstat()
-    except OSError as error:
-        return error.errno not in NOT_THERE or bool(describe_missing(folder))
-    return True
+    matches = map(JOB_ID.fullmatch, store.backend.names(JOBS))
+    found = {match[0]: match for match in matches if match}
+    has_record = store.backend.are_taken([job_key(job_id, _RECORD_FILE) for job_id in found])
+    return {job_id: match for (job_id, match), is_job in zip(found.items(), has_record, strict=True) if is_job}
 
 
 def _read_job_or_damage(store: Store, job_id: str) -> Job | DamagedJob:
@@ -246,20 +223,20 @@ def _read_job_or_damage(store: Store, job_id: str) -> Job | DamagedJob:
 
 
 def _read_job(store: Store, job_id: str) -> Job:
-    record = _read_model(JobRecord, job_folder(store, job_id) / _RECORD_FILE)
-    path = job_folder(store, job_id) / _END_FILE
-    if os.path.lexists(path):
-        end = _read_model(JobEnd, path)
+    record = _read_model(JobRecord, store, job_key(job_id, _RECORD_FILE))
+    key = job_key(job_id, _END_FILE)
+    if store.backend.is_taken(key):
+        end = _read_model(JobEnd, store, key)
         return Job(record, end, end.state)
     return Job(record, None, JobState.lost if is_gone(record.driver) else JobState.running)
 
 
-def _read_model(kind: type[Sealed], path: Path) -> Sealed:
+def _read_model(kind: type[Sealed], store: Store, key: str) -> Sealed:
     """Read and check a file of the folder of the job that it has to belong to; raises StoreError."""
-    content = read_file(path)
-    if content is None and (link := describe_missing(path)):
+    found, path = store.backend.get(key), store.locate(key)
+    if found is None and (link := store.backend.dead_link(key)):
         raise StoreError(f"{path}: {link}; restore it, or remove the link")
-    content = content or b""
+    content = found[0] if found else b""
     try:
         model = kind.model_validate_json(content)
     except ValidationError as error:
@@ -267,14 +244,14 @@ def _read_model(kind: type[Sealed], path: Path) -> Sealed:
             raise OldRecordError(f"{path}: was written by the first edition of mnistjobs") from error
         faults = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}".lstrip(": ") for each in error.errors()[:3])
         raise _damage(path, ", ".join(faults)) from error
-    if model.job_id != path.parent.name:
+    if f"/{model.job_id}/" not in f"/{key}":
         raise _damage(path, f"job_id: {model.job_id!r} is another job")
     if model.sha256 != model.digest():
         raise _damage(path, "sha256: does not match the content")
     return model
 
 
-def _damage(path: Path, reason: str) -> StoreError:
+def _damage(path: str, reason: str) -> StoreError:
     return StoreError(f"{path}: is not a job's record: {reason[:_MAX_REASON]}; restore it, or remove its folder")
 
 

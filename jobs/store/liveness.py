@@ -1,15 +1,14 @@
 """When a job of another host last gave a sign of life: its process cannot be looked for from here."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from jobs.errors import StoreError
 from jobs.store.checkpoints import checkpoint_key, checkpointed
 from jobs.store.job_models import Job, JobState
-from jobs.store.job_record import job_folder
-from jobs.store.layout import Store
+from jobs.store.layout import Store, job_key
 from jobs.store.parts import scan_parts
 from jobs.store.requested import read_requested
 
@@ -44,16 +43,15 @@ def _with_last_sign(store: Store, job: Job, finished: Mapping[str, datetime], wi
         trial_ids = read_requested(store, job)["trial_id"].to_pylist()
     except StoreError:
         trial_ids = []  # what it asked for is lost, which readers of its results are told
-    files = [job_folder(store, job.job_id) / name for name in _SIGNS]
-    files += [store.root / checkpoint_key(store, trial_id) for trial_id in trial_ids if trial_id in with_checkpoint]
-    times = [datetime.fromtimestamp(changed, UTC) for changed in map(_changed_s, files) if changed]
+    keys = [job_key(job.job_id, name) for name in _SIGNS]
+    keys += [checkpoint_key(store, trial_id) for trial_id in trial_ids if trial_id in with_checkpoint]
+    times = [datetime.fromtimestamp(changed, UTC) for changed in (_changed_s(store, key) for key in keys) if changed]
     times += [finished[trial_id] for trial_id in trial_ids if trial_id in finished]
     return replace(job, last_sign_at=max([job.submitted_at, *times]))
 
 
-def _changed_s(path: Path) -> float | None:
+def _changed_s(store: Store, key: str) -> float | None:
     """Return when a file was last modified, by the store's clock, or None where that cannot be read."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return None
+    with suppress(StoreError):
+        return entry.changed_s if (entry := store.backend.head(key)) else None
+    return None

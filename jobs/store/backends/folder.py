@@ -167,6 +167,14 @@ class FolderBackend:
         kind = "a link" if S_ISLNK(mode) else "a folder" if S_ISDIR(mode) else "a device or pipe"
         return "" if S_ISREG(mode) else describe_missing(path).removeprefix("is ") or kind
 
+    def are_taken(self, keys: Sequence[str]) -> Sequence[bool]:
+        """Look at one after the other."""
+        return [self.is_taken(key) for key in keys]
+
+    def dead_link(self, key: str) -> str:
+        """Describe the link; it may be any of the folders above."""
+        return describe_missing(self._path(key))
+
     def is_growing(self, key: str, seconds: float) -> bool:
         """Compare the modification time with the clock of the file system."""
         entry = self._entry(key)

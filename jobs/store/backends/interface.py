@@ -93,10 +93,16 @@ class Backend(Protocol):
     def is_taken(self, key: str) -> bool:
         """Return whether anything has a key: an object, or what is none, or what cannot be read."""
 
+    def are_taken(self, keys: Sequence[str]) -> Sequence[bool]:
+        """Return `is_taken` of several keys, asking for several at once where that is faster."""
+
     # What is special about a folder, so that nobody else needs to know. On an object store little of it happens.
 
     def obstacle(self, key: str) -> str:
         """Describe what has the place of an object and is none, such as a link that leads nowhere; "" elsewhere."""
+
+    def dead_link(self, key: str) -> str:
+        """Describe the link because of which a key leads nowhere; "" where there is none."""
 
     def is_growing(self, key: str, seconds: float) -> bool:
         """Return whether an object changed so recently that it may still be being copied there.

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -163,6 +164,15 @@ class ObjectBackend:
 
     def obstacle(self, key: str) -> str:
         """Return "": nothing but objects has keys."""
+        return ""
+
+    def are_taken(self, keys: Sequence[str]) -> Sequence[bool]:
+        """Ask for several at once."""
+        with ThreadPoolExecutor(self.reads_at_once) as threads:
+            return list(threads.map(self.is_taken, keys))
+
+    def dead_link(self, key: str) -> str:
+        """Return "": there are no links."""
         return ""
 
     def is_growing(self, key: str, seconds: float) -> bool:
