@@ -42,7 +42,7 @@ def read_summary(store: StorePath, job: str) -> pa.Table:
     """Summarize what the store has of a job now.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
@@ -61,7 +61,7 @@ def read_trials(store: StorePath, job: str) -> pa.Table:
     """Read the trials of a job that have ended: those that the store has now, and those that failed for good.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
@@ -79,7 +79,7 @@ def read_metrics(store: StorePath, job: str) -> pa.Table:
     """Read the losses and accuracies after each epoch of a job's trials.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
@@ -97,7 +97,7 @@ def read_confusion(store: StorePath, job: str) -> pa.Table:
     """Read the confusion matrices of a job's finished trials.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
@@ -115,7 +115,7 @@ def read_predictions(store: StorePath, job: str) -> pa.Table:
     """Read what each finished trial of a job predicted for each test image.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, or a name, which means its latest job.
 
     Returns:
@@ -133,7 +133,7 @@ def read_weights(store: StorePath, trial_id: str) -> dict[str, NDArray[Any]]:
     """Read the trained weights of one trial.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         trial_id: The trial, as in the column of that name.
 
     Returns:
@@ -157,7 +157,7 @@ def export_weights(store: StorePath, job: str, folder: str | Path) -> list[Path]
     """Write the weights of a job's stored trials, one file per trial.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
         folder: Where to write `<trial_id>.safetensors` for each trial; made if it does not exist. Its tensors are
             named by parameter.
