@@ -21,12 +21,11 @@ from pydantic import (
 )
 from pydantic.json_schema import GenerateJsonSchema
 
-from jobs.errors import Correction, InputError, InputFault
-from jobs.grid.cross_checks import cross_faults, section
-from jobs.grid.document import Document, append, remove
-from jobs.grid.expand import GridSpec, Problem, expand
+from jobs.errors import InputError, InputFault
+from jobs.grid.cross_checks import cross_faults, fault_of_problem, section
+from jobs.grid.document import Document
+from jobs.grid.expand import GridSpec, expand
 from jobs.grid.messages import faults_of
-from jobs.grid.scalars import yaml_text
 from jobs.grid.schema_nodes import with_maximum
 from jobs.grid.settings import (
     DEFAULTS,
@@ -172,6 +171,11 @@ class Grid(Section):
         return self._text
 
     @property
+    def folder(self) -> Path:
+        """The absolute path of the folder to which a dataset's path is relative."""
+        return self._folder.absolute()
+
+    @property
     def dataset_info(self) -> DatasetInfo:
         """The dataset's sizes and fingerprint, looked up when the grid was read."""
         return self._dataset_info
@@ -227,18 +231,8 @@ def parse_grid(text: str, *, file: str, folder: Path, dataset_info: DatasetInfo 
     grid._text, grid._folder, grid._dataset_info = text, folder, info
     grid._trials, problems = expand(_spec(grid))
     if problems:
-        raise InputError([_fault_of(problem, document) for problem in problems])
+        raise InputError([fault_of_problem(problem, document) for problem in problems])
     return grid
-
-
-def _fault_of(problem: Problem, document: Document) -> InputFault:
-    """Locate what is wrong with the trials, and add the edits that mend it."""
-    corrections: tuple[Correction, ...] = ()
-    if problem.remove:
-        corrections = (remove(document, problem.remove),)
-    elif problem.exclude:
-        corrections = (append(document, ("exclude",), list(map(yaml_text, problem.exclude))),)
-    return document.fault(problem.path, problem.message, corrections=corrections)
 
 
 def grid_schema() -> dict[str, Any]:

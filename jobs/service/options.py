@@ -1,0 +1,34 @@
+"""How a job is run: the options of its submission, which its record keeps for its driver and for who resumes it."""
+
+import os
+from dataclasses import asdict, dataclass, fields
+from typing import Self
+
+from jobs.store import Job, Options
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """The options of a submission."""
+
+    address: str | None = None  # of a Ray cluster; None: the Ray of this program, or one started here
+    workers: int | None = None
+    in_process: bool = False
+    detach: bool = False  # whether the driver is a process of its own
+    on_done: str | None = None  # a command to run when the job ends
+    grid_folder: str | None = None  # to which a dataset's path in the grid is relative
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """Return the options that a job was submitted with."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in job.options.items() if name in known})  # type: ignore[arg-type]
+
+    def record(self) -> Options:
+        """Return the options for a job's record."""
+        return asdict(self)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the trials run on a Ray that is started for this job alone, or in the driver's process."""
+        return self.in_process or (self.address or os.environ.get("RAY_ADDRESS") or "local") == "local"
