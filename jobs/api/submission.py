@@ -52,13 +52,14 @@ def plan_grid(grid: str | Path | Grid, store: StorePath = "results", *, quaranti
     return plan
 
 
-def submit_grid(
+def submit_grid(  # noqa: PLR0913 - the options of a submission
     grid: str | Path | Plan,
     store: StorePath = "results",
     *,
     address: str | None = None,
     workers: int | None = None,
     in_process: bool = False,
+    allow_unauthenticated: bool = False,
     detach: bool = False,
     on_done: str | None = None,
     observe: Callable[[JobEvent], None] = lambda event: None,
@@ -72,6 +73,7 @@ def submit_grid(
             the Ray that this program is connected to, which stays connected, else $RAY_ADDRESS, else `local`.
         workers: The most tasks at once; by default as many as the CPUs or GPUs allow.
         in_process: Whether to train in the driver's process, one task after the other, without Ray.
+        allow_unauthenticated: Whether to use a cluster on a network that lets anybody run programs on it.
         detach: Whether to return at once and leave the job to a driver of its own, which also writes the report.
         on_done: A command for the shell, which runs once when the job has ended, with MNISTJOBS_JOB, MNISTJOBS_STATE
             and MNISTJOBS_SUMMARY in its environment. The job's record keeps it.
@@ -96,6 +98,7 @@ def submit_grid(
         address=address or (os.environ.get("RAY_ADDRESS") if detach else None),
         workers=workers,
         in_process=in_process,
+        allow_unauthenticated=allow_unauthenticated,
         detach=detach,
         on_done=on_done,
         grid_folder=str(plan.grid.folder),

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cluster import ClusterError
-from jobs.cli.answers import verdict
+from jobs.cli.answers import best, compare, verdict
 from jobs.cli.arguments import STORE, Format, GridArgument, JobArgument, JobOption, PlanFormat, StoreOption
 from jobs.cli.data import data_app
 from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
@@ -40,6 +40,8 @@ for command in (status, watch, logs, cancel):
     app.command()(command)
 app.command("list")(list_)
 app.command()(verdict)
+app.command()(best)
+app.command()(compare)
 
 
 def _print_version(is_asked: bool) -> None:

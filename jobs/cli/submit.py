@@ -29,6 +29,9 @@ WorkersOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Tasks at once; default: as the CPUs and GPUs allow.")
 ]
 InProcessOption = Annotated[bool, typer.Option("--in-process", help="Train in this process, without Ray.")]
+UnauthenticatedOption = Annotated[
+    bool, typer.Option("--allow-unauthenticated", help="Use a cluster that lets anybody run programs on it.")
+]
 DetachOption = Annotated[
     bool, typer.Option("--detach", "-d", help="Return at once; the job goes on without this terminal.")
 ]
@@ -44,6 +47,7 @@ def submit(  # noqa: PLR0913 - the options of a command
     address: AddressOption = None,
     workers: WorkersOption = None,
     in_process: InProcessOption = False,
+    allow_unauthenticated: UnauthenticatedOption = False,
     detach: DetachOption = False,
     on_done: OnDoneOption = None,
     quiet: QuietOption = False,
@@ -64,7 +68,13 @@ def submit(  # noqa: PLR0913 - the options of a command
             if not quiet and not json_:
                 at_once = None if address not in (None, "local") else workers or trials_at_once(plan)
                 echo(plan_line(plan, store, at_once), err=detach)
-            options = {"address": address, "workers": workers, "in_process": in_process, "on_done": on_done}
+            options = {
+                "address": address,
+                "workers": workers,
+                "in_process": in_process,
+                "allow_unauthenticated": allow_unauthenticated,
+                "on_done": on_done,
+            }
             if detach:
                 _tell_submitted(submit_grid(plan, **options, detach=True), store, quiet, json_)  # type: ignore[arg-type]
                 return

@@ -1,13 +1,12 @@
-"""Faults of a grid whose keys and values are valid by themselves: in its document, and in the trials it makes."""
+"""Checks between keys and values that are valid by themselves, on a document before its validation."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from jobs.errors import Correction, InputFault
-from jobs.grid.document import Document, KeyPath, append, insert, remove
-from jobs.grid.expand import Problem
+from jobs.errors import InputFault
+from jobs.grid.document import Document, KeyPath, insert, remove
 from jobs.grid.meanings import closest
-from jobs.grid.scalars import format_value, yaml_text
+from jobs.grid.scalars import format_value
 from jobs.grid.settings import TRAINING_SETTINGS, parse_bool
 from mnist_core.trial import SETTINGS, setting_kind
 
@@ -56,13 +55,3 @@ def _repeated_values(document: Document, axis: str, values: object) -> Iterator[
                 message = f"{axis} {format_value(value)} repeats the value at line {line}, column {column}"
                 removed = (remove(document, path),)
                 yield document.fault(path, f"{message}; remove one of them", corrections=removed)
-
-
-def fault_of_problem(problem: Problem, document: Document) -> InputFault:
-    """Locate what is wrong with the trials, and add the edits that mend it."""
-    corrections: tuple[Correction, ...] = ()
-    if problem.remove:
-        corrections = (remove(document, problem.remove),)
-    elif problem.exclude:
-        corrections = (append(document, ("exclude",), list(map(yaml_text, problem.exclude))),)
-    return document.fault(problem.path, problem.message, corrections=corrections)

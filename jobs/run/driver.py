@@ -179,6 +179,8 @@ def open_job(
         stored_count=len(plan.stored),
         provenance=collect_provenance(),
         options=options,
+        baseline=plan.grid.compare.baseline,
+        margin=plan.grid.compare.margin_fraction,
         start=start,
     )
 

@@ -1,4 +1,4 @@
-"""Start the driver of a detached job on this machine: a process in a session of its own, which no terminal ends."""
+"""Start the driver of a detached job: a process that no terminal ends, or a job of a cluster."""
 
 import os
 import subprocess
@@ -10,6 +10,7 @@ from pathlib import Path
 from jobs.run import Plan, open_job
 from jobs.service.options import JobOptions
 from jobs.service.queue import Ticket
+from jobs.service.ray_launch import launch_on_ray
 from jobs.service.turn import queue_up
 from jobs.store import Job, Process, Store, clean_up, job_folder, make_folder, process_of
 
@@ -30,17 +31,44 @@ def submit_detached(plan: Plan, options: JobOptions) -> Job:
 
     Raises:
         StoreError: The store cannot be written.
-        OSError: The driver cannot be started.
+        OSError: The driver cannot be started here.
+        ClusterError: The cluster cannot be reached, or refuses the job.
     """
     clean_up(plan.store, plan.missing)  # after killed processes, which may free a full disk
     ticket = queue_up(plan, options)
 
-    def start(job_id: str) -> Process:
+    def start(job_id: str) -> Process | None:
         if ticket:
             ticket.name_job(job_id)
-        return launch_here(plan.store, job_id, ticket)
+        return launch(plan.store, job_id, options, ticket)
 
     return open_job(plan, options.record(), start)
+
+
+def launch(
+    store: Store, job_id: str, options: JobOptions, ticket: Ticket | None = None, again: bool = False
+) -> Process | None:
+    """Start the driver of a job where its options say.
+
+    Args:
+        store: The store.
+        job_id: The job; its folder exists, its record may follow within seconds.
+        options: How to train it.
+        ticket: Its place in the queue of this machine, which the driver takes over.
+        again: Whether the job has had a driver before, which is known to be gone.
+
+    Returns:
+        The driver's process; None where a cluster starts it.
+
+    Raises:
+        OSError: The driver cannot be started here.
+        ClusterError: The cluster cannot be reached, or refuses the job.
+    """
+    if not options.is_job_server:
+        return launch_here(store, job_id, ticket)
+    allows = options.allow_unauthenticated
+    launch_on_ray(options.address or "", job_id, store.root, allow_unauthenticated=allows, again=again)
+    return None
 
 
 def launch_here(store: Store, job_id: str, ticket: Ticket | None = None) -> Process:

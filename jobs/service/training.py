@@ -134,9 +134,10 @@ def session_for(plan: Plan, options: JobOptions) -> Iterator[tuple[Session, Data
             loading = reader.submit(load_dataset, source)
             with open_session(
                 plan.grid,
-                address=options.address,
+                address=options.driver_address,
                 workers=options.workers,
                 in_process=options.in_process,
+                allow_unauthenticated=options.allow_unauthenticated,
                 admission=partial(node_admission, plan),
             ) as session:
                 dataset = loading.result()

@@ -97,6 +97,8 @@ class SealedModel(_Model):
 class JobRecord(SealedModel):
     """What was submitted, from where: the content of job.json."""
 
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"baseline", "margin"})
+
     format: Literal[2] = 2  # of job.json; raised with every change that readers must know of
     name: Text
     submitted_at: AwareDatetime
@@ -108,6 +110,8 @@ class JobRecord(SealedModel):
     trial_count: NonNegativeInt  # trials that the grid asks for
     stored_count: NonNegativeInt  # of these, the ones the store already had
     requested_sha256: str  # of requested.parquet
+    baseline: Mapping[Text, Text | bool | int | float] = {}  # levels with which the other levels are compared
+    margin: float | None = None  # the difference in accuracy, a fraction, that does not matter
 
 
 class JobEnd(SealedModel):

@@ -52,6 +52,8 @@ def create_job(  # noqa: PLR0913 - what a record holds
     stored_count: int = 0,
     provenance: Mapping[str, str] | None = None,
     options: Options | None = None,
+    baseline: Mapping[str, str | bool | int | float] | None = None,
+    margin: float | None = None,
     start: Callable[[str], Process | None] = lambda job_id: this_process(),
 ) -> Job:
     """Make a job's folder, its requested.parquet and, last, its job.json.
@@ -65,6 +67,8 @@ def create_job(  # noqa: PLR0913 - what a record holds
         stored_count: How many of the trials the store already has.
         provenance: Versions, host and commit that the job was submitted with.
         options: Options of the submission; a true `detach` means that the driver is another process.
+        baseline: For some axes, the level with which the others are compared.
+        margin: The difference in accuracy, a fraction, that does not matter.
         start: Called with the job's id before job.json is written, to start the driver; returns its process, or None
             where that is not known.
 
@@ -91,6 +95,8 @@ def create_job(  # noqa: PLR0913 - what a record holds
         trial_count=requested.num_rows,
         stored_count=stored_count,
         requested_sha256=hashlib.sha256(content).hexdigest(),
+        baseline=baseline or {},
+        margin=margin,
     ).seal()
     write_file(folder / _RECORD_FILE, record.to_bytes())
     state = JobState.queued if record.options.get("detach") else JobState.running
