@@ -13,6 +13,9 @@ from jobs.service.queue import receive_ticket as receive_ticket
 from jobs.service.ray_launch import launch_on_ray as launch_on_ray
 from jobs.service.ray_launch import ray_state as ray_state
 from jobs.service.ray_launch import stop_on_ray as stop_on_ray
+from jobs.service.resume import Resumed as Resumed
+from jobs.service.resume import options_to_resume as options_to_resume
+from jobs.service.resume import resume_job as resume_job
 from jobs.service.status import JobStatus as JobStatus
 from jobs.service.status import job_status as job_status
 from jobs.service.training import train_attached as train_attached
