@@ -64,7 +64,8 @@ def status(job: str = "") -> dict[str, Any]:
 def await_status(job: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE_S
     while not condition(found := status(job)):
-        assert time.monotonic() < deadline and found["state"] in ("queued", "running"), found
+        assert found["state"] in ("queued", "running"), found
+        assert time.monotonic() < deadline, found
         time.sleep(0.2)
     return found
 
