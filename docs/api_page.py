@@ -51,9 +51,8 @@ def _handle() -> Iterator[str]:
     yield "A `JobHandle`: a notebook shows it as a table, and it has these methods.\n"
     for name, method in vars(JobHandle).items():
         if not name.startswith("_"):
-            yield f"- `{name}{inspect.signature(method)}`: {_first_words(method)}".replace("(self, ", "(").replace(
-                "(self)", "()"
-            )
+            signature = str(inspect.signature(method)).replace("(self, ", "(").replace("(self)", "()").replace("'", "")
+            yield f"- `{name}{signature}`: {_first_words(method)}"
 
 
 def _first_words(function: Callable[..., object]) -> str:
