@@ -26,6 +26,7 @@ from jobs.service import queue
 from jobs.store.job_models import Job
 from jobs.store.job_record import find_job
 from jobs.store.layout import Store, open_store
+from jobs.store.processes import Process, is_running
 
 NAME = "chaos"
 GRID = """\
@@ -118,12 +119,14 @@ def _watch(run: Run, store: Store, kills: int) -> str:
     """Look at the latest job every second until it does not run any longer, killing now and then; return its state."""
     deadline = time.monotonic() + PATIENCE_S
     due_s = time.monotonic() + run.rng.uniform(0, 30)
+    driver: Process | None = None
     while time.monotonic() < deadline:
         job = _look(run, store)
         if job.state not in ("queued", "running"):
-            while _driver(run, job) and time.monotonic() < deadline:  # it writes the report
+            while driver and is_running(driver) and time.monotonic() < deadline:  # it writes the report
                 time.sleep(LOOK_S)
             return str(job.state.value)
+        driver = job.driver
         if kills and time.monotonic() >= due_s and job.driver:
             kills, due_s = kills - 1, time.monotonic() + run.rng.uniform(0, 30)
             victim = run.rng.choices([*VICTIMS], [*VICTIMS.values()])[0]
