@@ -86,28 +86,22 @@ def check_equal_to(expected: "subprocess.Popen[str]", store: Path, job_id: str) 
     assert tables(store, job_id) == tables(store.parent / "expected", reference.job_id)
 
 
-def hide(host: Host, source: Path, target: Path) -> None:
-    """Let a host, and no other one, see something else at a path."""
-    done = host.run("mount", "--bind", source, target)
-    assert done.returncode == 0, done.stderr
-
-
 def break_package(host: Host) -> None:
     broken = host.folder / "broken.py"
     broken.write_text("raise ImportError('libbroken.so: cannot open shared object file')\n")
-    hide(host, broken, REPOSITORY / "jobs" / "__init__.py")
+    host.hide(broken, REPOSITORY / "jobs" / "__init__.py")
 
 
 def install_older_numpy(host: Host) -> None:
     metadata = Path(np.__file__).parents[1] / f"numpy-{version('numpy')}.dist-info" / "METADATA"
     older = host.folder / "METADATA"
     older.write_text(re.sub(r"(?m)^Version: .*", "Version: 1.26.4", metadata.read_text()))
-    hide(host, older, metadata)
+    host.hide(older, metadata)
 
 
 def mount_other_store(host: Host) -> None:
     (host.folder / "other").mkdir()
-    hide(host, host.folder / "other", host.folder.parent / "store")
+    host.hide(host.folder / "other", host.folder.parent / "store")
 
 
 def about(kind: str, host: str = "") -> Callable[[Event], bool]:

@@ -45,7 +45,7 @@ def launch_on_ray(
     from cluster.ray_jobs import ENDED, connect_to_jobs  # half a second to import
 
     cluster = connect_to_jobs(address, allow_unauthenticated=allow_unauthenticated)
-    words = ["sh", _SCRIPT, "drive", job_id, "--store", _absolute(store)]
+    words = ["sh", _SCRIPT, job_id, _absolute(store)]
     python = os.environ.get(PYTHON_VARIABLE)
     with shipped_code() as code:
         for submission_id in _submission_ids(job_id):
