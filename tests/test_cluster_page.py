@@ -92,4 +92,6 @@ def test_the_slurm_script_and_all_commands_are_correct_shell() -> None:
 
 
 def test_every_block_of_the_page_is_tested() -> None:
-    assert len(re.findall(r"^```\w", PAGE, re.MULTILINE)) == len(re.findall(r"^<!-- test: \w+ -->\n```\w", PAGE, re.MULTILINE))
+    assert len(re.findall(r"^```\w", PAGE, re.MULTILINE)) == len(
+        re.findall(r"^<!-- test: \w+ -->\n```\w", PAGE, re.MULTILINE)
+    )

@@ -23,7 +23,7 @@ _MAX_STARTS = 100  # of one job on one cluster
 
 
 def launch_on_ray(
-    address: str, job_id: str, store: str | Path, *, allow_unauthenticated: bool = False, again: bool = False
+    address: str, job_id: str, store: str | Path, allow_unauthenticated: bool = False, *, again: bool = False
 ) -> str:
     """Start the driver of a job on a cluster, with the code that runs here, and return at once.
 
@@ -57,7 +57,18 @@ def launch_on_ray(
     return submission_id
 
 
-def stop_on_ray(address: str, job_id: str, *, allow_unauthenticated: bool = False) -> bool:
+def reach_ray(address: str, allow_unauthenticated: bool = False) -> None:
+    """Find out whether a driver could be started on a cluster, as far as that shows without starting one.
+
+    Raises:
+        ClusterError: The cluster cannot be reached, or refuses this user.
+    """
+    from cluster.ray_jobs import connect_to_jobs
+
+    connect_to_jobs(address, allow_unauthenticated=allow_unauthenticated)
+
+
+def stop_on_ray(address: str, job_id: str, allow_unauthenticated: bool = False) -> bool:
     """Ask the cluster to end the drivers of a job; those that have not ended after 20 seconds are killed.
 
     Returns:
@@ -74,7 +85,7 @@ def stop_on_ray(address: str, job_id: str, *, allow_unauthenticated: bool = Fals
     return any(stopped)
 
 
-def ray_state(address: str, job_id: str, *, allow_unauthenticated: bool = False) -> tuple[RayJobState, str] | None:
+def ray_state(address: str, job_id: str, allow_unauthenticated: bool = False) -> tuple[RayJobState, str] | None:
     """Return what the cluster says of the latest driver of a job, and the last line that this driver has printed.
 
     A job's own state is in the store; this explains one that has not started, or is lost.
