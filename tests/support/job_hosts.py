@@ -1,0 +1,136 @@
+"""The cluster of docs/cluster.md on hosts of this machine, started by the page's own commands, and a laptop beside it.
+
+The nodes have everything that is needed but mnistjobs. The laptop is no node: it reaches the head's port and the store.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import files
+from pathlib import Path
+from typing import Any
+
+from support.cluster_page import blocks
+from support.hosts import Host, Network
+from support.ray_hosts import REPOSITORY, wait_until
+
+START_TIMEOUT_S = 240.0
+# What the commands of the page leave to the machine: addresses and sizes that suit a host which is a namespace. Ray
+# gives a node 30 seconds to start, which a busy machine may not have.
+_PRELUDE = """
+set -e
+ray() {
+  test "$1" = start || { command ray "$@"; return; }
+  for attempt in 1 2 3 4; do
+    command ray "$@" --num-cpus=$CPUS --object-store-memory=100000000 --node-ip-address=$IP && return
+    command ray stop --force
+  done
+  return 1
+}
+"""
+_NODE_COUNT = "import ray, sys; ray.init(address=sys.argv[1], logging_level='ERROR'); print(len(ray.nodes()))"
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return the environment of a user on a host: no Ray and no mnistjobs of this process."""
+    own = {name: "" for name in os.environ if name.startswith(("RAY_", "MNISTJOBS_", "PYTHON"))}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**own, "PATH": path, "RAY_USAGE_STATS_ENABLED": "0", "TMPDIR": "/tmp", **variables}
+
+
+@dataclass(frozen=True)
+class JobHosts:
+    """A cluster whose head has no CPUs, and its nodes of one CPU each."""
+
+    head: Host
+    nodes: tuple[Host, ...]
+
+    @property
+    def address(self) -> str:
+        return f"http://{self.head.address}:8265"
+
+    def die(self, network: Network) -> None:
+        """Kill the head, and then the nodes."""
+        for host in (self.head, *self.nodes):
+            network.remove(host)
+
+
+def start_cluster(network: Network, head: str, *nodes: str) -> JobHosts:
+    """Start a cluster as the page says, on new hosts, and wait until all nodes have joined."""
+    hosts = [network.add_host(name) for name in (head, *nodes)]
+    for host in hosts:
+        _uninstall(host)
+    cluster = JobHosts(hosts[0], tuple(hosts[1:]))
+    _run_page(cluster.head, cluster.head, "head", CPUS="0")
+    for host in cluster.nodes:
+        give_token(cluster.head, host)
+        _run_page(host, cluster.head, "node", CPUS="1")
+    return cluster
+
+
+def give_token(head: Host, host: Host) -> None:
+    """Copy the token of a head to the home folder of a user on another host."""
+    shutil.copytree(head.folder / ".ray", host.folder / ".ray", dirs_exist_ok=True)
+
+
+def _run_page(host: Host, head: Host, name: str, **variables: str) -> None:
+    (text,) = blocks(name)
+    log = f"start-{name}.log"
+    process = host.start("bash", "-c", _PRELUDE + text.replace("HEAD", head.address), log=log, env=_on(host, variables))
+    process.wait(START_TIMEOUT_S)
+    assert process.returncode == 0, (host.folder / log).read_text()[-2000:]
+
+
+def _on(host: Host, variables: Mapping[str, str]) -> dict[str, str]:
+    return environment(IP=host.address, **variables)
+
+
+def _uninstall(host: Host) -> None:
+    """Let a host, and no other one, have no mnistjobs."""
+    nothing, empty = host.folder / "nothing", host.folder / "empty.pth"
+    nothing.mkdir()
+    empty.touch()
+    for file in files("mnistjobs") or ():
+        path = Path(str(file.locate()))
+        if path.name == "METADATA":
+            host.hide(nothing, path.parent)
+        elif path.suffix == ".pth":
+            host.hide(empty, path)
+
+
+@dataclass(frozen=True)
+class Laptop:
+    """A host with mnistjobs that is no node."""
+
+    host: Host
+    store: Path
+
+    def run(self, *words: object, timeout_s: float = 120.0, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run mnistjobs on the store."""
+        command = ("mnistjobs", *words, "--store", self.store)
+        return self.host.run(*command, env=environment(PYTHONPATH=str(REPOSITORY), **variables), timeout_s=timeout_s)
+
+    def status(self, job_id: str) -> dict[str, Any]:
+        """Return what `status --json` tells."""
+        done = self.run("status", job_id, "--json")
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def wait_for(self, job_id: str, state: str, timeout_s: float) -> dict[str, Any]:
+        """Wait until a job is in a state."""
+        seen: list[dict[str, Any]] = []
+
+        def is_there() -> bool:
+            seen.append(self.status(job_id))
+            return bool(seen[-1]["state"] == state)
+
+        try:
+            wait_until(is_there, state, timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {seen[-1]}; {self.run('logs', job_id).stdout[-3000:]}") from None
+        return seen[-1]
