@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import files
 from pathlib import Path
@@ -32,7 +31,6 @@ ray() {
   return 1
 }
 """
-_NODE_COUNT = "import ray, sys; ray.init(address=sys.argv[1], logging_level='ERROR'); print(len(ray.nodes()))"
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -65,10 +63,10 @@ def start_cluster(network: Network, head: str, *nodes: str) -> JobHosts:
     for host in hosts:
         _uninstall(host)
     cluster = JobHosts(hosts[0], tuple(hosts[1:]))
-    _run_page(cluster.head, cluster.head, "head", CPUS="0")
+    _run_page("head", cluster.head, cluster.head, cpus=0)
     for host in cluster.nodes:
         give_token(cluster.head, host)
-        _run_page(host, cluster.head, "node", CPUS="1")
+    _run_page("node", cluster.head, *cluster.nodes, cpus=1)
     return cluster
 
 
@@ -77,16 +75,15 @@ def give_token(head: Host, host: Host) -> None:
     shutil.copytree(head.folder / ".ray", host.folder / ".ray", dirs_exist_ok=True)
 
 
-def _run_page(host: Host, head: Host, name: str, **variables: str) -> None:
+def _run_page(name: str, head: Host, *hosts: Host, cpus: int) -> None:
+    """Run a block of the page on some hosts at the same time."""
     (text,) = blocks(name)
-    log = f"start-{name}.log"
-    process = host.start("bash", "-c", _PRELUDE + text.replace("HEAD", head.address), log=log, env=_on(host, variables))
-    process.wait(START_TIMEOUT_S)
-    assert process.returncode == 0, (host.folder / log).read_text()[-2000:]
-
-
-def _on(host: Host, variables: Mapping[str, str]) -> dict[str, str]:
-    return environment(IP=host.address, **variables)
+    script, log = _PRELUDE + text.replace("HEAD", head.address), f"start-{name}.log"
+    for host in hosts:
+        host.start("bash", "-c", script, log=log, env=environment(IP=host.address, CPUS=str(cpus)))
+    for host in hosts:
+        host.commands[-1].wait(START_TIMEOUT_S)
+        assert host.commands[-1].returncode == 0, (host.folder / log).read_text()[-2000:]
 
 
 def _uninstall(host: Host) -> None:
