@@ -51,11 +51,6 @@ class JobHosts:
     def address(self) -> str:
         return f"http://{self.head.address}:8265"
 
-    def die(self, network: Network) -> None:
-        """Kill the head, and then the nodes."""
-        for host in (self.head, *self.nodes):
-            network.remove(host)
-
 
 def start_cluster(network: Network, head: str, *nodes: str) -> JobHosts:
     """Start a cluster as the page says, on new hosts, and wait until all nodes have joined."""
