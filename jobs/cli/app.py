@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cluster import ClusterError
-from jobs.cli.answers import verdict
+from jobs.cli.answers import best, compare, verdict
 from jobs.cli.arguments import STORE, Format, GridArgument, JobArgument, PlanFormat, StoreOption
 from jobs.cli.data import data_app
 from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
@@ -38,6 +38,8 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.command()(verdict)
+app.command()(best)
+app.command()(compare)
 
 
 def _print_version(is_asked: bool) -> None:
