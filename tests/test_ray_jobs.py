@@ -15,7 +15,7 @@ import psutil
 import pytest
 from support.cluster_page import blocks
 from support.hosts import Network, network_of_hosts, why_no_hosts
-from support.job_hosts import JobHosts, Laptop, environment, give_token, start_cluster
+from support.job_hosts import JobHosts, Laptop, give_token, laptop_environment, start_cluster
 from support.ray_hosts import REPOSITORY, wait_until
 from support.reference_study import ReferenceStudy, reference_study
 
@@ -99,7 +99,7 @@ def test_a_head_without_an_agent_that_answers_is_given_up(laptop: Laptop, cluste
     ]
     agent.send_signal(signal.SIGSTOP)
     try:
-        done = laptop.host.run(sys.executable, "-c", code, env=environment(PYTHONPATH=str(REPOSITORY)))
+        done = laptop.host.run(sys.executable, "-c", code, env=laptop_environment())
     finally:
         agent.send_signal(signal.SIGCONT)
     assert "is silent for 3 s; its head is busy or dying" in done.stderr.splitlines()[-1]
@@ -119,7 +119,7 @@ def test_the_commands_of_the_page_run_a_study(laptop: Laptop, cluster: JobHosts,
     for text in blocks("laptop"):
         script = text.replace("HEAD", cluster.head.address).replace("/shared/studies", str(store))
         script = f"set -ex; cd {network.folder}; {script}"
-        done = laptop.host.run("bash", "-c", script, env=environment(PYTHONPATH=str(REPOSITORY)), timeout_s=JOB_S)
+        done = laptop.host.run("bash", "-c", script, env=laptop_environment(), timeout_s=JOB_S)
         assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     (job,) = mnistjobs.list_jobs(store)
     assert isinstance(job, Job)

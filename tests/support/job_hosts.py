@@ -23,21 +23,29 @@ START_TIMEOUT_S = 240.0
 _PRELUDE = """
 set -e
 ray() {
-  test "$1" = start || { command ray "$@"; return; }
+  test "$1" = start || { "$RAY" "$@"; return; }
   for attempt in 1 2 3 4; do
-    command ray "$@" --num-cpus=$CPUS --object-store-memory=100000000 --node-ip-address=$IP && return
-    command ray stop --force
+    "$RAY" "$@" --num-cpus=$CPUS --object-store-memory=100000000 --node-ip-address=$IP && return
+    "$RAY" stop --force
   done
   return 1
 }
 """
 
 
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PROGRAMS = Path(sys.executable).parent
+
+
 def environment(**variables: str) -> dict[str, str]:
-    """Return the environment of a user on a host: no Ray and no mnistjobs of this process."""
+    """Return the environment of a user on a host: no Ray and no mnistjobs of this process, and no python with Ray."""
     own = {name: "" for name in os.environ if name.startswith(("RAY_", "MNISTJOBS_", "PYTHON"))}
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**own, "PATH": path, "RAY_USAGE_STATS_ENABLED": "0", "TMPDIR": "/tmp", **variables}
+    return {**own, "PATH": _SYSTEM_PATH, "RAY_USAGE_STATS_ENABLED": "0", "TMPDIR": "/tmp", **variables}
+
+
+def laptop_environment(**variables: str) -> dict[str, str]:
+    """Return the environment of the user whose laptop has mnistjobs."""
+    return environment(PATH=f"{_PROGRAMS}:{_SYSTEM_PATH}", PYTHONPATH=str(REPOSITORY), **variables)
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,9 @@ def _run_page(name: str, head: Host, *hosts: Host, cpus: int) -> None:
     (text,) = blocks(name)
     script, log = _PRELUDE + text.replace("HEAD", head.address), f"start-{name}.log"
     for host in hosts:
-        host.start("bash", "-c", script, log=log, env=environment(IP=host.address, CPUS=str(cpus)))
+        host.start(
+            "bash", "-c", script, log=log, env=environment(IP=host.address, CPUS=str(cpus), RAY=str(_PROGRAMS / "ray"))
+        )
     for host in hosts:
         host.commands[-1].wait(START_TIMEOUT_S)
         assert host.commands[-1].returncode == 0, (host.folder / log).read_text()[-2000:]
@@ -104,7 +114,7 @@ class Laptop:
     def run(self, *words: object, timeout_s: float = 120.0, **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run mnistjobs on the store."""
         command = ("mnistjobs", *words, "--store", self.store)
-        return self.host.run(*command, env=environment(PYTHONPATH=str(REPOSITORY), **variables), timeout_s=timeout_s)
+        return self.host.run(*command, env=laptop_environment(**variables), timeout_s=timeout_s)
 
     def status(self, job_id: str) -> dict[str, Any]:
         """Return what `status --json` tells."""
