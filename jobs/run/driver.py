@@ -1,7 +1,7 @@
 """The driver: carry out what the scheduler decides, with a real executor, a real clock and the store."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import asdict
 from typing import TypeAlias
@@ -17,8 +17,20 @@ from cluster import (
     TaskFailure,
     differences,
 )
-from jobs.errors import StoreError
-from jobs.run.events import Cancel, Command, Finish, GiveUp, Outcome, RefuseNode, Retry, SchedulerEvent, Start, Tick
+from jobs.errors import LeaseLostError, StoreError
+from jobs.run.events import (
+    Cancel,
+    CancelAsked,
+    Command,
+    Finish,
+    GiveUp,
+    Outcome,
+    RefuseNode,
+    Retry,
+    SchedulerEvent,
+    Start,
+    Tick,
+)
 from jobs.run.packs import Pack, make_packs
 from jobs.run.plan import Plan
 from jobs.run.provenance import collect_provenance
@@ -27,6 +39,8 @@ from jobs.run.task import TaskContext, TaskResult, run_pack
 from jobs.store import (
     Job,
     JobState,
+    Options,
+    Process,
     TaskRetry,
     TrialFailure,
     check_job_exists,
@@ -34,6 +48,7 @@ from jobs.store import (
     end_job,
     is_stored,
     requested_table,
+    this_process,
 )
 from mnist_core.data import Dataset
 
@@ -51,6 +66,8 @@ def run_job(
     session: Session,
     observe: Callable[[JobEvent], None],
     max_running: int | None = None,
+    *,
+    asked: Callable[[], CancelAsked | None] = lambda: None,
 ) -> Job:
     """Train what the plan lacks.
 
@@ -61,12 +78,15 @@ def run_job(
         session: Where tasks run.
         observe: Called with every event as it happens.
         max_running: How many tasks run at once; None: as many as the session's nodes have slots for.
+        asked: Returns the request to cancel the job, once there is one; raises LeaseLostError where another driver
+            has taken the job over.
 
     Returns:
         The job as it ended.
 
     Raises:
         StoreError: The store cannot be written any longer, or the job's folder is gone.
+        LeaseLostError: Another driver has taken the job over; how it ends is left to that one.
         ClusterLostError: The cluster stopped answering.
     """
     context = TaskContext(dataset, plan.store.root, session.device, plan.grid.resources.checkpoint_seconds)
@@ -85,10 +105,13 @@ def run_job(
     record = _Record(job, plan, observe)
     with closing(session.executor(run_pack, context)) as executor:
         try:
-            outcome = drive(begin(packs, rules), session.nodes, executor, record.check, record.note)
-        except BaseException:
+            outcome = drive(begin(packs, rules), session.nodes, executor, record.check, record.note, asked=asked)
+            asked()
+        except LeaseLostError:
+            raise
+        except BaseException as error:
             with suppress(StoreError):  # which may be the reason; readers see that the driver is gone
-                record.end(JobState.interrupted)
+                record.end(JobState.interrupted, "" if isinstance(error, KeyboardInterrupt) else str(error))
             raise
     return record.end(JobState(outcome))
 
@@ -125,17 +148,23 @@ class _Record:
             )
         self._observe(event)
 
-    def end(self, state: JobState) -> Job:
+    def end(self, state: JobState, reason: str = "") -> Job:
         """Write how the job ended."""
-        return end_job(self._plan.store, self._job, state, self._failures, self._retries)
+        return end_job(self._plan.store, self._job, state, self._failures, self._retries, reason)
 
 
-def open_job(plan: Plan, options: Mapping[str, str | int | bool | None] | None = None) -> Job:
+def open_job(
+    plan: Plan,
+    options: Options | None = None,
+    start: Callable[[str], Process | None] = lambda job_id: this_process(),
+) -> Job:
     """Enter a new job into the store: what was asked for, and where it comes from.
 
     Args:
         plan: The plan, whose trials are written to the job's requested.parquet.
         options: The options of the submission, for the record.
+        start: Called with the job's id before the job appears in the store, to start its driver; returns its process,
+            or None where that is not known.
 
     Raises:
         StoreError: The store cannot be written.
@@ -152,6 +181,7 @@ def open_job(plan: Plan, options: Mapping[str, str | int | bool | None] | None =
         options=options,
         baseline=plan.grid.compare.baseline,
         margin=plan.grid.compare.margin_fraction,
+        start=start,
     )
 
 
@@ -168,6 +198,7 @@ def drive(
     check: Callable[[PackEvent], PackEvent],
     observe: Callable[[JobEvent], None],
     clock: Callable[[], float] = time.monotonic,
+    asked: Callable[[], CancelAsked | None] = lambda: None,
 ) -> Outcome:
     """Run packs to their end: feed the scheduler with events, and carry out its commands.
 
@@ -178,6 +209,7 @@ def drive(
         check: Called with each event before the scheduler sees it; returns the event or what it really means.
         observe: Called with each event, and with each failure that the scheduler records.
         clock: Seconds from any starting point.
+        asked: Returns the request to cancel the job, once there is one; called at least every second.
     """
     waiting = _WaitingClock(clock)
 
@@ -193,6 +225,9 @@ def drive(
 
     state = feed(state, *nodes, Tick())
     while state.outcome is None:
+        if request := asked():
+            state = feed(state, request)
+            continue
         event = waiting.next_event(executor, wake_up_s(state))
         if event is None:
             state = feed(state, Tick())

@@ -1,0 +1,155 @@
+"""The commands that train: `submit`, and the driver of detached jobs."""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.cli.arguments import STORE, GridArgument, JsonOption, StoreOption
+from jobs.cli.exit_codes import exit_code
+from jobs.cli.output import echo
+from jobs.cli.signals import end_now, interruptible, unread_output_dropped
+from jobs.errors import InputError
+
+if TYPE_CHECKING:
+    from jobs.report import Report
+    from jobs.run import Plan
+    from jobs.store import Job
+
+_DRIVER_SHUTDOWN_S = 15.0  # nobody waits at a terminal, and Ray may need some time
+
+AddressOption = Annotated[
+    str | None,
+    typer.Option(envvar="RAY_ADDRESS", metavar="HOST:PORT", help="A Ray cluster; auto: this machine's; local: none."),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Tasks at once; default: as the CPUs and GPUs allow.")
+]
+InProcessOption = Annotated[bool, typer.Option("--in-process", help="Train in this process, without Ray.")]
+UnauthenticatedOption = Annotated[
+    bool, typer.Option("--allow-unauthenticated", help="Use a cluster that lets anybody run programs on it.")
+]
+DetachOption = Annotated[
+    bool, typer.Option("--detach", "-d", help="Return at once; the job goes on without this terminal.")
+]
+OnDoneOption = Annotated[
+    str | None, typer.Option("--on-done", metavar="COMMAND", help="Run this in a shell once the job has ended.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
+
+
+def submit(  # noqa: PLR0913 - the options of a command
+    grid: GridArgument,
+    store: StoreOption = STORE,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    in_process: InProcessOption = False,
+    allow_unauthenticated: UnauthenticatedOption = False,
+    detach: DetachOption = False,
+    on_done: OnDoneOption = None,
+    quiet: QuietOption = False,
+    json_: JsonOption = False,
+) -> None:
+    """Train a grid's missing trials; write tables and figures.
+
+    Example: mnistjobs submit grid.yaml --workers 4
+    """
+    from jobs.api import plan_grid, submit_grid
+    from jobs.cli.plan import given_grid, plan_line, trials_at_once
+
+    if in_process and workers:
+        raise InputError(f"--workers {workers}: --in-process trains one task after the other; remove one of the two")
+    try:
+        with interruptible(), unread_output_dropped():
+            plan = plan_grid(given_grid(grid), store, quarantine=True)
+            if not quiet and not json_:
+                at_once = None if address not in (None, "local") else workers or trials_at_once(plan)
+                echo(plan_line(plan, store, at_once), err=detach)
+            options = {
+                "address": address,
+                "workers": workers,
+                "in_process": in_process,
+                "allow_unauthenticated": allow_unauthenticated,
+                "on_done": on_done,
+            }
+            if detach:
+                _tell_submitted(submit_grid(plan, **options, detach=True), store, quiet, json_)  # type: ignore[arg-type]
+                return
+            job = _train(plan, options, quiet or json_)
+            _finish(plan, job, quiet, json_)
+    except KeyboardInterrupt:
+        end_now()  # a Ray that is interrupted while it starts does not shut down cleanly
+    sys.exit(exit_code(job.state))
+
+
+def _train(plan: "Plan", options: Mapping[str, object], quiet: bool) -> "Job":
+    from rich.console import Console
+
+    from jobs.api import submit_grid
+    from jobs.cli.progress import LiveView
+    from jobs.cli.tables import fetch_mnist_with_bar
+    from mnist_core.data import find_mnist
+
+    if plan.missing and plan.grid.dataset_source() == "mnist" and find_mnist() is None and not quiet:
+        fetch_mnist_with_bar()
+    with LiveView(plan, Console(stderr=True, quiet=quiet)) as view:
+        return submit_grid(plan, **options, observe=view.observe)  # type: ignore[arg-type]
+
+
+def _finish(plan: "Plan", job: "Job", quiet: bool, json_: bool) -> None:
+    from jobs.api import report_job
+    from jobs.cli.life import print_status_json
+    from jobs.cli.tables import failures_line
+
+    if plan.missing and not quiet:
+        # Where drawing takes all memory, the system kills the process: this is its last line then.
+        echo("What has finished is stored; writing tables and figures", err=True)
+    report = report_job(plan.store.root, job.job_id)
+    if json_:
+        print_status_json(plan.store.root, job.job_id)
+    else:
+        print_report(report)
+    if job.failures:
+        echo(failures_line(job), err=True)
+    if job.state in ("cancelled", "stopped"):
+        echo(f"{job.job_id} was {job.state}; submit the same grid again to train the rest", err=True)
+
+
+def print_report(written: "Report") -> None:
+    """Print a report's summary, and the path of its page."""
+    from jobs.cli.tables import print_summary
+
+    print_summary(written.summary)
+    echo(f"Report: {written.page}")
+
+
+def _tell_submitted(job: "Job", store: object, quiet: bool, json_: bool) -> None:
+    """Print a detached job's id, the only line on stdout, so that scripts can read it."""
+    import json
+
+    echo(json.dumps({"job_id": job.job_id, "state": job.state.value, "store": str(store)}) if json_ else job.job_id)
+    if not quiet and not json_:
+        echo("It goes on without this terminal: `mnistjobs watch`, `mnistjobs status`, `mnistjobs cancel`", err=True)
+
+
+def drive(job: Annotated[str, typer.Argument(metavar="JOB")], store: StoreOption = STORE) -> None:
+    """Drive a detached job; `submit --detach` starts this.
+
+    Example: mnistjobs drive JOB
+    """
+    from jobs.api import drive as drive_job
+    from jobs.cli.log import LogView
+    from jobs.service import TICKET_VARIABLE
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible(_DRIVER_SHUTDOWN_S), unread_output_dropped():
+            view = LogView(job)
+            ended = drive_job(store, job, view.observe, os.environ.pop(TICKET_VARIABLE, ""))
+            view.end(ended)
+    except KeyboardInterrupt:
+        end_now()
+    sys.exit(exit_code(ended.state))
