@@ -113,6 +113,20 @@ def name(process: psutil.Process) -> str:
         return ""
 
 
+def test_a_driver_that_does_not_start_is_explained(laptop: Laptop, cluster: JobHosts) -> None:
+    words = ("submit", QUICKSTART, "--detach", "--quiet", "--address", cluster.address)
+    job_id = laptop.run(*words, MNISTJOBS_PYTHON="/no/such/python").stdout.strip()
+    wait_until(lambda: "has ended" in laptop.status(job_id)["note"], "the cluster tells why", JOB_S)
+    status = laptop.status(job_id)
+    assert status["state"] == "queued"
+    assert status["note"].startswith(
+        "its driver on the cluster has ended (Job entrypoint command failed with exit code 1"
+    )
+    assert "/no/such/python" in laptop.run("logs", job_id).stdout
+    assert laptop.run("cancel", job_id).returncode == 0
+    assert laptop.status(job_id)["state"] == "cancelled"
+
+
 def test_the_commands_of_the_page_run_a_study(laptop: Laptop, cluster: JobHosts, network: Network) -> None:
     (network.folder / "grid.yaml").write_text(LONG.replace("5000", "5").replace("long", "page"))
     store = network.folder / "page"

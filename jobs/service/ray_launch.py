@@ -107,6 +107,24 @@ def ray_state(address: str, job_id: str, allow_unauthenticated: bool = False) ->
     return state, (lines or [""])[-1]
 
 
+def explain_on_ray(address: str, job_id: str, allow_unauthenticated: bool = False) -> str:
+    """Say in one line why a job that runs on a cluster has no driver, as far as the cluster tells."""
+    from cluster import ClusterError
+    from cluster.ray_jobs import ENDED
+
+    try:
+        found = ray_state(address, job_id, allow_unauthenticated)
+    except ClusterError as error:
+        return str(error)
+    if found is None:
+        return f"the cluster at {address} knows no driver of this job"
+    state, last_line = found
+    if state.status not in ENDED:
+        return state.message
+    detail = "" if last_line.startswith("Running entrypoint") else f": {last_line}"  # else its log is in the store
+    return f"its driver on the cluster has ended ({state.message}){detail}"
+
+
 def _submission_ids(job_id: str) -> Iterator[str]:
     """Return what Ray knows the drivers of a job by, the first one first: Ray takes each name once."""
     yield job_id
