@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.api.unusable import warn_of_unusable
-from jobs.errors import InputError, JobHeldError, LeaseLostError
+from jobs.errors import InputError
 from jobs.grid import Grid, load_grid
 from jobs.run import JobEvent, Plan, make_plan
-from jobs.service import JobOptions, drive_job, receive_ticket, run_on_done, submit_detached, train_attached
+from jobs.service import JobOptions, submit_detached, train_attached
 from jobs.store import (
     Compaction,
     DamagedJob,
@@ -117,39 +117,6 @@ def _default_address() -> str | None:
     if server := os.environ.get("RAY_API_SERVER_ADDRESS"):
         return server if "://" in server else f"http://{server}"
     return os.environ.get("RAY_ADDRESS")
-
-
-def drive(store: StorePath, job: str, observe: Callable[[JobEvent], None], ticket: str = "") -> Job:
-    """Drive a detached job to its end, then write its report and run its command; for the driver's own process.
-
-    Args:
-        store: The store's folder.
-        job: The job's id.
-        observe: Called with each event of the job as it happens.
-        ticket: The job's place in the queue of this machine, as `launch_here` handed it over; "" for none.
-
-    Returns:
-        The job as it ended.
-
-    Raises:
-        InputError: There is no such job, or its dataset has changed.
-        StoreError: The store cannot be read or written, or the job has another driver.
-        DataError: The dataset is damaged or cannot be downloaded.
-        ClusterError: Ray cannot be started or reached, or was lost.
-    """
-    opened = open_store(Path(store))
-    try:
-        ended = drive_job(opened, job, observe, receive_ticket(ticket) if ticket else None)
-    except (JobHeldError, LeaseLostError):
-        raise
-    except BaseException:
-        run_on_done(opened, job, may_wait=False)
-        raise
-    try:
-        report_job(store, job)
-    finally:
-        run_on_done(opened, job)
-    return ended
 
 
 def compact_store(store: StorePath = "results") -> Compaction:

@@ -21,7 +21,7 @@ from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES
 from jobs.cli.life import cancel, list_, logs, status, watch
 from jobs.cli.output import echo, echo_error, echo_first, echo_warnings_once
-from jobs.cli.submit import drive, print_report, submit
+from jobs.cli.submit import drive, print_report, resume, submit
 from jobs.errors import InputError, MnistjobsError
 from mnist_core.errors import DataError, KernelsError
 
@@ -36,6 +36,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command()(submit)
 app.command(hidden=True)(drive)
+app.command()(resume)
 for command in (status, watch, logs, cancel):
     app.command()(command)
 app.command("list")(list_)

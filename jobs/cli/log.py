@@ -12,10 +12,14 @@ class LogView:
     """Print a line for each event of a job: its time, its trial where it has one, and what happened.
 
     Args:
-        job_id: The job.
+        err: Whether to print to stderr.
     """
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, err: bool = False) -> None:
+        self._err = err
+
+    def begin(self, job_id: str) -> None:
+        """Print which process drives the job."""
         driver = this_process()
         self._print(f"job {job_id}: driver is process {driver.pid} on {driver.host}")
 
@@ -49,4 +53,4 @@ class LogView:
             self._print(f"trial {trial_id}: {what}")
 
     def _print(self, line: str) -> None:
-        echo(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}")
+        echo(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", err=self._err)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.arguments import STORE, GridArgument, JsonOption, StoreOption
+from jobs.cli.arguments import STORE, GridArgument, JobOption, JsonOption, StoreOption
 from jobs.cli.exit_codes import exit_code
 from jobs.cli.output import echo
 from jobs.cli.signals import end_now, interruptible, unread_output_dropped
@@ -152,6 +152,44 @@ def _tell_submitted(job: "Job", store: object, quiet: bool, json_: bool) -> None
         echo("It goes on without this terminal: `mnistjobs watch`, `mnistjobs status`, `mnistjobs cancel`", err=True)
 
 
+def resume(
+    job: JobOption = None,
+    store: StoreOption = STORE,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    detach: Annotated[
+        bool | None, typer.Option("--detach/--attach", help="Return at once, or stay; default: as the job was before.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Train what is missing of a job, which is lost or has ended.
+
+    A lost job goes on under its id; of one that has ended, a new job of the same grid is made.
+
+    Example: mnistjobs resume --detach
+    """
+    from jobs.api import report_job, resume_job
+    from jobs.cli.life import print_status_json
+    from jobs.cli.log import LogView
+
+    try:
+        with interruptible(), unread_output_dropped():
+            view = LogView(err=True)
+            done = resume_job(store, job, address=address, workers=workers, detach=detach, observe=view.observe)
+            if done.is_new:
+                echo(f"The job had ended: {done.job.job_id} is a new one of the same grid", err=True)
+            if not done.job.end:
+                _tell_submitted(done.job, store, False, json_)
+                return
+            if json_:
+                print_status_json(store, done.job.job_id)
+            else:
+                print_report(report_job(store, done.job.job_id))
+    except KeyboardInterrupt:
+        end_now()
+    sys.exit(exit_code(done.job.state))
+
+
 def drive(job: Annotated[str, typer.Argument(metavar="JOB")], store: StoreOption = STORE) -> None:
     """Drive a detached job; `submit --detach` starts this.
 
@@ -164,7 +202,8 @@ def drive(job: Annotated[str, typer.Argument(metavar="JOB")], store: StoreOption
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with interruptible(_DRIVER_SHUTDOWN_S), unread_output_dropped():
-            view = LogView(job)
+            view = LogView()
+            view.begin(job)
             ended = drive_job(store, job, view.observe, os.environ.pop(TICKET_VARIABLE, ""))
             view.end(ended)
     except KeyboardInterrupt:

@@ -10,6 +10,9 @@ from jobs.service.logs import read_log as read_log
 from jobs.service.on_done import run_on_done as run_on_done
 from jobs.service.options import JobOptions as JobOptions
 from jobs.service.queue import receive_ticket as receive_ticket
+from jobs.service.resume import Resumed as Resumed
+from jobs.service.resume import options_to_resume as options_to_resume
+from jobs.service.resume import resume_job as resume_job
 from jobs.service.status import JobStatus as JobStatus
 from jobs.service.status import job_status as job_status
 from jobs.service.training import train_attached as train_attached

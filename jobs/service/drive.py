@@ -6,10 +6,10 @@ from pathlib import Path
 
 from cluster import Waiting
 from jobs.errors import InputError, JobHeldError, LeaseLostError, StoreError
-from jobs.grid import parse_grid
+from jobs.grid import Grid, parse_grid
 from jobs.run import Plan, make_plan, run_job
 from jobs.service.heartbeat import Heartbeat
-from jobs.service.options import JobOptions
+from jobs.service.options import JobOptions, read_options
 from jobs.service.queue import Ticket
 from jobs.service.tracker import Tracker
 from jobs.service.training import Observer, both, session_for
@@ -73,7 +73,7 @@ def _check_open(job: Job) -> None:
 def _drive(store: Store, job: Job, lease: Lease, heart: Heartbeat, observe: Observer, ticket: Ticket | None) -> Job:
     if heart.asked():
         return end_job(store, job, JobState.cancelled)
-    options = JobOptions.of(job)
+    options = read_options(store, job)
     plan = plan_again(store, job)
     tracker = Tracker(job.job_id, plan)
     heart.progress = tracker.snapshot
@@ -105,8 +105,7 @@ def plan_again(store: Store, job: Job) -> Plan:
         InputError: Its dataset has changed or is not on this machine, or its trials have other ids now.
         StoreError: The store cannot be read.
     """
-    folder = Path(JobOptions.of(job).grid_folder or "/")
-    plan = make_plan(parse_grid(job.grid, file=str(job_folder(store, job.job_id) / "job.json"), folder=folder), store)
+    plan = make_plan(grid_of(store, job), store)
     if plan.grid.dataset_info.fingerprint != job.dataset.fingerprint:
         raise InputError(f"dataset {job.dataset.name}: has changed since job {job.job_id} was submitted; restore it")
     if plan.trials.keys() != set(read_requested(store, job)["trial_id"].to_pylist()):
@@ -115,3 +114,9 @@ def plan_again(store: Store, job: Job) -> Plan:
             "allowed: the version that submitted it, or a new job of the same grid"
         )
     return plan
+
+
+def grid_of(store: Store, job: Job) -> Grid:
+    """Read the grid of a job from its record; raises InputError where its dataset is not on this machine."""
+    folder = Path(JobOptions.of(job).grid_folder or "/")
+    return parse_grid(job.grid, file=str(job_folder(store, job.job_id) / "job.json"), folder=folder)

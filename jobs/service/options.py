@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Self
 
 from cluster import is_url
-from jobs.store import Job, Options
+from jobs.store import Job, Options, Store, read_changed_options, write_changed_options
 
 _ALWAYS = ("address", "workers", "in_process")
 
@@ -25,8 +25,13 @@ class JobOptions:
     @classmethod
     def of(cls, job: Job) -> Self:
         """Return the options that a job was submitted with."""
+        return cls.read(job.options)
+
+    @classmethod
+    def read(cls, options: Options) -> Self:
+        """Make options of a record; what other versions have written is left out."""
         known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in job.options.items() if name in known})  # type: ignore[arg-type]
+        return cls(**{name: value for name, value in options.items() if name in known})  # type: ignore[arg-type]
 
     def record(self) -> Options:
         """Return the options for a job's record: those that every job has, and those that were given."""
@@ -46,3 +51,14 @@ class JobOptions:
     def is_local(self) -> bool:
         """Whether the trials run on a Ray that is started for this job alone, or in the driver's process."""
         return self.in_process or (self.address or os.environ.get("RAY_ADDRESS") or "local") == "local"
+
+
+def read_options(store: Store, job: Job) -> JobOptions:
+    """Return how a job is to be trained: as it was submitted, or as it was resumed last."""
+    changed = read_changed_options(store, job.job_id)
+    return JobOptions.of(job) if changed is None else JobOptions.read(changed)
+
+
+def write_options(store: Store, job_id: str, options: JobOptions) -> None:
+    """Write how a job is to be trained from now on; raises StoreError."""
+    write_changed_options(store, job_id, options.record())

@@ -107,7 +107,11 @@ def take_ticket(name: str, cores: int, job_id: str = "") -> Ticket:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         ticket = Ticket(path, descriptor, claim)
-        ticket._write(claim)
+        try:
+            ticket._write(claim)
+        except OSError:
+            ticket.close()
+            raise
     return ticket
 
 

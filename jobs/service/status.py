@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jobs.service.options import JobOptions
+from jobs.service.options import read_options
 from jobs.service.ray_launch import explain_on_ray
 from jobs.store import (
     Job,
@@ -94,16 +94,16 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
         trial_count=job.trial_count,
         waits_for=progress.waits_for if job.state is JobState.queued else "",
         host=job.driver.host if job.driver else "",
-        note=job.reason if job.end else progress.note if is_running else _why_no_driver(job) if is_exact else "",
+        note=job.reason if job.end else progress.note if is_running else _why_no_driver(store, job) if is_exact else "",
         is_cancel_asked=not job.end and is_cancel_asked(store, job.job_id),
         submitted_at=job.submitted_at.isoformat(),
         finished_at=job.finished_at.isoformat() if job.finished_at else None,
     )
 
 
-def _why_no_driver(job: Job) -> str:
+def _why_no_driver(store: Store, job: Job) -> str:
     """Ask the cluster why a job of its own has not started, or is lost; the store cannot tell."""
-    options = JobOptions.of(job)
+    options = read_options(store, job)
     if not options.is_job_server:
         return ""
     return explain_on_ray(options.address or "", job.job_id, options.allow_unauthenticated)

@@ -1,5 +1,6 @@
 """Wait for a job's turn on this machine."""
 
+import errno
 import time
 import warnings
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from jobs.service.options import JobOptions
 from jobs.service.queue import Ticket, take_ticket
 
 _POLL_S = 0.5
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def queue_up(plan: Plan, options: JobOptions, job_id: str = "") -> Ticket | None:
@@ -25,6 +27,8 @@ def queue_up(plan: Plan, options: JobOptions, job_id: str = "") -> Ticket | None
     try:
         return take_ticket(plan.grid.name, cores_of(plan, options), job_id)
     except OSError as error:
+        if error.errno in _NO_ROOM:
+            return None  # then nothing else can be written either, which is said where it matters
         warnings.warn(
             f"no queue: {error.filename}: {error.strerror}; jobs of this machine share its cores", stacklevel=2
         )

@@ -45,6 +45,7 @@ def format_seconds(seconds: float) -> str:
 
 
 Text = Annotated[str, BeforeValidator(encodable)]
+Options = Mapping[Text, Text | int | float | bool | None]  # of a submission
 
 
 class _Model(BaseModel):
@@ -103,7 +104,7 @@ class JobRecord(SealedModel):
     name: Text
     submitted_at: AwareDatetime
     grid: Text  # the YAML as the user wrote it
-    options: Mapping[Text, Text | int | float | bool | None] = {}  # of the submission
+    options: Options = {}
     dataset: DatasetInfo
     provenance: Mapping[Text, Text]
     driver: Process | None  # that was started with the job; None where that is left to others, as on a cluster
@@ -151,7 +152,7 @@ class Job:
         return bool(self.record.options.get("detach"))
 
     @property
-    def options(self) -> Mapping[str, str | int | float | bool | None]:
+    def options(self) -> Options:
         return self.record.options
 
     @property

@@ -23,6 +23,7 @@ from jobs.store.job_models import (
     JobEnd,
     JobRecord,
     JobState,
+    Options,
     TaskRetry,
     TrialFailure,
     encodable,
@@ -39,7 +40,6 @@ from mnist_core.paths import describe_missing
 REQUESTED_FILE = "requested.parquet"
 _RECORD_FILE, _END_FILE = "job.json", "final.json"
 _SECOND = len("yyyymmdd-hhmmss")
-Options = Mapping[str, str | int | float | bool | None]
 
 
 def create_job(  # noqa: PLR0913 - what a record holds

@@ -1,4 +1,4 @@
-"""What a job is doing, as its driver tells every few seconds (progress.json), and the request to end it (cancel)."""
+"""What is told of a job while it runs (progress.json), and to its driver: to end it, to go on in another way."""
 
 import os
 from datetime import UTC, datetime
@@ -7,12 +7,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, NonNegativeInt
 
 from jobs.errors import LostRecordError, StoreError
 from jobs.store.atomic_files import create_file, write_file
-from jobs.store.job_models import SealedModel, Text, TrialFailure
+from jobs.store.job_models import Options, SealedModel, Text, TrialFailure
 from jobs.store.layout import Store, job_folder
 from jobs.store.processes import Process, this_process
 from jobs.store.sealed_files import read_sealed
 
-_PROGRESS_FILE, _CANCEL_FILE = "progress.json", "cancel"
+_PROGRESS_FILE, _CANCEL_FILE, _OPTIONS_FILE = "progress.json", "cancel", "options.json"
 
 
 class RunningTrial(BaseModel):
@@ -36,6 +36,12 @@ class JobProgress(SealedModel):
     seconds_left: float | None = None
     waits_for: Text = ""  # the job behind which this one is queued on its machine
     note: Text = ""  # what keeps it waiting, or was found last
+
+
+class ChangedOptions(SealedModel):
+    """How a job is driven since it was last resumed: the content of options.json."""
+
+    options: Options
 
 
 class CancelRequest(SealedModel):
@@ -80,3 +86,15 @@ def is_cancel_asked(store: Store, job_id: str) -> bool:
     except OSError as error:
         raise StoreError(f"{job_folder(store, job_id)}: cannot be read: {error.strerror}") from error
     return True
+
+
+def write_changed_options(store: Store, job_id: str, options: Options) -> None:
+    """Write how a job is to be driven from now on; raises StoreError where that cannot be written."""
+    content = ChangedOptions(job_id=job_id, options=options).seal().to_bytes()
+    write_file(job_folder(store, job_id) / _OPTIONS_FILE, content)
+
+
+def read_changed_options(store: Store, job_id: str) -> Options | None:
+    """Read how a job is driven since it was last resumed; None where it is as it was submitted."""
+    path = job_folder(store, job_id) / _OPTIONS_FILE
+    return read_sealed(ChangedOptions, path).options if os.path.lexists(path) else None
