@@ -116,8 +116,7 @@ def name(process: psutil.Process) -> str:
 def test_a_driver_that_does_not_start_is_explained(laptop: Laptop, cluster: JobHosts) -> None:
     words = ("submit", QUICKSTART, "--detach", "--quiet", "--address", cluster.address)
     job_id = laptop.run(*words, MNISTJOBS_PYTHON="/no/such/python").stdout.strip()
-    wait_until(lambda: "has ended" in laptop.status(job_id)["note"], "the cluster tells why", JOB_S)
-    status = laptop.status(job_id)
+    status = laptop.wait_for(job_id, lambda status: "has ended" in status["note"], "the cluster tells why", JOB_S)
     assert status["state"] == "queued"
     assert status["note"].startswith(
         "its driver on the cluster has ended (Job entrypoint command failed with exit code 1"
@@ -146,7 +145,7 @@ def test_a_cancelled_job_stops_on_all_nodes(laptop: Laptop, cluster: JobHosts, n
     grid = network.folder / "long.yaml"
     grid.write_text(LONG)
     job_id = submit(laptop, grid, cluster.address)
-    wait_until(lambda: len(laptop.status(job_id)["running"]) == 2, "two trials run", JOB_S)
+    laptop.wait_for(job_id, lambda status: len(status["running"]) == 2, "two trials run", JOB_S)
     done = laptop.run("cancel", job_id)
     assert done.returncode == 0, done.stderr
     assert laptop.status(job_id)["state"] == "cancelled"
@@ -156,18 +155,21 @@ def test_a_cancelled_job_stops_on_all_nodes(laptop: Laptop, cluster: JobHosts, n
 
 def test_a_job_outlives_its_head(laptop: Laptop, cluster: JobHosts, network: Network, expected: ReferenceStudy) -> None:
     job_id = submit(laptop, QUICKSTART, cluster.address)
-    wait_until(lambda: laptop.status(job_id)["counts"]["finished"] >= 4, "some trials end", JOB_S)
+    laptop.wait_for(job_id, lambda status: status["counts"]["finished"] >= 4, "some trials end", JOB_S)
     network.remove(cluster.head)
     killed_s = time.monotonic()
     for node in cluster.nodes:
         network.remove(node)
-    with ThreadPoolExecutor(1) as meanwhile:
-        starting = meanwhile.submit(start_cluster, network, "m1", "m2", "m3")
-        laptop.wait_for(job_id, "lost", 120)
-        assert time.monotonic() - killed_s < 60
-        assert "mnistjobs resume" in laptop.run("status", job_id).stdout
-        other = starting.result()
 
+    def wait_until_lost() -> float:
+        laptop.wait_for(job_id, lambda status: status["state"] == "lost", "the job is lost", 120)
+        return time.monotonic() - killed_s
+
+    with ThreadPoolExecutor(1) as meanwhile:
+        waiting = meanwhile.submit(wait_until_lost)
+        other = start_cluster(network, "m1", "m2", "m3")  # in this thread: hosts die with the thread that made them
+        assert waiting.result() < 60
+    assert "mnistjobs resume" in laptop.run("status", job_id).stdout
     give_token(other.head, laptop.host)
     stored = laptop.status(job_id)["counts"]["finished"]
     resumed = laptop.run("resume", job_id, "--address", other.address)

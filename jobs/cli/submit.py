@@ -157,6 +157,7 @@ def resume(
     store: StoreOption = STORE,
     address: AddressOption = None,
     workers: WorkersOption = None,
+    allow_unauthenticated: UnauthenticatedOption = False,
     detach: Annotated[
         bool | None, typer.Option("--detach/--attach", help="Return at once, or stay; default: as the job was before.")
     ] = None,
@@ -175,7 +176,15 @@ def resume(
     try:
         with interruptible(), unread_output_dropped():
             view = LogView(err=True)
-            done = resume_job(store, job, address=address, workers=workers, detach=detach, observe=view.observe)
+            done = resume_job(
+                store,
+                job,
+                address=address,
+                workers=workers,
+                allow_unauthenticated=allow_unauthenticated or None,
+                detach=detach,
+                observe=view.observe,
+            )
             if done.is_new:
                 echo(f"The job had ended: {done.job.job_id} is a new one of the same grid", err=True)
             if not done.job.end:

@@ -8,6 +8,7 @@ from jobs.run import make_plan
 from jobs.service.drive import drive_job, grid_of, plan_again
 from jobs.service.launch import launch, submit_detached
 from jobs.service.options import JobOptions, read_options, write_options
+from jobs.service.ray_launch import reach_ray
 from jobs.service.training import Observer, train_attached
 from jobs.service.turn import queue_up
 from jobs.store import Job, JobState, Process, Store, is_running, read_job, read_lease
@@ -49,6 +50,8 @@ def resume_job(store: Store, job: Job, options: JobOptions, observe: Observer) -
     if job.state is JobState.running or (job.state is JobState.queued and job.driver):
         where = f" on {job.driver.host}" if job.driver else ""
         raise JobHeldError(f"job {job.job_id}: is {job.state.value}{where}; a job has one driver at a time")
+    if options.is_job_server:
+        reach_ray(options.address or "", options.allow_unauthenticated)  # before anything is written
     write_options(store, job.job_id, options)
     if not options.detach:
         return Resumed(drive_job(store, job.job_id, observe), False)
