@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jobs.service.options import read_options
-from jobs.service.ray_launch import explain_on_ray
+from jobs.service.ray_launch import look_on_ray
 from jobs.store import (
     Job,
     JobProgress,
@@ -106,7 +106,7 @@ def _why_no_driver(store: Store, job: Job) -> str:
     options = read_options(store, job)
     if not options.is_job_server:
         return ""
-    return explain_on_ray(options.address or "", job.job_id, options.allow_unauthenticated)
+    return look_on_ray(options.address or "", job.job_id, options.allow_unauthenticated).explanation
 
 
 def _count_stored(store: Store, job: Job) -> tuple[int, int]:
