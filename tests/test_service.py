@@ -64,7 +64,8 @@ def status(job: str = "") -> dict[str, Any]:
 def await_status(job: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE_S
     while not condition(found := status(job)):
-        assert time.monotonic() < deadline and found["state"] in ("queued", "running"), found
+        assert found["state"] in ("queued", "running"), found
+        assert time.monotonic() < deadline, found
         time.sleep(0.2)
     return found
 
@@ -73,10 +74,10 @@ def is_training(found: dict[str, Any]) -> bool:
     return bool(found["running"] and found["running"][0]["epoch"])
 
 
-def kill_driver(store: Path, job: str) -> None:
+def kill_driver(store: Path, job: str, number: signal.Signals = signal.SIGKILL) -> None:
     lease = read_lease(Store(store), job)
     assert lease
-    os.kill(lease.driver.pid, signal.SIGKILL)
+    os.kill(lease.driver.pid, number)
 
 
 def trials(store: Path, job: str) -> pa.Table:
@@ -194,13 +195,32 @@ def test_a_job_without_a_driver_is_cancelled_in_place_of_it(store: Path, tmp_pat
 
 def test_a_driver_that_cannot_train_says_why(store: Path, tmp_path: Path) -> None:
     grid = write_grid(tmp_path, ONE_CONFIGURATION)
-    job = detach(grid, "--on-done", f"touch {tmp_path}/told")
+    told = tmp_path / "told"
+    job = detach(grid, "--on-done", f"echo $MNISTJOBS_STATE > {told}")
     for path in (tmp_path / "images").iterdir():
         path.unlink()
     watched = run("watch", job)
     assert watched.code == 130
     assert "a dataset folder holds" in watched.out
     assert "`mnistjobs resume" in watched.out
+    assert await_text(told) == "interrupted"
+
+
+def test_a_driver_that_is_terminated_ends_its_job(store: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    job = detach(write_grid(tmp_path, ENDLESS), "--on-done", f"echo $MNISTJOBS_STATE > {told}")
+    await_status(job, is_training)
+    kill_driver(store, job, signal.SIGTERM)
+    assert run("watch", job).code == 130
+    assert await_text(told) == "interrupted"
+
+
+def await_text(path: Path) -> str:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (path.exists() and (text := path.read_text().strip())):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return text
 
 
 def test_a_notebook_has_an_object_for_its_job(store: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import typer
 from jobs.cli.arguments import STORE, JobOption, JsonOption, StoreOption
 from jobs.cli.exit_codes import exit_code
 from jobs.cli.output import echo, echo_first
+from jobs.cli.start import Interrupted
 
 if TYPE_CHECKING:
     from jobs.store import Job
@@ -55,7 +56,7 @@ def watch(job: JobOption = None, store: StoreOption = STORE, json_: JsonOption =
                 view.show(found)
                 time.sleep(_POLL_S)
                 found = job_status(store, found.job_id, is_exact=False)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         echo(f"{found.job_id} goes on; `mnistjobs cancel {found.job_id}` ends it", err=True)
         raise
     found = job_status(store, found.job_id)
