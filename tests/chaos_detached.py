@@ -121,6 +121,8 @@ def _watch(run: Run, store: Store, kills: int) -> str:
     while time.monotonic() < deadline:
         job = _look(run, store)
         if job.state not in ("queued", "running"):
+            while _driver(run, job) and time.monotonic() < deadline:  # it writes the report
+                time.sleep(LOOK_S)
             return str(job.state.value)
         if kills and time.monotonic() >= due_s and job.driver:
             kills, due_s = kills - 1, time.monotonic() + run.rng.uniform(0, 30)
