@@ -126,6 +126,15 @@ def test_a_driver_that_does_not_start_is_explained(laptop: Laptop, cluster: JobH
     assert laptop.status(job_id)["state"] == "cancelled"
 
 
+def test_a_dataset_that_the_cluster_does_not_have_is_named(laptop: Laptop, cluster: JobHosts, network: Network) -> None:
+    grid = network.folder / "mnist.yaml"
+    grid.write_text(LONG.replace("dataset: digits", "dataset: mnist").replace("long", "mnist"))
+    job_id = submit(laptop, grid, cluster.address)
+    status = laptop.wait_for(job_id, lambda status: status["state"] == "interrupted", "the driver gives up", JOB_S)
+    assert "no mirror delivered it" in status["note"]
+    assert "MNISTJOBS_DATA_DIR" in status["note"]
+
+
 def test_the_commands_of_the_page_run_a_study(laptop: Laptop, cluster: JobHosts, network: Network) -> None:
     (network.folder / "grid.yaml").write_text(LONG.replace("5000", "5").replace("long", "page"))
     store = network.folder / "page"
@@ -139,6 +148,28 @@ def test_the_commands_of_the_page_run_a_study(laptop: Laptop, cluster: JobHosts,
     assert job.state == "finished"
     assert job.job_id in done.stdout
     assert set(mnistjobs.read_trials(store, job.job_id)["host"].to_pylist()) <= {"n2", "n3"}
+
+
+def test_the_slurm_script_of_the_page_runs_a_study_on_its_first_node(network: Network) -> None:
+    host = network.add_host("slurm")
+    (host.folder / "grid.yaml").write_text(LONG.replace("5000", "5"))
+    srun = host.folder / "srun"  # what Slurm does on another node, if there were one, this does here
+    srun.write_text('#!/bin/sh\nwhile case $1 in --*) true ;; *) false ;; esac; do shift; done\nexec "$@"\n')
+    srun.chmod(0o755)
+    (script,) = blocks("slurm")
+    allocation = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_CPUS_PER_TASK": "1",
+        "SLURMD_NODENAME": "slurm",
+    }
+    env = laptop_environment(**allocation)
+    env["PATH"] = f"{host.folder}:{env['PATH']}"
+    process = host.start("bash", "-c", f"cd {host.folder}; {script}", log="slurm.log", env=env)
+    code = process.wait(JOB_S)
+    network.remove(host)  # as the end of its script ends a job of Slurm's
+    (job,) = mnistjobs.list_jobs(host.folder / "studies")
+    assert (code, job.state) == (0, "finished"), (host.folder / "slurm.log").read_text()[-3000:]
 
 
 def test_a_cancelled_job_stops_on_all_nodes(laptop: Laptop, cluster: JobHosts, network: Network) -> None:
