@@ -184,6 +184,15 @@ def test_a_cancelled_job_stops_on_all_nodes(laptop: Laptop, cluster: JobHosts, n
     wait_until(lambda: not any("ray::run_if_admitted" in name(each) for each in workers), "no trial runs", 30)
 
 
+def test_a_driver_that_ray_stops_ends_its_job(laptop: Laptop, cluster: JobHosts, network: Network) -> None:
+    job_id = submit(laptop, network.folder / "long.yaml", cluster.address)
+    laptop.wait_for(job_id, lambda status: bool(status["running"]), "a trial runs", JOB_S)
+    code = f"from jobs.service.ray_launch import stop_on_ray; print(stop_on_ray('{cluster.address}', '{job_id}'))"
+    stopped = laptop.host.run(sys.executable, "-c", code, env=laptop_environment())
+    assert stopped.stdout == "True\n", stopped.stderr
+    laptop.wait_for(job_id, lambda status: status["state"] == "interrupted", "its driver has ended it", 60)
+
+
 def test_a_job_outlives_its_head(laptop: Laptop, cluster: JobHosts, network: Network, expected: ReferenceStudy) -> None:
     job_id = submit(laptop, QUICKSTART, cluster.address)
     laptop.wait_for(job_id, lambda status: status["counts"]["finished"] >= 4, "some trials end", JOB_S)
