@@ -16,13 +16,14 @@ import pyarrow as pa
 import pytest
 from support.command_line import finish, run, said
 from support.failing_tasks import ONE_CONFIGURATION, write_grid
+from support.s3_servers import BUCKET, S3Server
 from support.warm_processes import WarmProcess
 
 import mnistjobs
 from cluster import usable_cpus
 from jobs.api.handle import JobHandle
 from jobs.store.job_record import read_job
-from jobs.store.layout import Store
+from jobs.store.layout import Store, open_store
 from jobs.store.lease import read_lease
 from jobs.store.processes import is_running
 
@@ -221,6 +222,28 @@ def await_text(path: Path) -> str:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     return text
+
+
+@pytest.mark.usefixtures("store")
+def test_a_detached_job_in_a_bucket_is_looked_at_and_resumed_alike(
+    moto_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    moto_server.use(monkeypatch)
+    monkeypatch.setenv("MNISTJOBS_STORE", f"s3://{BUCKET}/detached")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    job = detach(write_grid(tmp_path, SECONDS_LONG))
+    await_status(job, is_training)
+    lease = read_lease(open_store(f"s3://{BUCKET}/detached"), job)
+    assert lease
+    os.kill(lease.driver.pid, signal.SIGKILL)
+    assert status(job)["state"] == "lost"
+    assert run("resume", "--detach").code == 0
+    moto_server.process.send_signal(signal.SIGSTOP)  # a store that does not answer for a while
+    time.sleep(8.0)
+    moto_server.process.send_signal(signal.SIGCONT)
+    assert run("watch").code == 0
+    assert f"job {job}: finished" in await_line(f"job {job}: finished")
+    assert said("cancel") == f"{job}: finished\n"
 
 
 def test_a_notebook_has_an_object_for_its_job(store: Path, tmp_path: Path) -> None:

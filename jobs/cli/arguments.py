@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 
-def _store_path(text: str | Path) -> Path:
+def _store_place(text: str) -> str:
     if text == "":  # most likely from an unset variable; as a path it would mean the working directory
-        raise typer.BadParameter("is empty; allowed: a folder")
-    return Path(os.path.expanduser(text))
+        raise typer.BadParameter("is empty; allowed: a folder or a URL")
+    return os.path.expanduser(text)
 
 
 GridArgument = Annotated[
@@ -30,16 +30,16 @@ JobOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print objects for scripts.")]
 StoreOption = Annotated[
-    Path,
+    str,
     typer.Option(
         "--store",
         envvar="MNISTJOBS_STORE",
-        metavar="FOLDER",
-        parser=_store_path,
-        help="The folder that holds all results.",
+        metavar="STORE",
+        parser=_store_place,
+        help="Where all results are: a folder, or s3://, gs:// or az://BUCKET/PREFIX.",
     ),
 ]
-STORE = Path("results")
+STORE = "results"
 
 
 class Format(StrEnum):

@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,7 +33,7 @@ def status(job: JobOption = None, store: StoreOption = STORE, json_: JsonOption 
         echo("\n".join(status_lines(found)))
 
 
-def print_status_json(store: Path, job: str) -> None:
+def print_status_json(store: str, job: str) -> None:
     """Print the status of a job as an object."""
     status(job, store, json_=True)
 

@@ -124,9 +124,9 @@ def _finish(plan: "Plan", job: "Job", quiet: bool, json_: bool) -> None:
     if plan.missing and not quiet:
         # Where drawing takes all memory, the system kills the process: this is its last line then.
         echo("What has finished is stored; writing tables and figures", err=True)
-    report = report_job(plan.store.root, job.job_id)
+    report = report_job(plan.store.locate(), job.job_id)
     if json_:
-        print_status_json(plan.store.root, job.job_id)
+        print_status_json(plan.store.locate(), job.job_id)
     else:
         print_report(report)
     if job.failures:
@@ -140,14 +140,14 @@ def print_report(written: "Report") -> None:
     from jobs.cli.tables import print_summary
 
     print_summary(written.summary)
-    echo(f"Report: {written.page}")
+    echo(f"Report: {written.where}")
 
 
-def _tell_submitted(job: "Job", store: object, quiet: bool, json_: bool) -> None:
+def _tell_submitted(job: "Job", store: str, quiet: bool, json_: bool) -> None:
     """Print a detached job's id, the only line on stdout, so that scripts can read it."""
     import json
 
-    echo(json.dumps({"job_id": job.job_id, "state": job.state.value, "store": str(store)}) if json_ else job.job_id)
+    echo(json.dumps({"job_id": job.job_id, "state": job.state.value, "store": store}) if json_ else job.job_id)
     if not quiet and not json_:
         echo("It goes on without this terminal: `mnistjobs watch`, `mnistjobs status`, `mnistjobs cancel`", err=True)
 
@@ -212,8 +212,8 @@ def drive(job: Annotated[str, typer.Argument(metavar="JOB")], store: StoreOption
     try:
         with interruptible(_DRIVER_SHUTDOWN_S), unread_output_dropped():
             view = LogView()
-            view.begin(job)
-            ended = drive_job(store, job, view.observe, os.environ.pop(TICKET_VARIABLE, ""))
+            ticket = os.environ.pop(TICKET_VARIABLE, "")
+            ended = drive_job(store, job, view.observe, lambda: view.begin(job), ticket)
             view.end(ended)
     except KeyboardInterrupt:
         end_now()

@@ -89,7 +89,7 @@ def run_job(
         LeaseLostError: Another driver has taken the job over; how it ends is left to that one.
         ClusterLostError: The cluster stopped answering.
     """
-    context = TaskContext(dataset, plan.store.root, session.device, plan.grid.resources.checkpoint_seconds)
+    context = TaskContext(dataset, plan.store.location, session.device, plan.grid.resources.checkpoint_seconds)
     slots = sum(node.slots for node in session.nodes if not differences(session.required_facts, node))
     workers = slots if max_running is None else min(slots, max_running)
     trials = {trial_id: plan.trials[trial_id] for trial_id in plan.missing}
@@ -132,7 +132,7 @@ class _Record:
         check_job_exists(store, self._job)
         if not isinstance(event, Done) or is_stored(store, event.result.part, event.item.trials):
             return event
-        wrote = f"host {event.result.host} wrote its part to its own {store.root}"
+        wrote = f"host {event.result.host} wrote its part to its own {store.locate()}"
         message = f"{wrote}; allowed: a store that all nodes of the cluster share"
         return Failed(event.item, TaskFailure("raised", message, ""))
 
