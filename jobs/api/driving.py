@@ -69,6 +69,7 @@ def resume_job(
     address: str | None = None,
     workers: int | None = None,
     in_process: bool | None = None,
+    allow_unauthenticated: bool | None = None,
     detach: bool | None = None,
     observe: Observer = lambda event: None,
 ) -> Resumed:
@@ -81,6 +82,7 @@ def resume_job(
         address: Of a cluster, as `submit_grid` takes it; None: as before, which goes for the others, too.
         workers: The most tasks at once.
         in_process: Whether to train in the driver's process.
+        allow_unauthenticated: Whether to use a cluster on a network that lets anybody run programs on it.
         detach: Whether to leave the job to a driver of its own.
         observe: Called with each event of the job as it happens, unless that is detached.
 
@@ -95,7 +97,8 @@ def resume_job(
     """
     opened, name = open_store_of(store, job)
     found = find_job(opened, name)
-    options = options_to_resume(opened, found, address=address, workers=workers, in_process=in_process, detach=detach)
+    given = {"address": address, "workers": workers, "in_process": in_process, "detach": detach}
+    options = options_to_resume(opened, found, **given, allow_unauthenticated=allow_unauthenticated)
     if found.end or options.detach:
         return service.resume_job(opened, found, options, observe)
     ended = _with_end(opened, found.job_id, lambda: service.resume_job(opened, found, options, observe).job)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.api.unusable import warn_of_unusable
+from jobs.errors import InputError
 from jobs.grid import Grid, load_grid
 from jobs.run import JobEvent, Plan, make_plan
 from jobs.service import JobOptions, submit_detached, train_attached
@@ -69,7 +70,8 @@ def submit_grid(  # noqa: PLR0913 - the options of a submission
         grid: The path of a grid file, or a plan, which brings its own store.
         store: The store's folder; it is made where it does not exist.
         address: Of a Ray cluster, as HOST:PORT; `auto` for the one on this machine, `local` to start one. By default
-            the Ray that this program is connected to, which stays connected, else $RAY_ADDRESS, else `local`.
+            the Ray that this program is connected to, which stays connected, else $RAY_ADDRESS, else `local`. With
+            `detach` also http://HOST:8265: the job runs on that cluster; the default is $RAY_API_SERVER_ADDRESS then.
         workers: The most tasks at once; by default as many as the CPUs or GPUs allow.
         in_process: Whether to train in the driver's process, one task after the other, without Ray.
         allow_unauthenticated: Whether to use a cluster on a network that lets anybody run programs on it.
@@ -94,7 +96,7 @@ def submit_grid(  # noqa: PLR0913 - the options of a submission
     plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(store))
     warn_of_unusable(plan.store, plan.unusable, may_move=True)
     options = JobOptions(
-        address=address or (os.environ.get("RAY_ADDRESS") if detach else None),
+        address=address or (_default_address() if detach else None),
         workers=workers,
         in_process=in_process,
         allow_unauthenticated=allow_unauthenticated,
@@ -104,7 +106,17 @@ def submit_grid(  # noqa: PLR0913 - the options of a submission
     )
     if detach:
         return submit_detached(plan, options)
+    if options.is_job_server:
+        where = f"address {address!r}: the job runs there, not in this program"
+        raise InputError(f"{where}; allowed: the same with detach, or HOST:PORT")
     return train_attached(plan, options, observe)
+
+
+def _default_address() -> str | None:
+    """Return the cluster that a detached job uses where none is named, from Ray's own variables."""
+    if server := os.environ.get("RAY_API_SERVER_ADDRESS"):
+        return server if "://" in server else f"http://{server}"
+    return os.environ.get("RAY_ADDRESS")
 
 
 def compact_store(store: StorePath = "results") -> Compaction:

@@ -62,6 +62,9 @@ def submit(  # noqa: PLR0913 - the options of a command
 
     if in_process and workers:
         raise InputError(f"--workers {workers}: --in-process trains one task after the other; remove one of the two")
+    check_address(address, detach, in_process)
+    if detach and address == os.environ.get("RAY_ADDRESS"):
+        address = None  # RAY_API_SERVER_ADDRESS comes first, as for Ray's own jobs
     try:
         with interruptible(), unread_output_dropped():
             plan = plan_grid(given_grid(grid), store, quarantine=True)
@@ -83,6 +86,20 @@ def submit(  # noqa: PLR0913 - the options of a command
     except KeyboardInterrupt:
         end_now()  # a Ray that is interrupted while it starts does not shut down cleanly
     sys.exit(exit_code(job.state))
+
+
+def check_address(address: str | None, detach: bool, in_process: bool) -> None:
+    """Raise InputError where a job is to run on a cluster by itself, and the other options do not fit that.
+
+    Such a job goes on without this terminal. To show it here would promise what Ctrl-C does not do: to end it.
+    """
+    from cluster import is_url
+
+    if is_url(address) and not detach:
+        where = f"--address {address}: the job runs there, not in this terminal"
+        raise InputError(f"{where}; add --detach, and `mnistjobs watch` shows it")
+    if is_url(address) and in_process:
+        raise InputError(f"--address {address}: --in-process trains without a cluster; remove one of the two")
 
 
 def _train(plan: "Plan", options: Mapping[str, object], quiet: bool) -> "Job":
@@ -140,6 +157,7 @@ def resume(
     store: StoreOption = STORE,
     address: AddressOption = None,
     workers: WorkersOption = None,
+    allow_unauthenticated: UnauthenticatedOption = False,
     detach: Annotated[
         bool | None, typer.Option("--detach/--attach", help="Return at once, or stay; default: as the job was before.")
     ] = None,
@@ -158,7 +176,15 @@ def resume(
     try:
         with interruptible(), unread_output_dropped():
             view = LogView(err=True)
-            done = resume_job(store, job, address=address, workers=workers, detach=detach, observe=view.observe)
+            done = resume_job(
+                store,
+                job,
+                address=address,
+                workers=workers,
+                allow_unauthenticated=allow_unauthenticated or None,
+                detach=detach,
+                observe=view.observe,
+            )
             if done.is_new:
                 echo(f"The job had ended: {done.job.job_id} is a new one of the same grid", err=True)
             if not done.job.end:

@@ -10,9 +10,6 @@ from jobs.service.logs import read_log as read_log
 from jobs.service.on_done import run_on_done as run_on_done
 from jobs.service.options import JobOptions as JobOptions
 from jobs.service.queue import receive_ticket as receive_ticket
-from jobs.service.ray_launch import launch_on_ray as launch_on_ray
-from jobs.service.ray_launch import ray_state as ray_state
-from jobs.service.ray_launch import stop_on_ray as stop_on_ray
 from jobs.service.resume import Resumed as Resumed
 from jobs.service.resume import options_to_resume as options_to_resume
 from jobs.service.resume import resume_job as resume_job

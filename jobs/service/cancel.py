@@ -1,8 +1,12 @@
 """Cancel a job: ask its driver to end it, or end it where there is none."""
 
 import time
+from contextlib import suppress
 
+from cluster import ClusterError
 from jobs.errors import JobHeldError
+from jobs.service.options import read_options
+from jobs.service.ray_launch import stop_on_ray
 from jobs.store import Job, JobState, Store, ask_to_cancel, end_job, read_job, take_lease
 
 TIMEOUT_S = 30.0
@@ -28,11 +32,22 @@ def cancel_job(store: Store, job: Job, timeout_s: float = TIMEOUT_S) -> Job:
         return job
     ask_to_cancel(store, job.job_id)
     deadline = time.monotonic() + timeout_s
+    has_stopped = not read_options(store, job).is_job_server
     while True:
         job = read_job(store, job.job_id)
+        if not job.end and not has_stopped and time.monotonic() >= deadline - timeout_s / 2:
+            has_stopped = True
+            _stop_on_cluster(store, job)
         if job.end or _end_without_driver(store, job) or time.monotonic() >= deadline:
             return read_job(store, job.job_id)
         time.sleep(_POLL_S)
+
+
+def _stop_on_cluster(store: Store, job: Job) -> None:
+    """Let the cluster end a driver that does not look into the store: it asks, and kills after a while."""
+    options = read_options(store, job)
+    with suppress(ClusterError):  # the cluster may be gone, and its jobs with it
+        stop_on_ray(options.address or "", job.job_id, options.allow_unauthenticated)
 
 
 def _end_without_driver(store: Store, job: Job) -> bool:

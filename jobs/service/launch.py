@@ -11,7 +11,7 @@ from jobs.run import Plan, open_job
 from jobs.service.driver_log import log_path
 from jobs.service.options import JobOptions
 from jobs.service.queue import Ticket
-from jobs.service.ray_launch import launch_on_ray
+from jobs.service.ray_launch import launch_on_ray, reach_ray
 from jobs.service.turn import queue_up
 from jobs.store import Job, Process, Store, clean_up, process_of
 
@@ -34,6 +34,8 @@ def submit_detached(plan: Plan, options: JobOptions) -> Job:
         OSError: The driver cannot be started here.
         ClusterError: The cluster cannot be reached, or refuses the job.
     """
+    if options.is_job_server:
+        reach_ray(options.address or "", options.allow_unauthenticated)  # before anything is written
     clean_up(plan.store, plan.missing)  # after killed processes, which may free a full disk
     ticket = queue_up(plan, options)
 

@@ -1,10 +1,10 @@
 """How a job is run: the options of its submission, which its record keeps for its driver and for who resumes it."""
 
 import os
-import re
 from dataclasses import asdict, dataclass, fields
 from typing import Self
 
+from cluster import is_url
 from jobs.store import Job, Options, Store, read_changed_options, write_changed_options
 
 _ALWAYS = ("address", "workers", "in_process")
@@ -40,7 +40,7 @@ class JobOptions:
     @property
     def is_job_server(self) -> bool:
         """Whether the address is that of a cluster's job server, which starts the driver there."""
-        return bool(re.match("https?://", self.address or ""))
+        return is_url(self.address)
 
     @property
     def driver_address(self) -> str | None:

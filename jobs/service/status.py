@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cluster import ClusterError
 from jobs.service.options import read_options
-from jobs.service.ray_launch import ray_state
+from jobs.service.ray_launch import look_on_ray
 from jobs.store import (
     Job,
     JobProgress,
@@ -95,26 +94,19 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
         trial_count=job.trial_count,
         waits_for=progress.waits_for if job.state is JobState.queued else "",
         host=job.driver.host if job.driver else "",
-        note=job.reason or (progress.note if is_running else _words_of_cluster(store, job) if is_exact else ""),
+        note=job.reason or (progress.note if is_running else _why_no_driver(store, job) if is_exact else ""),
         is_cancel_asked=not job.end and is_cancel_asked(store, job.job_id),
         submitted_at=job.submitted_at.isoformat(),
         finished_at=job.finished_at.isoformat() if job.finished_at else None,
     )
 
 
-def _words_of_cluster(store: Store, job: Job) -> str:
-    """Return what its cluster says of a job's driver that has not started, or is lost; "" where it says nothing."""
+def _why_no_driver(store: Store, job: Job) -> str:
+    """Ask the cluster why a job of its own has not started, or is lost; the store cannot tell."""
     options = read_options(store, job)
-    if job.end or not options.is_job_server or not options.address:
+    if job.end or not options.is_job_server:
         return ""
-    try:
-        found = ray_state(options.address, job.job_id, allow_unauthenticated=options.allow_unauthenticated)
-    except ClusterError as error:
-        return f"its cluster cannot be asked: {error}"
-    if found is None:
-        return f"the cluster at {options.address} knows no driver of this job"
-    state, line = found
-    return f"the cluster at {options.address} says of its driver: {state.status}; its last line: {line or 'none'}"
+    return look_on_ray(options.address or "", job.job_id, options.allow_unauthenticated).explanation
 
 
 def _count_stored(store: Store, job: Job) -> tuple[int, int]:
