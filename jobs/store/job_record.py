@@ -27,6 +27,7 @@ from jobs.store.job_models import (
     JobRecord,
     JobState,
     SealedModel,
+    Stop,
     TaskRetry,
     TrialFailure,
     encodable,
@@ -66,7 +67,7 @@ def create_job(
     dataset: DatasetInfo,
     stored_count: int = 0,
     provenance: Mapping[str, str] | None = None,
-    options: Mapping[str, str | int | bool | None] | None = None,
+    options: Mapping[str, str | int | float | bool | None] | None = None,
 ) -> Job:
     """Make a job's folder, its requested.parquet and, last, its job.json.
 
@@ -135,6 +136,7 @@ def end_job(
     state: JobState,
     failures: Sequence[TrialFailure] = (),
     retries: Sequence[TaskRetry] = (),
+    stop: Stop | None = None,
 ) -> Job:
     """Write how a job ended, unless that is written already.
 
@@ -144,6 +146,7 @@ def end_job(
         state: One of END_STATES.
         failures: The trials that failed for good.
         retries: The failures after which trials were tried again.
+        stop: Of a job that was stopped: what its tables contain.
 
     Returns:
         The job as final.json has it: where an earlier call wrote that file, as it ended then.
@@ -159,6 +162,7 @@ def end_job(
         finished_at=datetime.now(UTC),
         failures=tuple(failures),
         retries=tuple(retries),
+        stop=stop,
     ).seal()
     if create_file(job_folder(store, job.job_id) / _END_FILE, end.to_bytes()):
         return Job(job.record, end, state)

@@ -1,0 +1,161 @@
+"""A job within a budget: what it starts, what it leaves, what its tables contain, and how it goes on."""
+
+from collections.abc import Sequence
+
+import pytest
+from support.tiny_study import tiny_trial
+
+from cluster import Done, Failed, NodeJoined, Progress, Started, TaskFailure
+from jobs.run import TaskResult
+from jobs.run.budget import Budget, whole_seeds
+from jobs.run.events import Cancel, CancelAsked, Finish, Start, Tick
+from jobs.run.pace import Pace
+from jobs.run.packs import Pack, make_packs
+from jobs.run.scheduler import Rules, State, begin, step, wake_up_s
+from mnist_core.trial import Trial
+
+LONG, SHORT = 60, 20  # images, each of which counts for a second
+FINISHED = TaskResult("part", "here", ("finished",))
+
+
+def seconds(trial: Trial) -> float:
+    return float(trial.subset_size)
+
+
+def packs(seeds: int) -> list[Pack]:
+    """A long and a short trial of each seed, each a pack."""
+    trials = {f"{name}{seed}": tiny_trial(seed, subset_size=size) for seed in range(seeds) for name, size in SIZES}
+    return make_packs(trials, seconds, 1, seed_by_seed=True)
+
+
+SIZES = (("long", LONG), ("short", SHORT))
+
+
+def started(state: State, within_s: float, slots: int = 1) -> tuple[State, list[str]]:
+    """Let packs take what they are expected to, until the job ends; return the trials in the order of their start."""
+    names, now_s, ends = [], 0.0, dict[Pack, float]()
+    state, commands = step(state, NodeJoined("n", slots), now_s)
+    while True:
+        for command in commands:
+            if isinstance(command, Start):
+                names += command.pack.trials
+                ends[command.pack] = now_s + seconds(command.pack.first_trial)
+            elif isinstance(command, Cancel):
+                del ends[command.pack]
+        if state.outcome:
+            return state, names
+        now_s = min([*ends.values(), within_s])
+        done = [pack for pack, end_s in ends.items() if end_s <= now_s]
+        commands = ()
+        for pack in done:
+            del ends[pack]
+            state, more = step(state, Done(pack, FINISHED), now_s)
+            commands += more
+        if not done:
+            state, commands = step(state, Tick(), now_s)
+
+
+def budget(within_s: float, *, is_grounded: bool = True) -> Budget:
+    return Budget(within_s, Pace(seconds), is_grounded)
+
+
+def rules() -> Rules:
+    return Rules(0, lambda pack: 600.0)
+
+
+@pytest.mark.parametrize(
+    ("within_s", "slots", "expected", "outcome"),
+    [
+        (1000, 1, ["long0", "short0", "long1", "short1", "long2", "short2"], "finished"),
+        (170, 1, ["long0", "short0", "long1", "short1"], "stopped"),
+        (105, 1, ["long0", "short0", "short1"], "stopped"),  # the long one of seed 1 would not end in time
+        (100, 2, ["long0", "short0", "long1", "short1"], "stopped"),
+        (85, 2, ["long0", "short0", "short1"], "stopped"),  # nor is seed 2 begun, of which the short one would
+        (65, 1, ["short0"], "stopped"),  # 66 s with the margin
+        (10, 1, [], "stopped"),
+    ],
+)
+def test_what_cannot_end_in_time_is_not_started(
+    within_s: float, slots: int, expected: Sequence[str], outcome: str
+) -> None:
+    state, names = started(begin(packs(3), rules(), budget(within_s)), within_s, slots)
+    assert (names, state.outcome) == (expected, outcome)
+
+
+def test_at_the_deadline_everything_that_runs_is_cancelled() -> None:
+    (pack, other, *_) = packs(1)
+    state, _ = step(begin([pack, other], rules(), budget(100.0)), NodeJoined("n", 1), 0.0)
+    assert wake_up_s(state) == 100.0
+    state, commands = step(state, Tick(), 99.9)
+    assert commands == ()
+    state, commands = step(state, Tick(), 100.0)
+    assert commands == (Cancel(pack), Finish("stopped"))
+
+
+def test_the_last_pack_may_end_at_the_deadline() -> None:
+    (pack,) = packs(1)[:1]
+    state, _ = step(begin([pack], rules(), budget(70.0)), NodeJoined("n", 1), 0.0)
+    state, commands = step(state, Done(pack, FINISHED), 70.0)
+    assert commands == (Finish("finished"),)
+
+
+def test_the_clock_of_the_budget_goes_on_while_the_driver_is_busy() -> None:
+    (pack, other, *_) = packs(1)
+    state, _ = step(begin([pack, other], rules(), budget(100.0)), NodeJoined("n", 1), 0.0)
+    state, commands = step(state, Done(pack, FINISHED), 1.0, clock_s=99.0)
+    assert commands == (Finish("stopped"),)
+
+
+def test_expected_seconds_are_corrected_by_what_has_been_measured() -> None:
+    """Everything takes half of what was expected: the second seed fits, as it would not have."""
+    work = packs(2)
+    state, _ = step(begin(work, rules(), budget(100.0)), NodeJoined("n", 1), 0.0)
+    now_s = 0.0
+    for pack in work:
+        state, _ = step(state, Started(pack, "n"), now_s)
+        now_s += seconds(pack.first_trial) / 2
+        state, _ = step(state, Done(pack, FINISHED), now_s)
+    assert state.outcome == "finished"
+
+
+@pytest.mark.parametrize(("half_s", "is_in_time"), [(20.0, True), (55.0, False)])
+def test_progress_of_a_pack_that_runs_corrects_them_too(half_s: float, is_in_time: bool) -> None:
+    """One pack is expected to take 60 s; from its pace follows what the other takes, which is expected to take 20 s."""
+    (pack, other, *_) = packs(1)
+    state, _ = step(begin([pack, other], rules(), budget(90.0)), NodeJoined("n", 1), 0.0)
+    state, _ = step(state, Started(pack, "n"), 0.0)
+    state, _ = step(state, Progress(pack, 1), half_s)  # of 2 epochs
+    _, commands = step(state, NodeJoined("m", 1), half_s)
+    assert commands == ((Start(other),) if is_in_time else ())
+
+
+def test_where_nothing_is_known_the_shortest_trial_is_tried() -> None:
+    """A guess may be wrong by a factor of ten: without any measurement one trial is started all the same."""
+    state = begin(packs(1), rules(), budget(10.0, is_grounded=False))
+    state, commands = step(state, NodeJoined("n", 2), 0.0)
+    assert [[*each.pack.trials] for each in commands if isinstance(each, Start)] == [["short0"]]
+    (pack,) = state.running
+    for now_s, event in [(0.0, Started(pack, "n")), (0.1, Progress(pack, 1)), (0.2, Tick())]:
+        state, commands = step(state, event, now_s)
+    assert [[*each.pack.trials] for each in commands if isinstance(each, Start)] == [["long0"]]
+
+
+def test_a_retry_that_comes_too_late_is_left_out() -> None:
+    (pack, *_) = packs(1)
+    state = begin([pack], Rules(3, lambda pack: 600.0), budget(100.0))
+    state, _ = step(state, NodeJoined("n", 1), 0.0)
+    state, commands = step(state, Failed(pack, TaskFailure("crashed", "", "")), 50.0)
+    assert commands[-1] == Finish("stopped")
+
+
+def test_a_budget_does_not_keep_a_job_from_being_cancelled() -> None:
+    (pack, *_) = packs(1)
+    state, _ = step(begin([pack], rules(), budget(100.0)), NodeJoined("n", 1), 0.0)
+    assert step(state, CancelAsked(), 1.0)[1] == (Cancel(pack), Finish("cancelled"))
+
+
+def test_a_seed_is_whole_when_each_of_its_trials_has_ended() -> None:
+    seeds = {"a": 7, "b": 7, "c": 3, "d": 3, "e": 5}
+    assert whole_seeds(seeds, []) == ()
+    assert whole_seeds(seeds, ["a", "c", "d", "e"]) == (3, 5)
+    assert whole_seeds(seeds, "abcde") == (7, 3, 5)
