@@ -1,17 +1,27 @@
 """A job within a budget: what it starts, what it leaves, what its tables contain, and how it goes on."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import typer
+from support.idx_files import write_idx_folder
 from support.tiny_study import tiny_trial
 
+import mnistjobs
 from cluster import Done, Failed, NodeJoined, Progress, Started, TaskFailure
+from jobs.cli.arguments import parse_duration
+from jobs.cli.budget import stop_line
+from jobs.errors import InputError
 from jobs.run import TaskResult
 from jobs.run.budget import Budget, whole_seeds
 from jobs.run.events import Cancel, CancelAsked, Finish, Start, Tick
 from jobs.run.pace import Pace
 from jobs.run.packs import Pack, make_packs
 from jobs.run.scheduler import Rules, State, begin, step, wake_up_s
+from jobs.store import Job, Stop
 from mnist_core.trial import Trial
 
 LONG, SHORT = 60, 20  # images, each of which counts for a second
@@ -92,6 +102,16 @@ def test_at_the_deadline_everything_that_runs_is_cancelled() -> None:
     assert commands == (Cancel(pack), Finish("stopped"))
 
 
+def test_what_ran_at_the_deadline_shows_how_long_the_rest_takes() -> None:
+    (pack, *_) = packs(1)
+    state, _ = step(begin([pack], rules(), budget(100.0)), NodeJoined("n", 1), 0.0)
+    for now_s, event in [(0.0, Started(pack, "n")), (90.0, Progress(pack, 1)), (100.0, Tick())]:  # of 2 epochs
+        state, _ = step(state, event, now_s)
+    assert state.outcome == "stopped"
+    assert state.budget
+    assert state.budget.pace.pack_seconds(pack) == pytest.approx(180.0)
+
+
 def test_the_last_pack_may_end_at_the_deadline() -> None:
     (pack,) = packs(1)[:1]
     state, _ = step(begin([pack], rules(), budget(70.0)), NodeJoined("n", 1), 0.0)
@@ -159,3 +179,87 @@ def test_a_seed_is_whole_when_each_of_its_trials_has_ended() -> None:
     assert whole_seeds(seeds, []) == ()
     assert whole_seeds(seeds, ["a", "c", "d", "e"]) == (3, 5)
     assert whole_seeds(seeds, "abcde") == (7, 3, 5)
+
+
+def submit(folder: Path, store: str, seeds: str, rates: str = "[0.01, 0.02]", within_s: float | None = None) -> Job:
+    """Submit a study of tiny trials on 60 images."""
+    grid = folder / "grid.yaml"
+    grid.write_text(
+        "name: tiny\ndataset: {path: images}\n"
+        f"grid: {{model: [mlp], subset_size: [20], adaptive_lr: [false], learning_rate: {rates}, seed: {seeds}}}\n"
+        "train: {epochs: 2, batch_size: 16, hidden_units: 4}\n"
+    )
+    return mnistjobs.submit_grid(grid, folder / store, in_process=True, within_s=within_s)
+
+
+def table(store: Path, job: Job, name: str) -> pa.Table:
+    read = pq.read_table(store / "jobs" / job.job_id / f"{name}.parquet")
+    return read.drop_columns({"seconds", "epoch_seconds", "host", "finished_at"} & set(read.column_names))
+
+
+@pytest.mark.usefixtures("figures_drawn_once")
+def test_a_stopped_job_has_whole_seeds_only_and_the_next_one_completes_the_study(tmp_path: Path) -> None:
+    write_idx_folder(tmp_path / "images", train_count=72, test_count=20)
+    store = tmp_path / "store"
+    submit(tmp_path, "store", "[0, 2]")
+    submit(tmp_path, "store", "[1]", rates="[0.01]")  # seed 1 is not whole
+    stopped = submit(tmp_path, "store", "[0, 1, 2, 3]", within_s=1e-6)
+    assert (stopped.state, stopped.stop and stopped.stop.seeds) == ("stopped", (0, 2))
+    mnistjobs.report_job(store, stopped.job_id)
+    before = {name: table(store, stopped, name) for name in ("trials", "summary", "metrics", "predictions")}
+    assert before["trials"]["seed"].to_pylist() == [0, 2, 0, 2]
+    assert (
+        before["summary"].select(["seeds_requested", "n", "missing"]).to_pylist()
+        == [{"seeds_requested": 4, "n": 2, "missing": 2}] * 2
+    )
+    assert mnistjobs.read_summary(store, stopped.job_id).equals(before["summary"])
+    assert mnistjobs.verify_job(store, stopped.job_id).problems == ()
+
+    completed = submit(tmp_path, "store", "[0, 1, 2, 3]")
+    alone = submit(tmp_path, "alone", "[0, 1, 2, 3]")
+    for job, folder in ((completed, "store"), (alone, "alone"), (stopped, "store")):
+        mnistjobs.report_job(tmp_path / folder, job.job_id)
+    for name, earlier in before.items():
+        assert table(store, completed, name).equals(table(tmp_path / "alone", alone, name)), name
+        assert table(store, stopped, name).equals(earlier), name  # what was trained since is not in it
+
+
+def test_a_budget_of_nothing_is_refused(tmp_path: Path) -> None:
+    write_idx_folder(tmp_path / "images", train_count=72, test_count=20)
+    with pytest.raises(InputError, match="within_s 0: allowed: seconds above 0"):
+        submit(tmp_path, "store", "[0]", within_s=0)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("2h", 7200)])
+def test_durations_are_read(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "0s", "-5m", "5 m", "1.5h", "30m1h", "1001h", "soon"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="allowed: a duration up to 1000h, such as 90s, 10m or 1h30m"):
+        parse_duration(text)
+
+
+STOP = Stop(
+    reason="budget", seeds=(0, 1, 2), seed_count=5, left_count=9, seconds_to_next_seed=200.0, seconds_left=400.0
+)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "line"),
+    [
+        (
+            (0, 1, 2),
+            "3 of 5 seeds in 10 min 00 s; about 3 min 20 s more for the next seed, about 6 min 40 s more for all 5",
+        ),
+        ((0, 1, 2, 3), "4 of 5 seeds in 10 min 00 s; about 6 min 40 s more for all 5"),
+        (
+            (),
+            "none of 5 seeds in 10 min 00 s; about 3 min 20 s more for the next seed, about 6 min 40 s more for all 5",
+        ),
+    ],
+)
+def test_a_stopped_job_says_what_more_time_would_buy(seeds: tuple[int, ...], line: str) -> None:
+    stop = STOP.model_copy(update={"seeds": seeds})
+    assert stop_line(stop, 600.0) == f"{line}; submit the same grid again to go on"

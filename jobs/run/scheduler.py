@@ -68,7 +68,7 @@ def step(state: State, event: SchedulerEvent, now_s: float, clock_s: float | Non
         return state, ()
     state, commands = _react(replace(state, now_s=now_s, clock_s=now_s if clock_s is None else clock_s), event)
     if state.outcome is None and state.budget and state.clock_s >= state.budget.deadline_s and state.is_left:
-        state, more = _end(state, "stopped")
+        state, more = _end(replace(state, budget=_budget_now(state)), "stopped")
         return state, commands + more
     # A sign of life frees no slot, and under a budget there may be many packs to choose from.
     if state.outcome is None and not (state.budget and isinstance(event, Progress)):
@@ -216,7 +216,7 @@ def _start_packs(state: State) -> Step:
 
 def _take_next(state: State) -> tuple[Pack | None, State]:
     """Take the next pack to start out of those that wait; None where there is none."""
-    budget = state.budget and state.budget.now({pack: each.run for pack, each in state.running.items()})
+    budget = _budget_now(state)
     retries = [each for each in state.delayed if _is_in_time(each, budget, state)]
     if retries and retries[0].due_s <= state.now_s:
         return retries[0].pack, replace(state, delayed=tuple(each for each in state.delayed if each != retries[0]))
@@ -229,6 +229,11 @@ def _take_next(state: State) -> tuple[Pack | None, State]:
     if alone and not is_blocked:
         return alone[0], replace(state, alone=tuple(pack for pack in state.alone if pack != alone[0]))
     return None, state
+
+
+def _budget_now(state: State) -> Budget | None:
+    """Return the budget with what the packs that run have shown so far."""
+    return state.budget and state.budget.now({pack: known.run for pack, known in state.running.items()})
 
 
 def _choose(state: State, budget: Budget) -> int | None:
