@@ -16,6 +16,7 @@ _REPORT_S = 3.0
 _REPORT_S_PER_CONFIGURATION = 0.3
 _MAX_DRAWN = 40  # configurations
 _REPORT_S_PER_TRIAL = 0.002
+_MAX_SLOWNESS = 4.0  # a first import waits for the disk
 
 
 def process_age_s() -> float:
@@ -33,10 +34,15 @@ def training_seconds(plan: Plan, within_s: float) -> float:
 
 
 def report_seconds(plan: Plan) -> float:
-    """Estimate how long the report of a plan's trials takes."""
+    """Estimate how long the report of a plan's trials takes, on a machine as busy as it has been so far."""
     configurations = len({_configuration(plan, trial_id) for trial_id in plan.trials})
     drawn_s = _REPORT_S_PER_CONFIGURATION * min(configurations, _MAX_DRAWN)
-    return _REPORT_S + drawn_s + _REPORT_S_PER_TRIAL * len(plan.trials)
+    return (_REPORT_S + drawn_s + _REPORT_S_PER_TRIAL * len(plan.trials)) * _slowness()
+
+
+def _slowness() -> float:
+    """Return how many seconds this process has taken for a second on a CPU: it has imported and planned only."""
+    return min(max(process_age_s() / (time.process_time() + 0.1), 1.0), _MAX_SLOWNESS)
 
 
 def _configuration(plan: Plan, trial_id: str) -> tuple[object, ...]:
