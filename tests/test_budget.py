@@ -17,7 +17,7 @@ from jobs.cli.budget import stop_line
 from jobs.errors import InputError
 from jobs.run import TaskResult
 from jobs.run.budget import Budget, whole_seeds
-from jobs.run.events import Cancel, CancelAsked, Finish, Start, Tick
+from jobs.run.events import Cancel, CancelAsked, Command, Finish, SchedulerEvent, Start, Tick
 from jobs.run.pace import Pace
 from jobs.run.packs import Pack, make_packs
 from jobs.run.scheduler import Rules, State, begin, step, wake_up_s
@@ -43,7 +43,8 @@ SIZES = (("long", LONG), ("short", SHORT))
 
 def started(state: State, within_s: float, slots: int = 1) -> tuple[State, list[str]]:
     """Let packs take what they are expected to, until the job ends; return the trials in the order of their start."""
-    names, now_s, ends = [], 0.0, dict[Pack, float]()
+    names: list[str] = []
+    now_s, ends = 0.0, dict[Pack, float]()
     state, commands = step(state, NodeJoined("n", slots), now_s)
     while True:
         for command in commands:
@@ -63,6 +64,14 @@ def started(state: State, within_s: float, slots: int = 1) -> tuple[State, list[
             commands += more
         if not done:
             state, commands = step(state, Tick(), now_s)
+
+
+def play(state: State, *steps: tuple[float, SchedulerEvent]) -> tuple[State, tuple[Command, ...]]:
+    """Feed events at their times; return the last state, and the commands that the last event led to."""
+    commands: tuple[Command, ...] = ()
+    for now_s, event in steps:
+        state, commands = step(state, event, now_s)
+    return state, commands
 
 
 def budget(within_s: float, *, is_grounded: bool = True) -> Budget:
@@ -105,8 +114,7 @@ def test_at_the_deadline_everything_that_runs_is_cancelled() -> None:
 def test_what_ran_at_the_deadline_shows_how_long_the_rest_takes() -> None:
     (pack, *_) = packs(1)
     state, _ = step(begin([pack], rules(), budget(100.0)), NodeJoined("n", 1), 0.0)
-    for now_s, event in [(0.0, Started(pack, "n")), (90.0, Progress(pack, 1)), (100.0, Tick())]:  # of 2 epochs
-        state, _ = step(state, event, now_s)
+    state, _ = play(state, (0.0, Started(pack, "n")), (90.0, Progress(pack, 1)), (100.0, Tick()))  # of 2 epochs
     assert state.outcome == "stopped"
     assert state.budget
     assert state.budget.pace.pack_seconds(pack) == pytest.approx(180.0)
@@ -155,8 +163,7 @@ def test_where_nothing_is_known_the_shortest_trial_is_tried() -> None:
     state, commands = step(state, NodeJoined("n", 2), 0.0)
     assert [[*each.pack.trials] for each in commands if isinstance(each, Start)] == [["short0"]]
     (pack,) = state.running
-    for now_s, event in [(0.0, Started(pack, "n")), (0.1, Progress(pack, 1)), (0.2, Tick())]:
-        state, commands = step(state, event, now_s)
+    state, commands = play(state, (0.0, Started(pack, "n")), (0.1, Progress(pack, 1)), (0.2, Tick()))
     assert [[*each.pack.trials] for each in commands if isinstance(each, Start)] == [["long0"]]
 
 
