@@ -97,7 +97,7 @@ MUTANTS = {
         "state = replace(state)",
     ),
     "the job ends while a retry waits": ("scheduler", "if state.is_left:", "if state.running or state.alone:"),
-    "the driver takes a task's word": ("driver", "            event = check(event)\n", ""),
+    "the driver takes a task's word": ("driver", "            event = self._check(event)\n", ""),
     "the driver cancels nothing": ("driver", "            executor.cancel(pack)", "            pass"),
 }
 

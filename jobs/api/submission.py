@@ -110,7 +110,12 @@ def submit_grid(
     until_s = _deadline_s(within_s)
     plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(Path(store)))
     warn_of_unusable(plan.store, plan.unusable, may_move=True)
-    options = {"address": address, "workers": workers, "in_process": in_process, "within_s": within_s}
+    options: dict[str, str | int | float | bool | None] = {
+        "address": address,
+        "workers": workers,
+        "in_process": in_process,
+    }
+    options |= {} if within_s is None else {"within_s": within_s}
     if not plan.missing:
         return end_job(plan.store, _open_job(plan, options), JobState.finished)
     source = plan.grid.dataset_source()

@@ -163,34 +163,73 @@ def drive(
     Returns:
         The scheduler's state at the end.
     """
-    waiting = _WaitingClock(clock)
-    asked_s = clock()
+    loop = DriverLoop(state, executor, check, observe, clock, asked)
+    loop.begin(nodes)
+    while loop.state.outcome is None:
+        loop.handle(executor.next_event(loop.timeout_s()))
+    return loop.state
 
-    def feed(state: State, *events: SchedulerEvent) -> State:
+
+class DriverLoop:
+    """What a driver does between two events; the arguments are those of `drive`.
+
+    Time is counted in seconds spent waiting for events, so that a driver that was suspended finds no task hung. Nor
+    does one that is behind: only once there is no event to handle can a task be found hung, as what it has reported may
+    not have been handled before.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        executor: PackExecutor,
+        check: Callable[[PackEvent], PackEvent],
+        observe: Callable[[JobEvent], None],
+        clock: Callable[[], float],
+        asked: Asked,
+    ) -> None:
+        self.state = state
+        self._executor, self._check, self._observe = executor, check, observe
+        self._clock, self._asked = clock, asked
+        self._asked_s = self._waits_since_s = clock()
+        self._waited_s = 0.0
+        self._quiet_s = 0.0  # when there was last no event to handle, in seconds of waiting
+
+    def begin(self, nodes: Iterable[NodeJoined]) -> None:
+        """Start what may start on these nodes, unless the job is cancelled already."""
+        cancel = self._asked()
+        self._feed(*([cancel] if cancel else [*nodes, Tick()]))
+
+    def timeout_s(self) -> float:
+        """Return how long to wait for the next event, which begins now; a tick comes at least every second."""
+        self._waits_since_s = self._clock()
+        until_s, wake_s = self._quiet_s + _TICK_S, wake_up_s(self.state)
+        return max((until_s if wake_s is None else min(until_s, wake_s)) - self._waited_s, 0.0)
+
+    def handle(self, event: PackEvent | None) -> None:
+        """Take the next event, or None where there was none."""
+        self._waited_s += min(self._clock() - self._waits_since_s, _TICK_S)
+        if event is None:
+            self._quiet_s = self._waited_s
+            self._feed(Tick())
+        else:
+            event = self._check(event)
+            self._feed(event)  # before it is observed, so that no slot is idle meanwhile
+            if not isinstance(event, Failed):  # of failures, observers hear what is done about them
+                self._observe(event)
+        # After the event: a job whose last trial has ended cannot be cancelled any longer.
+        if self.state.outcome is None and self._clock() - self._asked_s >= _ASK_S:
+            cancel, self._asked_s = self._asked(), self._clock()
+            if cancel:
+                self._feed(cancel)
+
+    def _feed(self, *events: SchedulerEvent) -> None:
         commands: list[Command] = []
         for event in events:
-            state, more = step(state, event, waiting.now_s, clock())
+            self.state, more = step(self.state, event, self._waited_s, self._clock())
             commands += more
         # Refusals first: before anything starts, the executor has to know where it must not.
         for command in sorted(commands, key=lambda command: not isinstance(command, RefuseNode)):
-            _carry_out(command, executor, observe)
-        return state
-
-    state = feed(state, cancel) if (cancel := asked()) else feed(state, *nodes, Tick())
-    while state.outcome is None:
-        event = waiting.next_event(executor, wake_up_s(state))
-        if event is None:
-            state = feed(state, Tick())
-        else:
-            event = check(event)
-            state = feed(state, event)  # before it is observed, so that no slot is idle meanwhile
-            if not isinstance(event, Failed):  # of failures, observers hear what is done about them
-                observe(event)
-        # After the event: a job whose last trial has ended cannot be cancelled any longer.
-        if state.outcome is None and clock() - asked_s >= _ASK_S:
-            cancel, asked_s = asked(), clock()
-            state = feed(state, cancel) if cancel else state
-    return state
+            _carry_out(command, self._executor, self._observe)
 
 
 def _carry_out(command: Command, executor: PackExecutor, observe: Callable[[JobEvent], None]) -> None:
@@ -221,25 +260,3 @@ class _Asking:
         except Exception:
             self.has_raised = True
             raise
-
-
-class _WaitingClock:
-    """Count the seconds spent waiting for events, so that a driver that was suspended finds no task hung."""
-
-    def __init__(self, read_s: Callable[[], float]) -> None:
-        self.now_s = 0.0
-        self._read_s = read_s
-        self._quiet_s = 0.0  # when there was last no event to handle
-
-    def next_event(self, executor: PackExecutor, wake_up_s: float | None) -> PackEvent | None:
-        """Wait for an event, at most until `wake_up_s`; return None at least every tick, once all events are handled.
-
-        Only then can a task be found hung: what it has reported may not have been handled before.
-        """
-        until_s = self._quiet_s + _TICK_S if wake_up_s is None else min(self._quiet_s + _TICK_S, wake_up_s)
-        before_s = self._read_s()
-        event = executor.next_event(max(until_s - self.now_s, 0.0))
-        self.now_s += min(self._read_s() - before_s, _TICK_S)
-        if event is None:
-            self._quiet_s = self.now_s
-        return event
