@@ -53,7 +53,7 @@ class Verification:
     outdated_files: tuple[str, ...] = ()  # of the problems: files of the report that are missing or differ
 
 
-def verify_job(store: str | Path, job: str, rerun: int = 0) -> Verification:
+def verify_job(store: str | Path, job: str | None = None, rerun: int = 0) -> Verification:
     """Check every byte of a job, and train some of its trials again: the results must be equal to the bit.
 
     Args:

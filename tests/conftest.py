@@ -43,6 +43,12 @@ def ray_of_two() -> Iterator[Session]:
 
 
 @pytest.fixture(scope="session")
+def queues(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the queues of all tests."""
+    return tmp_path_factory.mktemp("queues")
+
+
+@pytest.fixture(scope="session")
 def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of every figure that this process and those that it starts have drawn."""
     return tmp_path_factory.mktemp("drawings")
@@ -81,8 +87,9 @@ def any_session(request: pytest.FixtureRequest) -> Session:
 
 
 @pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep the developer's store and cluster out of the tests."""
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, queues: Path, tmp_path: Path) -> None:
+    """Keep the developer's store, cluster and running jobs out of the tests, and the jobs of other tests."""
+    monkeypatch.setenv("MNISTJOBS_QUEUE_DIR", str(queues / tmp_path.name))
     monkeypatch.delenv("MNISTJOBS_STORE", raising=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 

@@ -39,7 +39,7 @@ from jobs.store import (
 StorePath = str | Path
 
 
-def read_summary(store: StorePath, job: str) -> pa.Table:
+def read_summary(store: StorePath, job: str | None = None) -> pa.Table:
     """Summarize what the store has of a job now.
 
     Args:
@@ -199,7 +199,7 @@ def _weights_of(store: Store, trial_ids: Sequence[str]) -> dict[str, str]:
     return dict(zip(parts.table["trial_id"].to_pylist(), parts.table["weights_sha256"].to_pylist(), strict=True))
 
 
-def read_job(store: StorePath, job: str, columns: Sequence[str]) -> tuple[Job, pa.Table, pa.Table]:
+def read_job(store: StorePath, job: str | None, columns: Sequence[str]) -> tuple[Job, pa.Table, pa.Table]:
     """Find a job; return it, what it asked for, and these columns of its stored rows. Warns of damaged parts."""
     opened, name = open_store_of(Path(store), job)
     found = find_job(opened, name)

@@ -38,6 +38,15 @@ GridArgument = Annotated[
 JobArgument = Annotated[
     str, typer.Argument(metavar="JOB", help="A job's id, a name for its latest job, or its folder.")
 ]
+JobOption = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[JOB]",
+        show_default=False,
+        help="A job's id, a name for its latest job, or its folder; default: the latest job.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print objects for scripts.")]
 StoreOption = Annotated[
     Path,
     typer.Option(

@@ -1,7 +1,7 @@
 """The driver: carry out what the scheduler decides, with a real executor, a real clock and the store."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ from cluster import (
     Session,
     differences,
 )
-from jobs.errors import StoreError
+from jobs.errors import LeaseLostError, StoreError
 from jobs.run.budget import Budget
 from jobs.run.events import (
     Cancel,
@@ -31,14 +31,18 @@ from jobs.run.packs import Pack, make_packs
 from jobs.run.plan import Plan
 from jobs.run.provenance import collect_provenance
 from jobs.run.run_record import JobEvent as JobEvent
-from jobs.run.run_record import PackEvent, RunRecord
+from jobs.run.run_record import PackEvent as PackEvent
+from jobs.run.run_record import RunRecord
 from jobs.run.scheduler import Rules, State, begin, step, wake_up_s
 from jobs.run.task import TaskContext, TaskResult, run_pack
 from jobs.store import (
     Job,
     JobState,
+    Options,
+    Process,
     create_job,
     requested_table,
+    this_process,
 )
 from mnist_core.data import Dataset
 
@@ -70,14 +74,15 @@ def run_job(
         observe: Called with every event as it happens.
         max_running: How many tasks run at once; None: as many as the session's nodes have slots for.
         within_s: Seconds after which nothing may run any longer; None: as many as it takes.
-        asked: Called at least every second; returns a CancelAsked where somebody has asked to cancel the job. What it
-            raises ends the driver and leaves the job without an end: it may be another driver's by now.
+        asked: Called at least every second; returns the request to cancel the job, once there is one; raises
+            LeaseLostError where another driver has taken the job over.
 
     Returns:
         The job as it ended.
 
     Raises:
         StoreError: The store cannot be written any longer, or the job's folder is gone.
+        LeaseLostError: Another driver has taken the job over; how it ends is left to that one.
         ClusterLostError: The cluster stopped answering.
     """
     until_s = None if within_s is None else time.monotonic() + within_s
@@ -97,26 +102,40 @@ def run_job(
         session.required_facts,
         session.headroom,
     )
-    record, asking = RunRecord(job, plan, observe), _Asking(asked)
+    record = RunRecord(job, plan, observe)
     with closing(session.executor(run_pack, context)) as executor:
         try:
-            state = drive(begin(packs, rules, budget), session.nodes, executor, record.check, record.note, asked=asking)
-        except BaseException:
-            if not asking.has_raised:
-                with suppress(StoreError):  # which may be the reason; readers see that the driver is gone
-                    record.end(JobState.interrupted)
+            state = drive(begin(packs, rules, budget), session.nodes, executor, record.check, record.note, asked=asked)
+            asked()
+        except LeaseLostError:
+            raise
+        except BaseException as error:
+            with suppress(StoreError):  # which may be the reason; readers see that the driver is gone
+                record.end(JobState.interrupted, "" if isinstance(error, KeyboardInterrupt) else str(error))
             raise
     assert state.outcome
     stop = record.stop(state.budget.pace, workers) if state.budget and state.outcome == "stopped" else None
-    return record.end(JobState(state.outcome), stop)
+    return record.end(JobState(state.outcome), stop=stop)
 
 
-def open_job(plan: Plan, options: Mapping[str, str | int | float | bool | None] | None = None) -> Job:
+def stop_before_start(job: Job, plan: Plan) -> Job:
+    """End a job whose budget is used up before anything can start."""
+    record = RunRecord(job, plan, lambda event: None)
+    return record.end(JobState.stopped, stop=record.stop(Pace(plan.timings.expected_seconds), workers=1))
+
+
+def open_job(
+    plan: Plan,
+    options: Options | None = None,
+    start: Callable[[str], Process | None] = lambda job_id: this_process(),
+) -> Job:
     """Enter a new job into the store: what was asked for, and where it comes from.
 
     Args:
         plan: The plan, whose trials are written to the job's requested.parquet.
         options: The options of the submission, for the record.
+        start: Called with the job's id before the job appears in the store, to start its driver; returns its process,
+            or None where that is not known.
 
     Raises:
         StoreError: The store cannot be written.
@@ -131,6 +150,9 @@ def open_job(plan: Plan, options: Mapping[str, str | int | float | bool | None] 
         stored_count=len(plan.stored),
         provenance=collect_provenance(),
         options=options,
+        baseline=plan.grid.compare.baseline,
+        margin=plan.grid.compare.margin_fraction,
+        start=start,
     )
 
 
@@ -245,18 +267,3 @@ def _carry_out(command: Command, executor: PackExecutor, observe: Callable[[JobE
             observe(command)
         case Finish():
             pass  # the state has the outcome
-
-
-class _Asking:
-    """Ask whether to cancel, and note where asking fails: the job may belong to another driver then."""
-
-    def __init__(self, asked: Asked) -> None:
-        self.has_raised = False
-        self._asked = asked
-
-    def __call__(self) -> CancelAsked | None:
-        try:
-            return self._asked()
-        except Exception:
-            self.has_raised = True
-            raise

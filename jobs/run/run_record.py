@@ -67,6 +67,6 @@ class RunRecord:
             seconds_left=seconds_at_once(pace, left, workers),
         )
 
-    def end(self, state: JobState, stop: Stop | None = None) -> Job:
+    def end(self, state: JobState, reason: str = "", stop: Stop | None = None) -> Job:
         """Write how the job ended."""
-        return end_job(self._plan.store, self._job, state, self._failures, self._retries, stop)
+        return end_job(self._plan.store, self._job, state, self._failures, self._retries, reason=reason, stop=stop)

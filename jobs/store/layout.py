@@ -79,6 +79,17 @@ def is_job_id(name: str) -> bool:
     return JOB_ID.fullmatch(name) is not None
 
 
+def job_folder(store: Store, job_id: str) -> Path:
+    """Return the folder of a job.
+
+    Args:
+        store: The store.
+        job_id: An id that was checked before, or made by `create_job`.
+    """
+    assert JOB_ID.fullmatch(job_id), job_id
+    return store.jobs / job_id
+
+
 def is_trial_id(text: str) -> bool:
     """Return whether a text may be the id of a trial."""
     return _TRIAL_ID.fullmatch(text) is not None
@@ -107,12 +118,12 @@ def trial_path(folder: Path, trial_id: str, suffix: str) -> Path:
     return folder / f"{trial_id}{suffix}"
 
 
-def open_store_of(path: Path, job: str) -> tuple[Store, str]:
+def open_store_of(path: Path, job: str | None) -> tuple[Store, str | None]:
     """Open the store of a job that may be named by the path of its folder, or of a file in it.
 
     Args:
         path: The store that is meant where the job is named by its id or its name.
-        job: The job as a user names it.
+        job: The job as a user names it; None means the latest one.
 
     Returns:
         The store, and the job's id or name.
@@ -120,6 +131,8 @@ def open_store_of(path: Path, job: str) -> tuple[Store, str]:
     Raises:
         StoreError: As `open_store` does.
     """
+    if job is None:
+        return open_store(path), None
     named = job.rstrip("/") or job
     real = Path(os.path.realpath(os.path.expanduser(named)))
     for folder in (real, real.parent):
