@@ -100,10 +100,10 @@ def measure_driver_s() -> float:
     with ray_session(workers=2, packages=("jobs", "mnist_core")) as session:
         executor = session.executor(task, None)
         begun_s = time.process_time()
-        outcome = drive(begin(packs, rules()), session.nodes, executor, lambda event: event, lambda event: None)
+        state = drive(begin(packs, rules()), session.nodes, executor, lambda event: event, lambda event: None)
         seconds = time.process_time() - begun_s
         executor.close()
-    assert outcome == "finished", outcome
+    assert state.outcome == "finished", state.outcome
     return seconds / TASKS
 
 
@@ -112,10 +112,10 @@ def simulate(trials: int, cores: int, trial_s: float, driver_s: float) -> float:
     nodes = [NodeJoined(f"n{first}", min(CORES_OF_NODE, cores - first)) for first in range(0, cores, CORES_OF_NODE)]
     executor = VirtualCluster(nodes, trial_s, driver_s)
     packs = make_packs(make_trials(trials), lambda trial: trial_s, cores)
-    outcome = drive(
+    state = drive(
         begin(packs, rules()), nodes, executor, lambda event: event, lambda event: None, clock=lambda: executor.now_s
     )
-    assert outcome == "finished", outcome
+    assert state.outcome == "finished", state.outcome
     return executor.now_s + WARM_UP_S
 
 

@@ -60,6 +60,7 @@ def submit_grid(  # noqa: PLR0913 - the options of a submission
     workers: int | None = None,
     in_process: bool = False,
     allow_unauthenticated: bool = False,
+    within_s: float | None = None,
     detach: bool = False,
     on_done: str | None = None,
     observe: Callable[[JobEvent], None] = lambda event: None,
@@ -75,17 +76,22 @@ def submit_grid(  # noqa: PLR0913 - the options of a submission
         workers: The most tasks at once; by default as many as the CPUs or GPUs allow.
         in_process: Whether to train in the driver's process, one task after the other, without Ray.
         allow_unauthenticated: Whether to use a cluster on a network that lets anybody run programs on it.
+        within_s: The budget: seconds from this call to its return; of a detached job from the moment at which it may
+            start. The seeds are trained one after the other, and nothing is started that is not expected to end in
+            time. The job then is `stopped`, its tables contain whole seeds only, and `stop` has what more time would
+            buy. By default a job takes as long as it takes.
         detach: Whether to return at once and leave the job to a driver of its own, which also writes the report.
         on_done: A command for the shell, which runs once when the job has ended, with MNISTJOBS_JOB, MNISTJOBS_STATE
             and MNISTJOBS_SUMMARY in its environment. The job's record keeps it.
         observe: Called with each event of the job as it happens, unless that is detached.
 
     Returns:
-        The job. Its `state` is `failed` where any trial failed, and `failures` has the reasons; a detached one is
-        `queued`.
+        The job. Its `state` is `failed` where any trial failed, and `failures` has the reasons; `stopped` where the
+        budget was not enough; a detached one is `queued`.
 
     Raises:
-        InputError: The grid has faults, its dataset has changed since it was planned, or the device lacks a precision.
+        InputError: The grid has faults, its dataset has changed since it was planned, the device lacks a precision, or
+            the budget is not above zero.
         StoreError: The store cannot be read or written.
         DataError: The dataset is damaged or cannot be downloaded.
         KernelsError: The trials are to be trained in this process, whose kernels cannot be pinned.
@@ -100,6 +106,7 @@ def submit_grid(  # noqa: PLR0913 - the options of a submission
         workers=workers,
         in_process=in_process,
         allow_unauthenticated=allow_unauthenticated,
+        within_s=within_s,
         detach=detach,
         on_done=on_done,
         grid_folder=str(plan.grid.folder),

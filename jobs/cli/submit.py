@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.arguments import STORE, GridArgument, JobOption, JsonOption, StoreOption
-from jobs.cli.exit_codes import exit_code
+from jobs.cli.arguments import STORE, GridArgument, JobOption, JsonOption, StoreOption, WithinOption
+from jobs.cli.exit_codes import SOME_FAILED, exit_code
 from jobs.cli.output import echo
 from jobs.cli.signals import end_now, interruptible, unread_output_dropped
 from jobs.errors import InputError
@@ -48,6 +48,7 @@ def submit(  # noqa: PLR0913 - the options of a command
     workers: WorkersOption = None,
     in_process: InProcessOption = False,
     allow_unauthenticated: UnauthenticatedOption = False,
+    within: WithinOption = None,
     detach: DetachOption = False,
     on_done: OnDoneOption = None,
     quiet: QuietOption = False,
@@ -58,6 +59,7 @@ def submit(  # noqa: PLR0913 - the options of a command
     Example: mnistjobs submit grid.yaml --workers 4
     """
     from jobs.api import plan_grid, submit_grid
+    from jobs.cli.budget import forecast_line, stop_line
     from jobs.cli.plan import given_grid, plan_line, trials_at_once
 
     if in_process and workers:
@@ -71,11 +73,14 @@ def submit(  # noqa: PLR0913 - the options of a command
             if not quiet and not json_:
                 at_once = None if address not in (None, "local") else workers or trials_at_once(plan)
                 echo(plan_line(plan, store, at_once), err=detach)
+                if within and (line := forecast_line(plan, within, at_once)):
+                    echo(line, err=detach)
             options = {
                 "address": address,
                 "workers": workers,
                 "in_process": in_process,
                 "allow_unauthenticated": allow_unauthenticated,
+                "within_s": within,
                 "on_done": on_done,
             }
             if detach:
@@ -83,9 +88,11 @@ def submit(  # noqa: PLR0913 - the options of a command
                 return
             job = _train(plan, options, quiet or json_)
             _finish(plan, job, quiet, json_)
+            if job.stop and within:
+                echo(stop_line(job.stop, within), err=json_)
     except KeyboardInterrupt:
         end_now()  # a Ray that is interrupted while it starts does not shut down cleanly
-    sys.exit(exit_code(job.state))
+    sys.exit(SOME_FAILED if job.stop and not job.stop.seeds else exit_code(job.state))
 
 
 def check_address(address: str | None, detach: bool, in_process: bool) -> None:
@@ -106,14 +113,17 @@ def _train(plan: "Plan", options: Mapping[str, object], quiet: bool) -> "Job":
     from rich.console import Console
 
     from jobs.api import submit_grid
+    from jobs.cli.budget import training_seconds
     from jobs.cli.progress import LiveView
     from jobs.cli.tables import fetch_mnist_with_bar
     from mnist_core.data import find_mnist
 
     if plan.missing and plan.grid.dataset_source() == "mnist" and find_mnist() is None and not quiet:
         fetch_mnist_with_bar()
-    with LiveView(plan, Console(stderr=True, quiet=quiet)) as view:
-        return submit_grid(plan, **options, observe=view.observe)  # type: ignore[arg-type]
+    within = options["within_s"]
+    within_s = training_seconds(plan, within) if isinstance(within, float) else None
+    with LiveView(plan, Console(stderr=True, quiet=quiet), within_s) as view:
+        return submit_grid(plan, **{**options, "within_s": within_s}, observe=view.observe)  # type: ignore[arg-type]
 
 
 def _finish(plan: "Plan", job: "Job", quiet: bool, json_: bool) -> None:
@@ -131,7 +141,7 @@ def _finish(plan: "Plan", job: "Job", quiet: bool, json_: bool) -> None:
         print_report(report)
     if job.failures:
         echo(failures_line(job), err=True)
-    if job.state in ("cancelled", "stopped"):
+    if job.state in ("cancelled", "stopped") and not job.stop:
         echo(f"{job.job_id} was {job.state}; submit the same grid again to train the rest", err=True)
 
 

@@ -13,7 +13,7 @@ from jobs.service.heartbeat import Heartbeat
 from jobs.service.options import JobOptions, read_options
 from jobs.service.queue import Ticket
 from jobs.service.tracker import Tracker
-from jobs.service.training import Observer, both, session_for
+from jobs.service.training import Observer, both, deadline_s, seconds_left, session_for
 from jobs.service.turn import await_turn, queue_up
 from jobs.store import Job, JobState, Lease, Store, end_job, find_job, job_key, read_job, read_requested, take_lease
 
@@ -97,12 +97,16 @@ def _drive(store: Store, job: Job, lease: Lease, heart: Heartbeat, observe: Obse
     try:
         if ticket and not await_turn(ticket, tell, heart.asked):
             return end_job(store, job, JobState.cancelled)
+        until_s = deadline_s(options.within_s)  # waiting for the cores of other jobs does not count
         tracker.wait_for("")
         heart.enter("running")
         if not plan.missing:
             return end_job(store, job, JobState.finished)
         with session_for(plan, options) as (session, dataset):
-            return run_job(job, plan, dataset, session, observe_both, options.workers, asked=heart.asked)
+            left_s = seconds_left(until_s, options)
+            return run_job(
+                job, plan, dataset, session, observe_both, options.workers, within_s=left_s, asked=heart.asked
+            )
     finally:
         if ticket:
             ticket.close()

@@ -20,6 +20,7 @@ class JobOptions:
     allow_unauthenticated: bool = False  # whether a cluster will do that lets anybody run programs on it
     detach: bool = False  # whether the driver is a process of its own
     on_done: str | None = None  # a command to run when the job ends
+    within_s: float | None = None  # the budget
     grid_folder: str | None = None  # to which a dataset's path in the grid is relative
 
     @classmethod

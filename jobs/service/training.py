@@ -1,5 +1,7 @@
 """Train a plan in the process that submits it; `jobs.service.drive` does so for jobs that outlive it."""
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -8,6 +10,7 @@ from functools import partial
 from cluster import Session, Waiting
 from jobs.errors import InputError, LeaseLostError
 from jobs.run import (
+    CancelAsked,
     JobEvent,
     Plan,
     check_kernels,
@@ -16,6 +19,7 @@ from jobs.run import (
     open_job,
     open_session,
     run_job,
+    stop_before_start,
 )
 from jobs.service.heartbeat import Heartbeat
 from jobs.service.on_done import run_on_done
@@ -37,6 +41,7 @@ from jobs.store import (
 from mnist_core.data import Dataset, fetch_mnist, find_mnist, load_dataset
 
 Observer = Callable[[JobEvent], None]
+_CLOSING_S = 2.0  # in which a Ray that was started for a job ends
 
 
 def train_attached(plan: Plan, options: JobOptions, observe: Observer) -> Job:
@@ -56,12 +61,20 @@ def train_attached(plan: Plan, options: JobOptions, observe: Observer) -> Job:
         JobHeldError, LeaseLostError: Another driver has the job.
         DataError, KernelsError, ClusterError: As `open_session` and `load_dataset` raise them.
     """
+    until_s = deadline_s(options.within_s)
     if not plan.missing:
-        return _finish_at_once(plan, options)
-    with _turn(queue_up(plan, options), observe), session_for(plan, options) as (session, dataset):
+        return _end_at_once(plan, options, lambda job: end_job(plan.store, job, JobState.finished))
+    with _turn(queue_up(plan, options), observe, until_s) as has_turn:
+        if not has_turn:
+            return _end_at_once(plan, options, lambda job: stop_before_start(job, plan))
+        return _train_in_turn(plan, options, observe, until_s)
+
+
+def _train_in_turn(plan: Plan, options: JobOptions, observe: Observer, until_s: float | None) -> Job:
+    with session_for(plan, options) as (session, dataset):
         job, lease = _enter(plan, options)
         try:
-            ended = _train(job, lease, plan, dataset, session, options, observe)
+            ended = _train(job, lease, plan, dataset, session, options, observe, seconds_left(until_s, options))
         except LeaseLostError:
             raise
         except BaseException:
@@ -71,23 +84,43 @@ def train_attached(plan: Plan, options: JobOptions, observe: Observer) -> Job:
         return ended
 
 
-def _finish_at_once(plan: Plan, options: JobOptions) -> Job:
+def deadline_s(within_s: float | None) -> float | None:
+    """Return when, on the monotonic clock, a budget that begins now is used up; None: never.
+
+    Raises:
+        InputError: It is not above zero.
+    """
+    if within_s is not None and not 0 < within_s < math.inf:
+        raise InputError(f"within_s {within_s}: allowed: seconds above 0")
+    return None if within_s is None else time.monotonic() + within_s
+
+
+def seconds_left(until_s: float | None, options: JobOptions) -> float | None:
+    """Return how long trials may run until then, before a Ray that was started for them is ended."""
+    closing_s = 0.0 if options.in_process else _CLOSING_S
+    return None if until_s is None else until_s - time.monotonic() - closing_s
+
+
+def _end_at_once(plan: Plan, options: JobOptions, end: Callable[[Job], Job]) -> Job:
     job, lease = _enter(plan, options)
     with Heartbeat(plan.store, lease):
-        ended = end_job(plan.store, job, JobState.finished)
+        ended = end(job)
     run_on_done(plan.store, job.job_id)
     return ended
 
 
 @contextmanager
-def _turn(ticket: Ticket | None, observe: Observer) -> Iterator[None]:
-    """Hold this machine's cores, after waiting for them."""
+def _turn(ticket: Ticket | None, observe: Observer, until_s: float | None) -> Iterator[bool]:
+    """Hold this machine's cores, after waiting for them; yield whether they were to be had in time."""
     if ticket is None:
-        yield
+        yield True
         return
+
+    def is_late() -> CancelAsked | None:
+        return None if until_s is None or time.monotonic() < until_s else CancelAsked()
+
     try:
-        await_turn(ticket, lambda title: observe(Waiting(f"waiting for the cores of {title}")))
-        yield
+        yield await_turn(ticket, lambda title: observe(Waiting(f"waiting for the cores of {title}")), is_late)
     finally:
         ticket.close()
 
@@ -106,11 +139,19 @@ def _enter(plan: Plan, options: JobOptions) -> tuple[Job, Lease]:
 
 
 def _train(
-    job: Job, lease: Lease, plan: Plan, dataset: Dataset, session: Session, options: JobOptions, observe: Observer
+    job: Job,
+    lease: Lease,
+    plan: Plan,
+    dataset: Dataset,
+    session: Session,
+    options: JobOptions,
+    observe: Observer,
+    within_s: float | None,
 ) -> Job:
     tracker = Tracker(job.job_id, plan)
     with Heartbeat(plan.store, lease, tracker.snapshot) as heart:
-        return run_job(job, plan, dataset, session, both(tracker.observe, observe), options.workers, asked=heart.asked)
+        observe_both = both(tracker.observe, observe)
+        return run_job(job, plan, dataset, session, observe_both, options.workers, within_s=within_s, asked=heart.asked)
 
 
 def both(first: Observer, second: Observer) -> Observer:

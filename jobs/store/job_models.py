@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, NonNegativeInt
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
 from jobs.store.processes import Process, is_here
 from mnist_core.data import DatasetInfo
@@ -71,6 +71,17 @@ class TaskRetry(_Model):
     attempt: NonNegativeInt
 
 
+class Stop(_Model):
+    """Why a job was stopped before all of its trials had ended, and what its tables therefore contain."""
+
+    reason: Literal["budget"]
+    seeds: tuple[int, ...]  # the tables contain the trials of these seeds and no others, whatever else is stored
+    seed_count: NonNegativeInt  # seeds that the grid asks for
+    left_count: NonNegativeInt  # trials that have not ended
+    seconds_to_next_seed: NonNegativeFloat  # that their training takes until one more seed is whole, as far as is known
+    seconds_left: NonNegativeFloat  # until all are
+
+
 class SealedModel(_Model):
     """A model whose file contains the sha256 of everything else in it."""
 
@@ -118,13 +129,14 @@ class JobRecord(SealedModel):
 class JobEnd(SealedModel):
     """How a job ended: the content of final.json."""
 
-    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"reason"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"reason", "stop"})
 
     state: JobState
     finished_at: AwareDatetime
     failures: tuple[TrialFailure, ...] = ()
     retries: tuple[TaskRetry, ...] = ()
     reason: Text = ""  # why the job ended before all was trained, where an error ended it
+    stop: Stop | None = Field(default=None, exclude_if=lambda stop: stop is None)  # of a job that was stopped
 
 
 @dataclass(frozen=True)
@@ -198,6 +210,10 @@ class Job:
     @property
     def retries(self) -> tuple[TaskRetry, ...]:
         return self.end.retries if self.end else ()
+
+    @property
+    def stop(self) -> Stop | None:
+        return self.end.stop if self.end else None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from jobs.store.job_models import (
     JobRecord,
     JobState,
     Options,
+    Stop,
     TaskRetry,
     TrialFailure,
     encodable,
@@ -114,6 +115,7 @@ def end_job(
     failures: Sequence[TrialFailure] = (),
     retries: Sequence[TaskRetry] = (),
     reason: str = "",
+    stop: Stop | None = None,
 ) -> Job:
     """Write how a job ended, unless that is written already.
 
@@ -124,6 +126,7 @@ def end_job(
         failures: The trials that failed for good.
         retries: The failures after which trials were tried again.
         reason: Why the job ended before all was trained, where an error ended it.
+        stop: Of a job that was stopped: what its tables contain.
 
     Returns:
         The job as final.json has it: where an earlier call wrote that file, as it ended then.
@@ -140,6 +143,7 @@ def end_job(
         failures=tuple(failures),
         retries=tuple(retries),
         reason=reason,
+        stop=stop,
     ).seal()
     if store.backend.put(job_key(job.job_id, _END_FILE), end.to_bytes(), create_only=True) is not Refused.exists:
         return Job(job.record, end, state)
