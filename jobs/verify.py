@@ -19,6 +19,7 @@ from jobs.store import (
     Parts,
     Store,
     check_weights,
+    counted_trials,
     describe_quarantine,
     describe_unattributed_files,
     find_job,
@@ -51,7 +52,7 @@ class Verification:
     outdated_files: tuple[str, ...] = ()  # of the problems: files of the report that are missing or differ
 
 
-def verify_job(store: str | Path, job: str, rerun: int = 0) -> Verification:
+def verify_job(store: str | Path, job: str | None = None, rerun: int = 0) -> Verification:
     """Check every byte of a job, and train some of its trials again: the results must be equal to the bit.
 
     Args:
@@ -91,7 +92,7 @@ def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int
         StoreError: The store cannot be read, or what the job asked for is lost.
     """
     requested = read_requested(store, job)
-    parts = read_parts(store, requested["trial_id"].to_pylist(), use_cache=False)
+    parts = read_parts(store, counted_trials(job, requested), use_cache=False)
     files = report_files(store, job, requested, parts)
     unusable = set_aside(store, parts.damaged)
     chosen = _choose(parts.table, rerun) if dataset else []
@@ -122,9 +123,9 @@ def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int
 
 def _lost_trials(job: Job, requested: pa.Table, parts: Parts) -> list[str]:
     """Name the trials that the job finished and that are in no undamaged part."""
-    if job.state not in (JobState.finished, JobState.failed):
+    if job.state not in (JobState.finished, JobState.failed, JobState.stopped):
         return []
-    absent = set(requested["trial_id"].to_pylist()) - set(parts.table["trial_id"].to_pylist())
+    absent = set(counted_trials(job, requested)) - set(parts.table["trial_id"].to_pylist())
     return sorted(absent - {failure.trial_id for failure in job.failures})
 
 

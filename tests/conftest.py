@@ -44,6 +44,12 @@ def ray_of_two() -> Iterator[Session]:
 
 
 @pytest.fixture(scope="session")
+def queues(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the queues of all tests."""
+    return tmp_path_factory.mktemp("queues")
+
+
+@pytest.fixture(scope="session")
 def moto_server() -> Iterator[S3Server]:
     """One S3 server for the whole test run, with a bucket."""
     with moto() as server:
@@ -84,7 +90,7 @@ def figures_drawn_once(drawings: Path) -> Iterator[None]:
 @pytest.fixture
 def no_wait_before_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try the trials of a pack that failed one by one at once; test_scheduler.py checks the waits."""
-    monkeypatch.setattr("jobs.run.scheduler.FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr("jobs.run.retries.FIRST_WAIT_S", 0.0)
 
 
 @pytest.fixture(params=["in process", pytest.param("on Ray", marks=pytest.mark.ray)])
@@ -96,10 +102,11 @@ def any_session(request: pytest.FixtureRequest) -> Session:
 
 
 @pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep the developer's store and cluster out of the tests."""
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, queues: Path, tmp_path: Path) -> None:
+    """Keep the developer's store, cluster and running jobs out of the tests, and the jobs of other tests."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("MNISTJOBS_QUEUE_DIR", str(queues / tmp_path.name))
     monkeypatch.delenv("MNISTJOBS_STORE", raising=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 

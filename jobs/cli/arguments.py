@@ -1,11 +1,15 @@
 """Arguments and options that several commands share."""
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+MAX_DURATION_S = 1000 * 3600.0
+_DURATION = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
 
 
 def _store_place(text: str) -> str:
@@ -14,12 +18,35 @@ def _store_place(text: str) -> str:
     return os.path.expanduser(text)
 
 
+def parse_duration(text: str) -> float:
+    """Read a duration such as 90s, 10m or 1h30m; return its seconds.
+
+    Raises:
+        BadParameter: The text is no duration, or not above zero.
+    """
+    match = _DURATION.fullmatch(text)
+    hours, minutes, seconds = (int(number or 0) for number in match.groups()) if match else (0, 0, 0)
+    duration_s = 3600.0 * hours + 60.0 * minutes + seconds
+    if not 0 < duration_s <= MAX_DURATION_S:
+        raise typer.BadParameter(f"{text!r}: allowed: a duration up to 1000h, such as 90s, 10m or 1h30m")
+    return duration_s
+
+
 GridArgument = Annotated[
     Path, typer.Argument(metavar="GRID", help="The grid file, such as grid.yaml; - is the standard input.")
 ]
 JobArgument = Annotated[
     str, typer.Argument(metavar="JOB", help="A job's id, a name for its latest job, or its folder.")
 ]
+JobOption = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[JOB]",
+        show_default=False,
+        help="A job's id, a name for its latest job, or its folder; default: the latest job.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print objects for scripts.")]
 StoreOption = Annotated[
     str,
     typer.Option(
@@ -28,6 +55,15 @@ StoreOption = Annotated[
         metavar="STORE",
         parser=_store_place,
         help="Where all results are: a folder, or s3://, gs:// or az://BUCKET/PREFIX.",
+    ),
+]
+WithinOption = Annotated[
+    float | None,
+    typer.Option(
+        "--within",
+        metavar="TIME",
+        parser=parse_duration,
+        help="A budget, such as 90s, 10m or 1h30m: train as many whole seeds as it allows.",
     ),
 ]
 STORE = "results"

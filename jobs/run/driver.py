@@ -1,46 +1,55 @@
 """The driver: carry out what the scheduler decides, with a real executor, a real clock and the store."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
-from dataclasses import asdict
 from typing import TypeAlias
 
 from cluster import (
-    Done,
     Executor,
     Failed,
-    NodeEvent,
     NodeJoined,
     Session,
-    TaskEvent,
-    TaskFailure,
     differences,
 )
-from jobs.errors import StoreError
-from jobs.run.events import Cancel, Command, Finish, GiveUp, Outcome, RefuseNode, Retry, SchedulerEvent, Start, Tick
+from jobs.errors import LeaseLostError, StoreError
+from jobs.run.budget import Budget
+from jobs.run.events import (
+    Cancel,
+    CancelAsked,
+    Command,
+    Finish,
+    GiveUp,
+    RefuseNode,
+    Retry,
+    SchedulerEvent,
+    Start,
+    Tick,
+)
+from jobs.run.pace import Pace
 from jobs.run.packs import Pack, make_packs
 from jobs.run.plan import Plan
 from jobs.run.provenance import collect_provenance
+from jobs.run.run_record import JobEvent as JobEvent
+from jobs.run.run_record import PackEvent as PackEvent
+from jobs.run.run_record import RunRecord
 from jobs.run.scheduler import Rules, State, begin, step, wake_up_s
 from jobs.run.task import TaskContext, TaskResult, run_pack
 from jobs.store import (
     Job,
     JobState,
-    TaskRetry,
-    TrialFailure,
-    check_job_exists,
+    Options,
+    Process,
     create_job,
-    end_job,
-    is_stored,
     requested_table,
+    this_process,
 )
 from mnist_core.data import Dataset
 
-PackEvent: TypeAlias = TaskEvent[Pack, int, TaskResult] | NodeEvent
-JobEvent: TypeAlias = PackEvent | Retry | GiveUp | RefuseNode
 PackExecutor: TypeAlias = Executor[Pack, int, TaskResult]
+Asked: TypeAlias = Callable[[], CancelAsked | None]
 _TICK_S = 1.0
+_ASK_S = 0.25  # between two questions whether to cancel
 _HANG_EPOCHS = 20  # expected epochs without a sign of life
 
 
@@ -51,6 +60,9 @@ def run_job(
     session: Session,
     observe: Callable[[JobEvent], None],
     max_running: int | None = None,
+    *,
+    within_s: float | None = None,
+    asked: Asked = lambda: None,
 ) -> Job:
     """Train what the plan lacks.
 
@@ -61,19 +73,27 @@ def run_job(
         session: Where tasks run.
         observe: Called with every event as it happens.
         max_running: How many tasks run at once; None: as many as the session's nodes have slots for.
+        within_s: Seconds after which nothing may run any longer; None: as many as it takes.
+        asked: Called at least every second; returns the request to cancel the job, once there is one; raises
+            LeaseLostError where another driver has taken the job over.
 
     Returns:
         The job as it ended.
 
     Raises:
         StoreError: The store cannot be written any longer, or the job's folder is gone.
+        LeaseLostError: Another driver has taken the job over; how it ends is left to that one.
         ClusterLostError: The cluster stopped answering.
     """
+    until_s = None if within_s is None else time.monotonic() + within_s
     context = TaskContext(dataset, plan.store.location, session.device, plan.grid.resources.checkpoint_seconds)
     slots = sum(node.slots for node in session.nodes if not differences(session.required_facts, node))
     workers = slots if max_running is None else min(slots, max_running)
     trials = {trial_id: plan.trials[trial_id] for trial_id in plan.missing}
-    packs = make_packs(trials, plan.timings.expected_seconds, workers, session.device)
+    seconds = plan.timings.expected_seconds
+    packs = make_packs(trials, seconds, workers, session.device, seed_by_seed=until_s is not None)
+    is_timed = all(map(plan.timings.is_timed, trials.values()))
+    budget = None if until_s is None else Budget(until_s, Pace(seconds), is_timed)
     rules = Rules(
         plan.grid.retries,
         lambda pack: hang_timeout_s(plan, pack),
@@ -82,60 +102,40 @@ def run_job(
         session.required_facts,
         session.headroom,
     )
-    record = _Record(job, plan, observe)
+    record = RunRecord(job, plan, observe)
     with closing(session.executor(run_pack, context)) as executor:
         try:
-            outcome = drive(begin(packs, rules), session.nodes, executor, record.check, record.note)
-        except BaseException:
-            with suppress(StoreError):  # which may be the reason; readers see that the driver is gone
-                record.end(JobState.interrupted)
+            state = drive(begin(packs, rules, budget), session.nodes, executor, record.check, record.note, asked=asked)
+            asked()
+        except LeaseLostError:
             raise
-    return record.end(JobState(outcome))
+        except BaseException as error:
+            with suppress(StoreError):  # which may be the reason; readers see that the driver is gone
+                record.end(JobState.interrupted, "" if isinstance(error, KeyboardInterrupt) else str(error))
+            raise
+    assert state.outcome
+    stop = record.stop(state.budget.pace, workers) if state.budget and state.outcome == "stopped" else None
+    return record.end(JobState(state.outcome), stop=stop)
 
 
-class _Record:
-    """What the job's record will hold, collected while the job runs."""
-
-    def __init__(self, job: Job, plan: Plan, observe: Callable[[JobEvent], None]) -> None:
-        self._job = job
-        self._plan = plan
-        self._observe = observe
-        self._failures: list[TrialFailure] = []
-        self._retries: list[TaskRetry] = []
-
-    def check(self, event: PackEvent) -> PackEvent:
-        """Turn a task whose part is not in the store, as seen from here, into a failed one; raise StoreError."""
-        store = self._plan.store
-        check_job_exists(store, self._job)
-        if not isinstance(event, Done) or is_stored(store, event.result.part, event.item.trials):
-            return event
-        wrote = f"host {event.result.host} wrote its part to its own {store.locate()}"
-        message = f"{wrote}; allowed: a store that all nodes of the cluster share"
-        return Failed(event.item, TaskFailure("raised", message, ""))
-
-    def note(self, event: JobEvent) -> None:
-        """Record failures, and pass every event on."""
-        if isinstance(event, GiveUp):
-            failure = {"attempt": event.pack.attempt, **asdict(event.failure)}
-            self._failures += [TrialFailure(trial_id=trial_id, **failure) for trial_id in event.pack.trials]
-        elif isinstance(event, Retry):
-            pack, failed = event.pack, event.failure
-            self._retries.append(
-                TaskRetry(trial_ids=tuple(pack.trials), attempt=pack.attempt, kind=failed.kind, message=failed.message)
-            )
-        self._observe(event)
-
-    def end(self, state: JobState) -> Job:
-        """Write how the job ended."""
-        return end_job(self._plan.store, self._job, state, self._failures, self._retries)
+def stop_before_start(job: Job, plan: Plan) -> Job:
+    """End a job whose budget is used up before anything can start."""
+    record = RunRecord(job, plan, lambda event: None)
+    return record.end(JobState.stopped, stop=record.stop(Pace(plan.timings.expected_seconds), workers=1))
 
 
-def open_job(plan: Plan, options: Mapping[str, str | int | bool | None] | None = None) -> Job:
+def open_job(
+    plan: Plan,
+    options: Options | None = None,
+    start: Callable[[str], Process | None] = lambda job_id: this_process(),
+) -> Job:
     """Enter a new job into the store: what was asked for, and where it comes from.
 
     Args:
         plan: The plan, whose trials are written to the job's requested.parquet.
         options: The options of the submission, for the record.
+        start: Called with the job's id before the job appears in the store, to start its driver; returns its process,
+            or None where that is not known.
 
     Raises:
         StoreError: The store cannot be written.
@@ -152,6 +152,7 @@ def open_job(plan: Plan, options: Mapping[str, str | int | bool | None] | None =
         options=options,
         baseline=plan.grid.compare.baseline,
         margin=plan.grid.compare.margin_fraction,
+        start=start,
     )
 
 
@@ -168,7 +169,8 @@ def drive(
     check: Callable[[PackEvent], PackEvent],
     observe: Callable[[JobEvent], None],
     clock: Callable[[], float] = time.monotonic,
-) -> Outcome:
+    asked: Asked = lambda: None,
+) -> State:
     """Run packs to their end: feed the scheduler with events, and carry out its commands.
 
     Args:
@@ -177,31 +179,79 @@ def drive(
         executor: Where the packs run.
         check: Called with each event before the scheduler sees it; returns the event or what it really means.
         observe: Called with each event, and with each failure that the scheduler records.
-        clock: Seconds from any starting point.
-    """
-    waiting = _WaitingClock(clock)
+        clock: Seconds from any starting point; a budget means this clock.
+        asked: Called before anything starts, and then at least every second; returns a CancelAsked to end the job.
 
-    def feed(state: State, *events: SchedulerEvent) -> State:
+    Returns:
+        The scheduler's state at the end.
+    """
+    loop = DriverLoop(state, executor, check, observe, clock, asked)
+    loop.begin(nodes)
+    while loop.state.outcome is None:
+        loop.handle(executor.next_event(loop.timeout_s()))
+    return loop.state
+
+
+class DriverLoop:
+    """What a driver does between two events; the arguments are those of `drive`.
+
+    Time is counted in seconds spent waiting for events, so that a driver that was suspended finds no task hung. Nor
+    does one that is behind: only once there is no event to handle can a task be found hung, as what it has reported may
+    not have been handled before.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        executor: PackExecutor,
+        check: Callable[[PackEvent], PackEvent],
+        observe: Callable[[JobEvent], None],
+        clock: Callable[[], float],
+        asked: Asked,
+    ) -> None:
+        self.state = state
+        self._executor, self._check, self._observe = executor, check, observe
+        self._clock, self._asked = clock, asked
+        self._asked_s = self._waits_since_s = clock()
+        self._waited_s = 0.0
+        self._quiet_s = 0.0  # when there was last no event to handle, in seconds of waiting
+
+    def begin(self, nodes: Iterable[NodeJoined]) -> None:
+        """Start what may start on these nodes, unless the job is cancelled already."""
+        cancel = self._asked()
+        self._feed(*([cancel] if cancel else [*nodes, Tick()]))
+
+    def timeout_s(self) -> float:
+        """Return how long to wait for the next event, which begins now; a tick comes at least every second."""
+        self._waits_since_s = self._clock()
+        until_s, wake_s = self._quiet_s + _TICK_S, wake_up_s(self.state)
+        return max((until_s if wake_s is None else min(until_s, wake_s)) - self._waited_s, 0.0)
+
+    def handle(self, event: PackEvent | None) -> None:
+        """Take the next event, or None where there was none."""
+        self._waited_s += min(self._clock() - self._waits_since_s, _TICK_S)
+        if event is None:
+            self._quiet_s = self._waited_s
+            self._feed(Tick())
+        else:
+            event = self._check(event)
+            self._feed(event)  # before it is observed, so that no slot is idle meanwhile
+            if not isinstance(event, Failed):  # of failures, observers hear what is done about them
+                self._observe(event)
+        # After the event: a job whose last trial has ended cannot be cancelled any longer.
+        if self.state.outcome is None and self._clock() - self._asked_s >= _ASK_S:
+            cancel, self._asked_s = self._asked(), self._clock()
+            if cancel:
+                self._feed(cancel)
+
+    def _feed(self, *events: SchedulerEvent) -> None:
         commands: list[Command] = []
         for event in events:
-            state, more = step(state, event, waiting.now_s)
+            self.state, more = step(self.state, event, self._waited_s, self._clock())
             commands += more
         # Refusals first: before anything starts, the executor has to know where it must not.
         for command in sorted(commands, key=lambda command: not isinstance(command, RefuseNode)):
-            _carry_out(command, executor, observe)
-        return state
-
-    state = feed(state, *nodes, Tick())
-    while state.outcome is None:
-        event = waiting.next_event(executor, wake_up_s(state))
-        if event is None:
-            state = feed(state, Tick())
-            continue
-        event = check(event)
-        state = feed(state, event)  # before it is observed, so that no slot is idle meanwhile
-        if not isinstance(event, Failed):  # of failures, observers hear what is done about them
-            observe(event)
-    return state.outcome
+            _carry_out(command, self._executor, self._observe)
 
 
 def _carry_out(command: Command, executor: PackExecutor, observe: Callable[[JobEvent], None]) -> None:
@@ -217,25 +267,3 @@ def _carry_out(command: Command, executor: PackExecutor, observe: Callable[[JobE
             observe(command)
         case Finish():
             pass  # the state has the outcome
-
-
-class _WaitingClock:
-    """Count the seconds spent waiting for events, so that a driver that was suspended finds no task hung."""
-
-    def __init__(self, read_s: Callable[[], float]) -> None:
-        self.now_s = 0.0
-        self._read_s = read_s
-        self._quiet_s = 0.0  # when there was last no event to handle
-
-    def next_event(self, executor: PackExecutor, wake_up_s: float | None) -> PackEvent | None:
-        """Wait for an event, at most until `wake_up_s`; return None at least every tick, once all events are handled.
-
-        Only then can a task be found hung: what it has reported may not have been handled before.
-        """
-        until_s = self._quiet_s + _TICK_S if wake_up_s is None else min(self._quiet_s + _TICK_S, wake_up_s)
-        before_s = self._read_s()
-        event = executor.next_event(max(until_s - self.now_s, 0.0))
-        self.now_s += min(self._read_s() - before_s, _TICK_S)
-        if event is None:
-            self._quiet_s = self.now_s
-        return event

@@ -145,6 +145,17 @@ def is_job_id(name: str) -> bool:
     return JOB_ID.fullmatch(name) is not None
 
 
+def job_folder(store: Store, job_id: str) -> Path:
+    """Return the folder of a job.
+
+    Args:
+        store: The store.
+        job_id: An id that was checked before, or made by `create_job`.
+    """
+    assert JOB_ID.fullmatch(job_id), job_id
+    return store.jobs / job_id
+
+
 def is_trial_id(text: str) -> bool:
     """Return whether a text may be the id of a trial."""
     return _TRIAL_ID.fullmatch(text) is not None
@@ -186,12 +197,12 @@ def job_key(job_id: str, name: str = "") -> str:
     return f"{JOBS}{job_id}/{name}"
 
 
-def open_store_of(place: str | Path, job: str) -> tuple[Store, str]:
+def open_store_of(place: str | Path, job: str | None) -> tuple[Store, str | None]:
     """Open the store of a job that may be named by the path or URL of its folder, or of a file in it.
 
     Args:
         place: The store that is meant where the job is named by its id or its name.
-        job: The job as a user names it.
+        job: The job as a user names it; None means the latest one.
 
     Returns:
         The store, and the job's id or name.
@@ -199,6 +210,8 @@ def open_store_of(place: str | Path, job: str) -> tuple[Store, str]:
     Raises:
         StoreError: As `open_store` does.
     """
+    if job is None:
+        return open_store(place), None
     if is_url(job) and (match := _JOB_IN_URL.fullmatch(job)):
         return open_store(match["store"]), match["job"]
     named = job.rstrip("/") or job

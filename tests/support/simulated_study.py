@@ -26,15 +26,17 @@ class Study:
     cancel_s: float | None
     broken: frozenset[str]  # trials that raise whenever they are trained
     headroom: int  # packs to submit beyond the slots
+    within_s: float | None  # a budget
+    slowness: float  # by which packs take longer than is expected, under a budget
 
 
 def make_study(seed: int) -> Study:
     """Draw a study."""
     rng = random.Random(seed)
     packs, number = [], itertools.count()
-    for _ in range(rng.randint(0, 12)):
+    for index in range(rng.randint(0, 12)):
         size = rng.choice((1, 1, 1, 2, 5))
-        packs.append(Pack({f"t{next(number)}": _trial(rng.randint(1, 9)) for _ in range(size)}))
+        packs.append(Pack({f"t{next(number)}": _trial(rng.randint(1, 9)) for _ in range(size)}, round=index // 3))
     ids = [trial_id for pack in packs for trial_id in pack.trials]
     return Study(
         packs=tuple(packs),
@@ -47,6 +49,8 @@ def make_study(seed: int) -> Study:
         cancel_s=rng.uniform(0, 60) if rng.random() < 0.1 else None,
         broken=frozenset(trial_id for trial_id in ids if rng.random() < rng.choice((0.0, 0.0, 0.1))),
         headroom=rng.choice((0, 2, 32)),
+        within_s=rng.uniform(1, 150) if rng.random() < 0.3 else None,
+        slowness=rng.choice((0.3, 1.0, 1.0, 4.0)),
     )
 
 
