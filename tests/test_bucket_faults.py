@@ -1,17 +1,21 @@
 """Buckets that cannot be used, and servers that fail: one clear sentence each, in bounded time, and no secret in it."""
 
 import pickle
+import re
 import secrets
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from support.command_line import GRID, run, write_grid
 from support.s3_servers import BUCKET, KEY, SECRET, S3Server, moto, moto_with_a_reader
 
+from jobs.cli.exit_codes import BAD_INPUT
 from jobs.errors import StoreError
 from jobs.run import TaskContext
 from jobs.store import open_store
@@ -230,3 +234,20 @@ def test_a_server_that_never_answers_is_given_up(server: S3Server, impatient: No
     with pytest.raises(StoreError, match="cannot be listed: nothing answers"):
         list(backend.list(""))
     assert time.monotonic() - started_s < 60.0  # soon: its patience is used up
+
+
+@pytest.mark.filterwarnings("default:the command to run at the end was not run")
+def test_a_study_whose_server_never_comes_back_ends(
+    server: S3Server, impatient: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("jobs.store.backends.object_store.Requests", partial(Requests, patience_s=2.0))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    grid = write_grid(tmp_path, GRID.replace("seed: [0, 1, 2]", "seeds: 2000").replace("epochs: 2", "epochs: 200"))
+    stopping = threading.Timer(6.0, server.process.send_signal, [signal.SIGSTOP])
+    stopping.start()
+    outcome = run("submit", grid, "--in-process", "--store", URL)
+    assert outcome.code == BAD_INPUT
+    assert re.search(r"cannot be \w+: nothing answers.* tried for \d+ s; check the network", outcome.err)
+    assert SECRET not in outcome.err + outcome.out
+    server.process.send_signal(signal.SIGCONT)
+    assert 0 < len(open_store(URL).backend.names("parts/")) < 2000

@@ -43,6 +43,7 @@ class Heartbeat:
         self._is_over = threading.Event()
         self._is_due = threading.Event()
         self._lost: LeaseLostError | None = None
+        self._unanswered: StoreError | None = None
         self._is_cancelled = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -65,9 +66,12 @@ class Heartbeat:
 
         Raises:
             LeaseLostError: Another driver has taken the job over: this one must start nothing and write no end.
+            StoreError: The bucket of the store has not answered for minutes.
         """
         if self._lost:
             raise self._lost
+        if self._unanswered:
+            raise self._unanswered
         return CancelAsked() if self._is_cancelled else None
 
     def enter(self, phase: Phase) -> None:
@@ -99,8 +103,12 @@ class Heartbeat:
             renew_lease(self._store, self._lease)
         except LeaseLostError as error:
             self._lost = error
-        except StoreError:
-            return  # it may come back; whoever cannot see the lease renewed takes this driver for gone meanwhile
+        except StoreError as error:
+            # It may come back; whoever cannot see the lease renewed takes this driver for gone meanwhile. Of a bucket
+            # an error comes only after minutes without an answer, of a folder at once.
+            self._unanswered = error if self._store.is_remote else None
+        else:
+            self._unanswered = None
 
     def _listen(self) -> None:
         try:
