@@ -19,6 +19,7 @@ from jobs.store import (
     Parts,
     Store,
     check_weights,
+    counted_trials,
     describe_quarantine,
     describe_unattributed_files,
     find_job,
@@ -92,7 +93,7 @@ def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int
         StoreError: The store cannot be read, or what the job asked for is lost.
     """
     requested = read_requested(store, job)
-    parts = read_parts(store, requested["trial_id"].to_pylist())
+    parts = read_parts(store, counted_trials(job, requested))
     files = report_files(store, job, requested, parts)
     unusable = set_aside(store, parts.damaged)
     chosen = _choose(parts.table, rerun) if dataset else []
@@ -123,9 +124,9 @@ def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int
 
 def _lost_trials(job: Job, requested: pa.Table, parts: Parts) -> list[str]:
     """Name the trials that the job finished and that are in no undamaged part."""
-    if job.state not in (JobState.finished, JobState.failed):
+    if job.state not in (JobState.finished, JobState.failed, JobState.stopped):
         return []
-    absent = set(requested["trial_id"].to_pylist()) - set(parts.table["trial_id"].to_pylist())
+    absent = set(counted_trials(job, requested)) - set(parts.table["trial_id"].to_pylist())
     return sorted(absent - {failure.trial_id for failure in job.failures})
 
 

@@ -69,7 +69,7 @@ def figures_drawn_once(drawings: Path) -> Iterator[None]:
 @pytest.fixture
 def no_wait_before_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try the trials of a pack that failed one by one at once; test_scheduler.py checks the waits."""
-    monkeypatch.setattr("jobs.run.scheduler.FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr("jobs.run.retries.FIRST_WAIT_S", 0.0)
 
 
 @pytest.fixture(params=["in process", pytest.param("on Ray", marks=pytest.mark.ray)])

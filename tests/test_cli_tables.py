@@ -25,7 +25,7 @@ from jobs.cli.progress import LiveView
 from jobs.cli.tables import job_table, summary_table
 from jobs.grid.grid import load_grid
 from jobs.run import JobEvent, Pack, Retry, TaskResult, make_plan
-from jobs.run.scheduler import next_attempts
+from jobs.run.retries import next_attempts
 from jobs.store.job_models import DamagedJob, JobState
 from jobs.store.layout import open_store
 from jobs.store.schemas import TRIALS

@@ -12,7 +12,7 @@ from support.simulated_history import History
 from support.simulator import simulate
 from support.simulator_audit import violations
 
-from jobs.run import driver, scheduler
+from jobs.run import driver, retries, scheduler
 
 STUDIES = 2_000
 MAX_STUDIES_PER_MUTANT = 2_000
@@ -20,18 +20,18 @@ MAX_STUDIES_PER_MUTANT = 2_000
 MUTANTS = {
     "a finished pack counts as failed": (
         "scheduler",
-        "return _without(state, pack), ()",
+        "return _without(_learn(state, event), pack), ()",
         "return _fail(state, pack, _hung_failure(state, pack))",
     ),
-    "one retry too many": ("scheduler", "pack.own_attempts <= retries", "pack.own_attempts <= retries + 1"),
-    "what raises is retried forever": ("scheduler", '"raised": "never"', '"raised": "once alone"'),
-    "a lost node uses up retries": ("scheduler", '"node_lost": "node losses"', '"node_lost": "retries"'),
+    "one retry too many": ("retries", "pack.own_attempts <= retries", "pack.own_attempts <= retries + 1"),
+    "what raises is retried forever": ("retries", '"raised": "never"', '"raised": "once alone"'),
+    "a lost node uses up retries": ("retries", '"node_lost": "node losses"', '"node_lost": "retries"'),
     "a lost node's packs are forgotten": ("scheduler", "if run.node == node]", "if run.node == node][:0]"),
     "retries start at once": ("scheduler", "state.now_s + wait_s(pack, failure.kind)", "state.now_s"),
     "a pack that runs alone has company": (
         "scheduler",
-        "and not state.delayed and not state.running",
-        "and not state.delayed",
+        "is_blocked = state.running or retries",
+        "is_blocked = retries",
     ),
     "lost slots still count": (
         "scheduler",
@@ -71,13 +71,13 @@ MUTANTS = {
         "key=lambda command: isinstance(command, RefuseNode)",
     ),
     "only the first trial of a pack is tried again": (
-        "scheduler",
+        "retries",
         "for trial_id, trial in pack.trials.items())",
         "for trial_id, trial in [*pack.trials.items()][:1])",
     ),
     "signs of life are not noted": (
         "scheduler",
-        "case Progress(pack, _):\n            return _note_sign_of_life(state, pack, None), ()",
+        "case Progress(pack, epochs):\n            return _note_sign_of_life(state, pack, None, epochs), ()",
         "case Progress(pack, _):\n            return state, ()",
     ),
     "a hung pack is left alone": (
@@ -96,21 +96,22 @@ MUTANTS = {
         "state = replace(state, has_failed=True)",
         "state = replace(state)",
     ),
-    "the job ends while a retry waits": ("scheduler", "or state.delayed or state.alone", "or state.alone"),
-    "the driver takes a task's word": ("driver", "        event = check(event)\n", ""),
+    "the job ends while a retry waits": ("scheduler", "if state.is_left:", "if state.running or state.alone:"),
+    "the driver takes a task's word": ("driver", "            event = check(event)\n", ""),
     "the driver cancels nothing": ("driver", "            executor.cancel(pack)", "            pass"),
 }
 
 
 def mutant(module: str, code: str, mistake: str) -> Iterator[ModuleType]:
-    """Load the scheduler and the driver anew, one of them with a mistake; yield scheduler, driver."""
-    names = {"scheduler": "mutant_scheduler", "driver": "mutant_driver"}
-    for name, original in (("scheduler", scheduler), ("driver", driver)):
+    """Load the modules anew, one of them with a mistake; yield retries, scheduler, driver."""
+    names = {name: f"mutant_{name}" for name in ("retries", "scheduler", "driver")}
+    for name, original in (("retries", retries), ("scheduler", scheduler), ("driver", driver)):
         source = Path(str(original.__file__)).read_text()
         if name == module:
             assert source.count(code) == 1, f"the code to change is not there once: {code}"
             source = source.replace(code, mistake)
-        source = source.replace("jobs.run.scheduler", names["scheduler"])
+        for each in ("retries", "scheduler"):
+            source = source.replace(f"from jobs.run.{each} import", f"from {names[each]} import")
         spec = spec_from_loader(names[name], loader=None)
         assert spec
         sys.modules[names[name]] = loaded = module_from_spec(spec)
@@ -133,7 +134,7 @@ def test_the_studies_contain_what_they_should(histories: list[History]) -> None:
     for history in histories:
         for (_, kind), count in history.failures.items():
             kinds[kind] += count
-    assert min(kinds[kind] for kind in scheduler.RETRY_BUDGETS) > 100, kinds
+    assert min(kinds[kind] for kind in retries.RETRY_BUDGETS) > 100, kinds
     outcomes = Counter(history.outcome for history in histories)
     assert min(outcomes[outcome] for outcome in ("finished", "failed", "cancelled")) > 50, outcomes
     assert sum(history.partitions for history in histories) > 500
@@ -146,7 +147,7 @@ def test_the_same_seed_gives_the_same_study() -> None:
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_simulator_finds_a_planted_mistake(name: str) -> None:
-    mutant_scheduler, mutant_driver = mutant(*MUTANTS[name])
+    _, mutant_scheduler, mutant_driver = mutant(*MUTANTS[name])
     for seed in range(MAX_STUDIES_PER_MUTANT):
         if violations(simulate(seed, mutant_scheduler, mutant_driver)):
             return

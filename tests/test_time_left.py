@@ -10,7 +10,7 @@ import pytest
 from cluster import Done, Progress, Started, TaskFailure
 from jobs.run import GiveUp, JobEvent, Pack, Retry, TaskResult
 from jobs.run.packs import make_packs
-from jobs.run.scheduler import next_attempts
+from jobs.run.retries import next_attempts
 from jobs.run.time_left import TimeLeft
 from mnist_core.cost import guess_seconds
 from mnist_core.trial import Model, Trial

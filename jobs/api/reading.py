@@ -25,6 +25,8 @@ from jobs.report import (
 from jobs.store import (
     Job,
     Store,
+    counted_failures,
+    counted_trials,
     find_job,
     open_store,
     open_store_of,
@@ -52,7 +54,8 @@ def read_summary(store: StorePath, job: str) -> pa.Table:
         StoreError: The store cannot be read, or the job's record is damaged.
     """
     found, requested, rows = read_job(store, job, SUMMARY_COLUMNS)
-    failed = [failure.trial_id for failure in found.failures]
+    counted = counted_trials(found, requested)
+    failed = [failure.trial_id for failure in counted_failures(found, counted)]
     return summarize(rows, requested, failed, test_images=found.dataset.test_size)
 
 
@@ -172,7 +175,8 @@ def export_weights(store: StorePath, job: str, folder: str | Path) -> list[Path]
     from safetensors.numpy import save
 
     opened, name = open_store_of(Path(store), job)
-    hashes = _weights_of(opened, read_requested(opened, find_job(opened, name))["trial_id"].to_pylist())
+    found = find_job(opened, name)
+    hashes = _weights_of(opened, counted_trials(found, read_requested(opened, found)))
     files = {trial_id: Path(folder) / f"{trial_id}.safetensors" for trial_id in hashes}
     lost = []
     for trial_id, weights in read_weights_of(opened, hashes):
@@ -200,6 +204,6 @@ def read_job(store: StorePath, job: str, columns: Sequence[str]) -> tuple[Job, p
     opened, name = open_store_of(Path(store), job)
     found = find_job(opened, name)
     requested = read_requested(opened, found)
-    parts = read_parts(opened, requested["trial_id"].to_pylist(), columns)
+    parts = read_parts(opened, counted_trials(found, requested), columns)
     warn_of_unusable(opened, parts.damaged)
     return found, requested, parts.table

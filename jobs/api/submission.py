@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from jobs.report import Report
 
 StorePath = str | Path
+_CLOSING_S = 2.0  # in which a Ray that was started for a job ends
 
 
 def plan_grid(grid: str | Path | Grid, store: StorePath = "results", *, quarantine: bool = False) -> Plan:
@@ -74,6 +77,7 @@ def submit_grid(
     workers: int | None = None,
     in_process: bool = False,
     allow_unauthenticated: bool = False,
+    within_s: float | None = None,
     observe: Callable[[JobEvent], None] = lambda event: None,
 ) -> Job:
     """Train the trials of a grid that the store does not have yet, and return when they are done.
@@ -86,13 +90,18 @@ def submit_grid(
         workers: The most tasks at once; by default as many as the CPUs or GPUs allow.
         in_process: Whether to train in this process, one task after the other, without Ray.
         allow_unauthenticated: Whether to use a cluster on a network that lets anybody run programs on it.
+        within_s: The budget: seconds from this call to its return. The seeds are trained one after the other, and
+            nothing is started that is not expected to end in time. The job then is `stopped`, its tables contain whole
+            seeds only, and `stop` has what more time would buy. By default the job takes as long as it takes.
         observe: Called with each event of the job as it happens.
 
     Returns:
-        The job. Its `state` is `failed` where any trial failed, and `failures` has the reasons.
+        The job. Its `state` is `failed` where any trial failed, and `failures` has the reasons; `stopped` where the
+        budget was not enough.
 
     Raises:
-        InputError: The grid has faults, its dataset has changed since it was planned, or the device lacks a precision.
+        InputError: The grid has faults, its dataset has changed since it was planned, the device lacks a precision, or
+            the budget is not above zero.
         StoreError: The store cannot be read or written.
         DataError: The dataset is damaged or cannot be downloaded.
         KernelsError: The trials are to be trained in this process, whose kernels cannot be pinned.
@@ -100,9 +109,10 @@ def submit_grid(
             node whose versions, kernels and store are those of this process; or this program is connected to another
             Ray, which is left as it is.
     """
+    until_s = _deadline_s(within_s)
     plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(Path(store)))
     warn_of_unusable(plan.store, plan.unusable, may_move=True)
-    options = {"address": address, "workers": workers, "in_process": in_process}
+    options = {"address": address, "workers": workers, "in_process": in_process, "within_s": within_s}
     if allow_unauthenticated:
         options["allow_unauthenticated"] = True
     if not plan.missing:
@@ -130,12 +140,21 @@ def submit_grid(
                 check_precision(plan, session.device)
                 if in_process and session.device == "cpu":
                     check_kernels(plan)
-                return run_job(_open_job(plan, options), plan, dataset, session, observe, workers)
+                job = _open_job(plan, options)
+                left_s = None if until_s is None else until_s - time.monotonic() - (0 if in_process else _CLOSING_S)
+                return run_job(job, plan, dataset, session, observe, workers, within_s=left_s)
     finally:
         clean_up(plan.store, plan.missing)  # a worker that is interrupted is killed, perhaps while it writes a file
 
 
-def _open_job(plan: Plan, options: dict[str, str | int | bool | None]) -> Job:
+def _deadline_s(within_s: float | None) -> float | None:
+    """Return when, on the monotonic clock, a budget that begins now is used up."""
+    if within_s is not None and not 0 < within_s < math.inf:
+        raise InputError(f"within_s {within_s}: allowed: seconds above 0")
+    return None if within_s is None else time.monotonic() + within_s
+
+
+def _open_job(plan: Plan, options: dict[str, str | int | float | bool | None]) -> Job:
     """Enter a job into the store, after cleaning up after killed processes, which may free a full disk."""
     clean_up(plan.store, plan.missing)
     return open_job(plan, options)

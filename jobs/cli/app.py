@@ -15,7 +15,7 @@ import typer
 
 from cluster import ClusterError
 from jobs.cli.answers import best, compare, verdict
-from jobs.cli.arguments import STORE, Format, GridArgument, JobArgument, PlanFormat, StoreOption
+from jobs.cli.arguments import STORE, Format, GridArgument, JobArgument, PlanFormat, StoreOption, WithinOption
 from jobs.cli.data import data_app
 from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES
@@ -139,6 +139,7 @@ def submit(
     allow_unauthenticated: Annotated[
         bool, typer.Option("--allow-unauthenticated", help="Use a cluster that lets anybody run programs on it.")
     ] = False,
+    within: WithinOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
 ) -> None:
     """Train a grid's missing trials; write tables and figures.
@@ -148,6 +149,7 @@ def submit(
     from rich.console import Console
 
     from jobs.api import plan_grid, report_job, submit_grid
+    from jobs.cli import budget
     from jobs.cli.plan import given_grid, plan_line, trials_at_once
     from jobs.cli.progress import LiveView
     from jobs.cli.tables import failures_line, fetch_mnist_with_bar
@@ -158,30 +160,35 @@ def submit(
     try:
         with interruptible(), unread_output_dropped():
             made = plan_grid(given_grid(grid), store, quarantine=True)
+            at_once = None if address not in (None, "local") else workers or trials_at_once(made)
             if not quiet:
-                echo(
-                    plan_line(made, store, None if address not in (None, "local") else workers or trials_at_once(made))
-                )
+                echo(plan_line(made, store, at_once))
+            if within and not quiet and (line := budget.forecast_line(made, within, at_once)):
+                echo(line)
             if made.missing and made.grid.dataset_source() == "mnist" and find_mnist() is None and not quiet:
                 fetch_mnist_with_bar()
-            with LiveView(made, Console(stderr=True, quiet=quiet)) as view:
+            within_s = within and budget.training_seconds(made, within)
+            with LiveView(made, Console(stderr=True, quiet=quiet), within_s) as view:
                 job = submit_grid(
                     made,
                     address=address,
                     workers=workers,
                     in_process=in_process,
                     allow_unauthenticated=allow_unauthenticated,
+                    within_s=within_s,
                     observe=view.observe,
                 )
             if made.missing and not quiet:
                 # Where drawing takes all memory, the system kills the process: this is its last line then.
                 echo("What has finished is stored; writing tables and figures", err=True)
             _print_report(report_job(store, job.job_id))
+            if within and job.stop:
+                echo(budget.stop_line(job.stop, within))
             if job.failures:
                 echo(failures_line(job), err=True)
     except KeyboardInterrupt:
         end_now()  # a Ray that is interrupted while it starts does not shut down cleanly
-    if job.failures:
+    if job.failures or (job.stop and not job.stop.seeds):
         sys.exit(SOME_FAILED)
 
 

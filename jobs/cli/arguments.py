@@ -1,17 +1,35 @@
 """Arguments and options that several commands share."""
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+MAX_DURATION_S = 1000 * 3600.0
+_DURATION = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
+
 
 def _store_path(text: str | Path) -> Path:
     if text == "":  # most likely from an unset variable; as a path it would mean the working directory
         raise typer.BadParameter("is empty; allowed: a folder")
     return Path(os.path.expanduser(text))
+
+
+def parse_duration(text: str) -> float:
+    """Read a duration such as 90s, 10m or 1h30m; return its seconds.
+
+    Raises:
+        BadParameter: The text is no duration, or not above zero.
+    """
+    match = _DURATION.fullmatch(text)
+    hours, minutes, seconds = (int(number or 0) for number in match.groups()) if match else (0, 0, 0)
+    duration_s = 3600.0 * hours + 60.0 * minutes + seconds
+    if not 0 < duration_s <= MAX_DURATION_S:
+        raise typer.BadParameter(f"{text!r}: allowed: a duration up to 1000h, such as 90s, 10m or 1h30m")
+    return duration_s
 
 
 GridArgument = Annotated[
@@ -28,6 +46,15 @@ StoreOption = Annotated[
         metavar="FOLDER",
         parser=_store_path,
         help="The folder that holds all results.",
+    ),
+]
+WithinOption = Annotated[
+    float | None,
+    typer.Option(
+        "--within",
+        metavar="TIME",
+        parser=parse_duration,
+        help="A budget, such as 90s, 10m or 1h30m: train as many whole seeds as it allows.",
     ),
 ]
 STORE = Path("results")

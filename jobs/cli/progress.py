@@ -24,8 +24,10 @@ _MAX_SILENCE_S = 30.0  # without a terminal, a line at least this often
 class LiveView:
     """Show trials done of all, the epochs of the running ones and the time left; give it every event of a job."""
 
-    def __init__(self, plan: Plan, console: Console) -> None:
+    def __init__(self, plan: Plan, console: Console, within_s: float | None = None) -> None:
+        """Show a plan's trials; within_s: the seconds after which its job is stopped."""
         self._plan = plan
+        self._until_s = None if within_s is None else time.monotonic() + within_s
         self._console = console
         self._printed_s = time.monotonic()
         self._done = 0
@@ -122,7 +124,10 @@ class LiveView:
         return lines[:_MAX_LINES]
 
     def _time_left(self) -> str:
-        seconds = self._left.seconds(time.monotonic())
+        now_s = time.monotonic()
+        seconds = self._left.seconds(now_s)
+        if seconds is not None and self._until_s is not None:
+            seconds = max(min(seconds, self._until_s - now_s), 0.0)
         return "" if seconds is None else f"about {format_duration(seconds)} left"
 
 

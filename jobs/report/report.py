@@ -28,6 +28,8 @@ from jobs.store import (
     Parts,
     Store,
     check_job_exists,
+    counted_failures,
+    counted_trials,
     delete_files,
     encode_stream,
     job_folder,
@@ -75,7 +77,8 @@ class _Content:
 
     @cached_property
     def summary(self) -> pa.Table:
-        failed = [failure.trial_id for failure in self.job.failures]
+        counted = counted_trials(self.job, self.requested)
+        failed = [failure.trial_id for failure in counted_failures(self.job, counted)]
         return summarize(self.parts.table, self.requested, failed, test_images=self.job.dataset.test_size)
 
     @cached_property
@@ -126,7 +129,7 @@ def write_report(store: Store, job: Job) -> Report:
     """
     with _within_memory(job):
         requested = read_requested(store, job)
-        content = _Content(store, job, requested, read_parts(store, requested["trial_id"].to_pylist()))
+        content = _Content(store, job, requested, read_parts(store, counted_trials(job, requested)))
         written = [*_write_files(store, job, _table_files(content)), *_write_files(store, job, _drawn_files(content))]
         if outdated := _outdated_figures(store, job, written):
             delete_files(job_folder(store, job.job_id), outdated)

@@ -4,7 +4,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.store import CONFUSION, EPOCH, METRICS, PART, PREDICTIONS, REQUESTED, TRIALS, Job
+from jobs.store import (
+    CONFUSION,
+    EPOCH,
+    METRICS,
+    PART,
+    PREDICTIONS,
+    REQUESTED,
+    TRIALS,
+    Job,
+    counted_failures,
+    counted_trials,
+)
 from mnist_core.data import DIGITS
 
 # The columns of PART that each table is made from.
@@ -56,7 +67,8 @@ def trials_table(rows: pa.Table, requested: pa.Table, job: Job) -> pa.Table:
 
 def _failed_trials(stored: frozenset[str], requested: pa.Table, job: Job) -> pa.Table:
     """Make the rows (schema TRIALS) of the trials that failed for good and that no later job has trained."""
-    attempts = {failure.trial_id: failure.attempt for failure in job.failures if failure.trial_id not in stored}
+    failures = counted_failures(job, counted_trials(job, requested))
+    attempts = {failure.trial_id: failure.attempt for failure in failures if failure.trial_id not in stored}
     asked = requested.filter(pa.array([each in attempts for each in requested["trial_id"].to_pylist()], pa.bool_()))
     count = asked.num_rows
     known = {

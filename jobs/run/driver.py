@@ -3,44 +3,49 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict
 from typing import TypeAlias
 
 from cluster import (
-    Done,
     Executor,
     Failed,
-    NodeEvent,
     NodeJoined,
     Session,
-    TaskEvent,
-    TaskFailure,
     differences,
 )
 from jobs.errors import StoreError
-from jobs.run.events import Cancel, Command, Finish, GiveUp, Outcome, RefuseNode, Retry, SchedulerEvent, Start, Tick
+from jobs.run.budget import Budget
+from jobs.run.events import (
+    Cancel,
+    CancelAsked,
+    Command,
+    Finish,
+    GiveUp,
+    RefuseNode,
+    Retry,
+    SchedulerEvent,
+    Start,
+    Tick,
+)
+from jobs.run.pace import Pace
 from jobs.run.packs import Pack, make_packs
 from jobs.run.plan import Plan
 from jobs.run.provenance import collect_provenance
+from jobs.run.run_record import JobEvent as JobEvent
+from jobs.run.run_record import PackEvent, RunRecord
 from jobs.run.scheduler import Rules, State, begin, step, wake_up_s
 from jobs.run.task import TaskContext, TaskResult, run_pack
 from jobs.store import (
     Job,
     JobState,
-    TaskRetry,
-    TrialFailure,
-    check_job_exists,
     create_job,
-    end_job,
-    is_stored,
     requested_table,
 )
 from mnist_core.data import Dataset
 
-PackEvent: TypeAlias = TaskEvent[Pack, int, TaskResult] | NodeEvent
-JobEvent: TypeAlias = PackEvent | Retry | GiveUp | RefuseNode
 PackExecutor: TypeAlias = Executor[Pack, int, TaskResult]
+Asked: TypeAlias = Callable[[], CancelAsked | None]
 _TICK_S = 1.0
+_ASK_S = 0.25  # between two questions whether to cancel
 _HANG_EPOCHS = 20  # expected epochs without a sign of life
 
 
@@ -51,6 +56,9 @@ def run_job(
     session: Session,
     observe: Callable[[JobEvent], None],
     max_running: int | None = None,
+    *,
+    within_s: float | None = None,
+    asked: Asked = lambda: None,
 ) -> Job:
     """Train what the plan lacks.
 
@@ -61,6 +69,9 @@ def run_job(
         session: Where tasks run.
         observe: Called with every event as it happens.
         max_running: How many tasks run at once; None: as many as the session's nodes have slots for.
+        within_s: Seconds after which nothing may run any longer; None: as many as it takes.
+        asked: Called at least every second; returns a CancelAsked where somebody has asked to cancel the job. What it
+            raises ends the driver and leaves the job without an end: it may be another driver's by now.
 
     Returns:
         The job as it ended.
@@ -69,11 +80,15 @@ def run_job(
         StoreError: The store cannot be written any longer, or the job's folder is gone.
         ClusterLostError: The cluster stopped answering.
     """
+    until_s = None if within_s is None else time.monotonic() + within_s
     context = TaskContext(dataset, plan.store.root, session.device, plan.grid.resources.checkpoint_seconds)
     slots = sum(node.slots for node in session.nodes if not differences(session.required_facts, node))
     workers = slots if max_running is None else min(slots, max_running)
     trials = {trial_id: plan.trials[trial_id] for trial_id in plan.missing}
-    packs = make_packs(trials, plan.timings.expected_seconds, workers, session.device)
+    seconds = plan.timings.expected_seconds
+    packs = make_packs(trials, seconds, workers, session.device, seed_by_seed=until_s is not None)
+    is_timed = all(map(plan.timings.is_timed, trials.values()))
+    budget = None if until_s is None else Budget(until_s, Pace(seconds), is_timed)
     rules = Rules(
         plan.grid.retries,
         lambda pack: hang_timeout_s(plan, pack),
@@ -82,55 +97,21 @@ def run_job(
         session.required_facts,
         session.headroom,
     )
-    record = _Record(job, plan, observe)
+    record, asking = RunRecord(job, plan, observe), _Asking(asked)
     with closing(session.executor(run_pack, context)) as executor:
         try:
-            outcome = drive(begin(packs, rules), session.nodes, executor, record.check, record.note)
+            state = drive(begin(packs, rules, budget), session.nodes, executor, record.check, record.note, asked=asking)
         except BaseException:
-            with suppress(StoreError):  # which may be the reason; readers see that the driver is gone
-                record.end(JobState.interrupted)
+            if not asking.has_raised:
+                with suppress(StoreError):  # which may be the reason; readers see that the driver is gone
+                    record.end(JobState.interrupted)
             raise
-    return record.end(JobState(outcome))
+    assert state.outcome
+    stop = record.stop(state.budget.pace, workers) if state.budget and state.outcome == "stopped" else None
+    return record.end(JobState(state.outcome), stop)
 
 
-class _Record:
-    """What the job's record will hold, collected while the job runs."""
-
-    def __init__(self, job: Job, plan: Plan, observe: Callable[[JobEvent], None]) -> None:
-        self._job = job
-        self._plan = plan
-        self._observe = observe
-        self._failures: list[TrialFailure] = []
-        self._retries: list[TaskRetry] = []
-
-    def check(self, event: PackEvent) -> PackEvent:
-        """Turn a task whose part is not in the store, as seen from here, into a failed one; raise StoreError."""
-        store = self._plan.store
-        check_job_exists(store, self._job)
-        if not isinstance(event, Done) or is_stored(store, event.result.part, event.item.trials):
-            return event
-        wrote = f"host {event.result.host} wrote its part to its own {store.root}"
-        message = f"{wrote}; allowed: a store that all nodes of the cluster share"
-        return Failed(event.item, TaskFailure("raised", message, ""))
-
-    def note(self, event: JobEvent) -> None:
-        """Record failures, and pass every event on."""
-        if isinstance(event, GiveUp):
-            failure = {"attempt": event.pack.attempt, **asdict(event.failure)}
-            self._failures += [TrialFailure(trial_id=trial_id, **failure) for trial_id in event.pack.trials]
-        elif isinstance(event, Retry):
-            pack, failed = event.pack, event.failure
-            self._retries.append(
-                TaskRetry(trial_ids=tuple(pack.trials), attempt=pack.attempt, kind=failed.kind, message=failed.message)
-            )
-        self._observe(event)
-
-    def end(self, state: JobState) -> Job:
-        """Write how the job ended."""
-        return end_job(self._plan.store, self._job, state, self._failures, self._retries)
-
-
-def open_job(plan: Plan, options: Mapping[str, str | int | bool | None] | None = None) -> Job:
+def open_job(plan: Plan, options: Mapping[str, str | int | float | bool | None] | None = None) -> Job:
     """Enter a new job into the store: what was asked for, and where it comes from.
 
     Args:
@@ -168,7 +149,8 @@ def drive(
     check: Callable[[PackEvent], PackEvent],
     observe: Callable[[JobEvent], None],
     clock: Callable[[], float] = time.monotonic,
-) -> Outcome:
+    asked: Asked = lambda: None,
+) -> State:
     """Run packs to their end: feed the scheduler with events, and carry out its commands.
 
     Args:
@@ -177,31 +159,40 @@ def drive(
         executor: Where the packs run.
         check: Called with each event before the scheduler sees it; returns the event or what it really means.
         observe: Called with each event, and with each failure that the scheduler records.
-        clock: Seconds from any starting point.
+        clock: Seconds from any starting point; a budget means this clock.
+        asked: Called before anything starts, and then at least every second; returns a CancelAsked to end the job.
+
+    Returns:
+        The scheduler's state at the end.
     """
     waiting = _WaitingClock(clock)
+    asked_s = clock()
 
     def feed(state: State, *events: SchedulerEvent) -> State:
         commands: list[Command] = []
         for event in events:
-            state, more = step(state, event, waiting.now_s)
+            state, more = step(state, event, waiting.now_s, clock())
             commands += more
         # Refusals first: before anything starts, the executor has to know where it must not.
         for command in sorted(commands, key=lambda command: not isinstance(command, RefuseNode)):
             _carry_out(command, executor, observe)
         return state
 
-    state = feed(state, *nodes, Tick())
+    state = feed(state, cancel) if (cancel := asked()) else feed(state, *nodes, Tick())
     while state.outcome is None:
         event = waiting.next_event(executor, wake_up_s(state))
         if event is None:
             state = feed(state, Tick())
-            continue
-        event = check(event)
-        state = feed(state, event)  # before it is observed, so that no slot is idle meanwhile
-        if not isinstance(event, Failed):  # of failures, observers hear what is done about them
-            observe(event)
-    return state.outcome
+        else:
+            event = check(event)
+            state = feed(state, event)  # before it is observed, so that no slot is idle meanwhile
+            if not isinstance(event, Failed):  # of failures, observers hear what is done about them
+                observe(event)
+        # After the event: a job whose last trial has ended cannot be cancelled any longer.
+        if state.outcome is None and clock() - asked_s >= _ASK_S:
+            cancel, asked_s = asked(), clock()
+            state = feed(state, cancel) if cancel else state
+    return state
 
 
 def _carry_out(command: Command, executor: PackExecutor, observe: Callable[[JobEvent], None]) -> None:
@@ -217,6 +208,21 @@ def _carry_out(command: Command, executor: PackExecutor, observe: Callable[[JobE
             observe(command)
         case Finish():
             pass  # the state has the outcome
+
+
+class _Asking:
+    """Ask whether to cancel, and note where asking fails: the job may belong to another driver then."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.has_raised = False
+        self._asked = asked
+
+    def __call__(self) -> CancelAsked | None:
+        try:
+            return self._asked()
+        except Exception:
+            self.has_raised = True
+            raise
 
 
 class _WaitingClock:

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 from cluster import Done, Failed, NodeJoined, NodeLost, Progress, Started, TaskFailure, Waiting
 from jobs.run.packs import Pack
 
-Outcome: TypeAlias = Literal["finished", "failed", "cancelled"]
+Outcome: TypeAlias = Literal["finished", "failed", "cancelled", "stopped"]
 
 
 @dataclass(frozen=True)

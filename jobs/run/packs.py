@@ -25,6 +25,7 @@ class Pack:
     attempt: int = 1  # how often these trials have been started in this job, this time included
     node_losses: int = 0  # how many of the earlier attempts ended because the node was lost
     is_alone: bool = False  # nothing else runs meanwhile
+    round: int = 0  # packs of one round are whole seeds together
 
     def __hash__(self) -> int:
         return hash((tuple(self.trials), self.attempt))
@@ -44,18 +45,21 @@ Seconds: TypeAlias = Callable[[Trial], float]
 _Item: TypeAlias = tuple[str, Trial]  # trial_id, trial
 
 
-def make_packs(trials: Mapping[str, Trial], seconds: Seconds, workers: int, device: Device = "cpu") -> list[Pack]:
+def make_packs(
+    trials: Mapping[str, Trial], seconds: Seconds, workers: int, device: Device = "cpu", *, seed_by_seed: bool = False
+) -> list[Pack]:
     """Group trials into packs of one shape.
 
-    Packs take from several seeds only within a span of whole seeds: on a CPU, as many as all workers train within
+    Packs take from several seeds only within a round of whole seeds: on a CPU, as many as all workers train within
     MIN_PACKS_PER_WORKER packs each, or a single one; on CUDA, as many as have MAX_TRIALS of a shape. What has finished
-    is therefore a balanced comparison, except for the last span. Within a span the longest packs start first.
+    is therefore a balanced comparison, except for the last round. Within a round the longest packs start first.
 
     Args:
         trials: The trials by id, seed by seed.
         seconds: Returns how long a trial is expected to take, in seconds.
         workers: How many packs run at once.
         device: Where they run.
+        seed_by_seed: Whether a round on a CPU is always a single seed.
 
     Returns:
         The packs in the order in which to start them.
@@ -65,41 +69,47 @@ def make_packs(trials: Mapping[str, Trial], seconds: Seconds, workers: int, devi
         return seconds(item[1]) + _SECONDS_PER_TRIAL
 
     items = list(trials.items())
-    spans = _cuda_spans(items, workers) if device == "cuda" else _cpu_spans(items, cost, workers)
-    packs = [pack for span in spans for pack in sorted(span, key=lambda pack: -sum(map(cost, pack)))]
-    return [Pack(dict(pack)) for pack in packs]
+    rounds = _cuda_rounds(items, workers) if device == "cuda" else _cpu_rounds(items, cost, workers, seed_by_seed)
+    return [
+        Pack(dict(pack), round=number)
+        for number, packs in enumerate(rounds)
+        for pack in sorted(packs, key=lambda pack: -sum(map(cost, pack)))
+    ]
 
 
-def _cpu_spans(items: Sequence[_Item], cost: Callable[[_Item], float], workers: int) -> Iterator[list[Sequence[_Item]]]:
+def _cpu_rounds(
+    items: Sequence[_Item], cost: Callable[[_Item], float], workers: int, seed_by_seed: bool
+) -> Iterator[list[Sequence[_Item]]]:
     share = sum(map(cost, items)) / (workers * MIN_PACKS_PER_WORKER)
     target = min(max(share, MIN_PACK_S), MAX_PACK_S)
-    for span in _spans(items, lambda seed: sum(map(cost, seed)), target * workers * MIN_PACKS_PER_WORKER):
-        groups = _by_shape(span)
+    limit = 0.0 if seed_by_seed else target * workers * MIN_PACKS_PER_WORKER
+    for seeds in _rounds(items, lambda seed: sum(map(cost, seed)), limit):
+        groups = _by_shape(seeds)
         yield [pack for group in groups for pack in _cut(group, max(1, int(target / cost(group[0]) + _ROUNDING)))]
 
 
-def _cuda_spans(items: Sequence[_Item], workers: int) -> Iterator[list[Sequence[_Item]]]:
-    for span in _spans(items, lambda seed: max(map(len, _by_shape(seed))), MAX_TRIALS):
-        groups = _by_shape(span)
+def _cuda_rounds(items: Sequence[_Item], workers: int) -> Iterator[list[Sequence[_Item]]]:
+    for seeds in _rounds(items, lambda seed: max(map(len, _by_shape(seed))), MAX_TRIALS):
+        groups = _by_shape(seeds)
         pieces = -(-workers // len(groups))  # of each shape, so that no device is idle
         yield [pack for group in groups for pack in _cut(group, -(-len(group) // pieces))]
 
 
-def _spans(items: Sequence[_Item], weight: Callable[[list[_Item]], float], limit: float) -> Iterator[list[_Item]]:
+def _rounds(items: Sequence[_Item], weight: Callable[[list[_Item]], float], limit: float) -> Iterator[list[_Item]]:
     """Put whole seeds together for as long as their weights fit the limit."""
     # Sums of the same trials in another order differ in their last bits.
     limit *= 1 + _ROUNDING
-    span: list[_Item] = []
+    seeds: list[_Item] = []
     weighed = 0.0
     for _, same_seed in groupby(items, key=lambda item: item[1].seed):
         seed = list(same_seed)
         weighed += weight(seed)
-        if span and weighed > limit:
-            yield span
-            span, weighed = [], weight(seed)
-        span += seed
-    if span:
-        yield span
+        if seeds and weighed > limit:
+            yield seeds
+            seeds, weighed = [], weight(seed)
+        seeds += seed
+    if seeds:
+        yield seeds
 
 
 def _by_shape(items: Sequence[_Item]) -> list[list[_Item]]:

@@ -1,19 +1,17 @@
 """The scheduler: which pack starts, waits, is tried again or given up. Pure: no clock, no I/O, no Ray.
 
-`step` takes the state and an event, and returns the next state and the commands that the driver carries out. The rules
-are the tables below. Of a pack with several trials nobody knows which trial is at fault: where it is not tried again as
-it was, each of its trials is tried by itself and affects no other. A trial that diverges has not failed: that is its
-result.
+`step` takes the state and an event, and returns the next state and the commands that the driver carries out. What
+happens to failed packs is the table in `jobs.run.retries`. A trial that diverges has not failed: that is its result.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice, takewhile
+from typing import Any, TypeAlias
 
 from cluster import (
     Done,
     Failed,
-    FailureKind,
     NodeJoined,
     NodeLost,
     Progress,
@@ -22,6 +20,7 @@ from cluster import (
     Waiting,
     differences,
 )
+from jobs.run.budget import Budget
 from jobs.run.events import (
     Cancel,
     CancelAsked,
@@ -35,114 +34,65 @@ from jobs.run.events import (
     Start,
     Tick,
 )
+from jobs.run.pace import Run
 from jobs.run.packs import Pack
+from jobs.run.retries import next_attempts, wait_s
+from jobs.run.scheduler_state import Delayed, Running
+from jobs.run.scheduler_state import Rules as Rules
+from jobs.run.scheduler_state import State as State
 
-# How often a pack is tried again after a failure of each kind.
-#   retries        up to the grid's `retries`, each time after a longer wait
-#   node losses    up to MAX_NODE_LOSSES: losing its node is not the trial's fault, and uses up no retry
-#   once alone     once, while nothing else runs: other tasks may have used the memory
-#   never          it would fail the same way again
-RETRY_BUDGETS: Mapping[FailureKind, Literal["retries", "node losses", "once alone", "never"]] = {
-    "crashed": "retries",
-    "hung": "retries",
-    "storage": "retries",
-    "node_lost": "node losses",
-    "out_of_memory": "once alone",
-    "raised": "never",
-}
-MAX_NODE_LOSSES = 10
-MAX_WHOLE_ATTEMPTS = 2  # of several trials together, before each is tried by itself
-FIRST_WAIT_S = 1.0
-WAIT_GROWTH = 4
-MAX_WAIT_S = 60.0
 MAX_SECONDS_WITHOUT_NODES = 600.0
 
 Step: TypeAlias = "tuple[State, tuple[Command, ...]]"
 
 
-@dataclass(frozen=True)
-class Rules:
-    """What a job's grid and options decide."""
-
-    retries: int
-    hang_timeout_s: Callable[[Pack], float]  # the longest allowed gap between two events of a pack that runs
-    fail_fast: bool = False  # whether the first trial that fails for good ends the job
-    max_running: int | None = None  # packs at once; None: as many as the nodes have slots for
-    required_facts: Mapping[str, str] = field(default_factory=dict)  # what each node has to report about itself
-    headroom: int = 0  # packs at most, and no more than slots, to start beyond the slots: an autoscaler adds nodes
-
-
-@dataclass(frozen=True)
-class Running:
-    """A pack in flight."""
-
-    node: str | None = None  # None: it is queued at the executor
-    last_event_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Delayed:
-    """A pack that waits for its next attempt."""
-
-    due_s: float
-    pack: Pack
-
-
-@dataclass(frozen=True)
-class State:
-    """Everything that the next decision depends on."""
-
-    rules: Rules
-    packs: tuple[Pack, ...]  # in the order in which to start them
-    next_pack: int = 0  # the packs before it have been started
-    delayed: tuple[Delayed, ...] = ()  # by due time
-    alone: tuple[Pack, ...] = ()  # run last and one at a time, so that no slot idles for them
-    running: Mapping[Pack, Running] = field(default_factory=dict)
-    slots: Mapping[str, int] = field(default_factory=dict)  # of each node
-    now_s: float = 0.0
-    without_nodes_since_s: float = 0.0
-    has_failed: bool = False
-    outcome: Outcome | None = None  # None while the job runs
-
-
-def begin(packs: Sequence[Pack], rules: Rules) -> State:
+def begin(packs: Sequence[Pack], rules: Rules, budget: Budget | None = None) -> State:
     """Return the state of a job before its first event; packs start as NodeJoined events bring slots."""
-    return State(rules, tuple(packs))
+    return State(rules, tuple(packs), budget=budget)
 
 
-def step(state: State, event: SchedulerEvent, now_s: float) -> Step:
+def step(state: State, event: SchedulerEvent, now_s: float, clock_s: float | None = None) -> Step:
     """Decide what to do about an event.
 
     Args:
         state: The state before the event.
         event: What happened. Events of packs that do not run any longer are ignored.
-        now_s: When it happened, in seconds that the driver has spent waiting for events.
+        now_s: When it happened, in seconds that the driver has spent waiting for events. Failures are judged and
+            retries delayed by this time: what a driver has not handled yet is no sign of a hang.
+        clock_s: When it happened, in seconds of the clock that a budget means; None: the same.
 
     Returns:
         The state after the event, and the commands to carry out, in order. After Finish there are none.
     """
     if state.outcome:
         return state, ()
-    state, commands = _react(replace(state, now_s=now_s), event)
-    if not any(isinstance(command, Finish) for command in commands):
+    state, commands = _react(replace(state, now_s=now_s, clock_s=now_s if clock_s is None else clock_s), event)
+    if state.outcome is None and state.budget and state.clock_s >= state.budget.deadline_s and state.is_left:
+        state, more = _end(replace(state, budget=_budget_now(state)), "stopped")
+        return state, commands + more
+    # A sign of life frees no slot, and under a budget there may be many packs to choose from.
+    if state.outcome is None and not (state.budget and isinstance(event, Progress)):
         state, starts = _start_packs(state)
         commands += starts
     return _finish_if_done(state, commands)
 
 
 def wake_up_s(state: State) -> float | None:
-    """Return when, in the time of `step`, the next delayed pack is due; None where no pack is waiting for that."""
-    return next((each.due_s for each in state.delayed if each.due_s > state.now_s), None)
+    """Return when, in the time of `step`, the next pack is due or the budget is used up; None where nothing is."""
+    due = [each.due_s for each in state.delayed if each.due_s > state.now_s][:1]
+    if state.budget:
+        due.append(state.now_s + max(state.budget.deadline_s - state.clock_s, 0.0))
+    return min(due, default=None)
 
 
 def _react(state: State, event: SchedulerEvent) -> Step:
     match event:
         case Started(pack, node):
             return _note_sign_of_life(state, pack, node), ()
-        case Progress(pack, _):
-            return _note_sign_of_life(state, pack, None), ()
+        case Progress(pack, epochs):
+            return _note_sign_of_life(state, pack, None, epochs), ()
         case Done(pack, _):
-            return _without(state, pack), ()
+            return _without(_learn(state, event), pack), ()
         case Failed(pack, failure):
             return _fail(state, pack, failure)
         case NodeJoined():
@@ -157,10 +107,21 @@ def _react(state: State, event: SchedulerEvent) -> Step:
             return state, ()
 
 
-def _note_sign_of_life(state: State, pack: Pack, node: str | None) -> State:
-    if (run := state.running.get(pack)) is None:
+def _note_sign_of_life(state: State, pack: Pack, node: str | None, epochs: int = 0) -> State:
+    if (known := state.running.get(pack)) is None:
         return state
-    return replace(state, running={**state.running, pack: Running(node or run.node, state.now_s)})
+    run = known.run
+    if state.budget:
+        run = Run(state.clock_s) if node or not run else run.progressed(pack, epochs, state.clock_s)
+    return replace(state, running={**state.running, pack: Running(node or known.node, state.now_s, run)})
+
+
+def _learn(state: State, event: Done[Pack, Any]) -> State:
+    """Take the time of a pack for that of others; one that has diverged ended early."""
+    known = state.running.get(event.item)
+    if not state.budget or not known or set(event.result.statuses) != {"finished"}:
+        return state
+    return replace(state, budget=state.budget.counting(event.item, known.run, state.clock_s))
 
 
 def _without(state: State, pack: Pack) -> State:
@@ -185,28 +146,6 @@ def _fail(state: State, pack: Pack, failure: TaskFailure) -> Step:
 def _enqueue(state: State, packs: Sequence[Pack], due_s: float) -> State:
     delayed = sorted([*state.delayed, *(Delayed(due_s, pack) for pack in packs)], key=lambda each: each.due_s)
     return replace(state, delayed=tuple(delayed))
-
-
-def next_attempts(pack: Pack, kind: FailureKind, retries: int) -> tuple[Pack, ...]:
-    """Return the packs in which to try the trials of a failed pack again; none where they have failed for good."""
-    budget = RETRY_BUDGETS[kind]
-    again = replace(pack, attempt=pack.attempt + 1)
-    each = tuple(replace(again, trials={trial_id: trial}) for trial_id, trial in pack.trials.items())
-    if budget == "node losses" and pack.node_losses < MAX_NODE_LOSSES:
-        return (replace(again, node_losses=pack.node_losses + 1),)
-    if budget == "retries" and pack.own_attempts <= retries:
-        return (again,) if pack.own_attempts < min(MAX_WHOLE_ATTEMPTS, retries) else each
-    if budget == "once alone" and not pack.is_alone:
-        return tuple(replace(one, is_alone=True) for one in each)
-    return each if len(each) > 1 else ()
-
-
-def wait_s(pack: Pack, kind: FailureKind) -> float:
-    """Return how many seconds to wait before a failed pack's next attempt."""
-    if RETRY_BUDGETS[kind] != "retries":
-        return 0.0
-    grown: float = FIRST_WAIT_S * WAIT_GROWTH ** (pack.own_attempts - 1)
-    return min(grown, MAX_WAIT_S)
 
 
 def _admit(state: State, joined: NodeJoined) -> Step:
@@ -262,21 +201,61 @@ def _hangs(state: State, pack: Pack) -> bool:
 def _start_packs(state: State) -> Step:
     """Start as many packs as there are free slots: due retries first, then new packs, then those that run alone."""
     commands: tuple[Command, ...] = ()
+    due_alone = [each for each in state.delayed if each.pack.is_alone and each.due_s <= state.now_s]
+    if due_alone:
+        delayed = tuple(each for each in state.delayed if each not in due_alone)
+        state = replace(state, delayed=delayed, alone=(*state.alone, *(each.pack for each in due_alone)))
     while len(state.running) < _capacity(state):
-        if state.delayed and state.delayed[0].due_s <= state.now_s:
-            pack, state = state.delayed[0].pack, replace(state, delayed=state.delayed[1:])
-            if pack.is_alone:
-                state = replace(state, alone=(*state.alone, pack))
-                continue
-        elif state.next_pack < len(state.packs):
-            pack, state = state.packs[state.next_pack], replace(state, next_pack=state.next_pack + 1)
-        elif state.alone and not state.delayed and not state.running:
-            pack, state = state.alone[0], replace(state, alone=state.alone[1:])
-        else:
+        pack, state = _take_next(state)
+        if pack is None:
             break
         state = replace(state, running={**state.running, pack: Running(last_event_s=state.now_s)})
         commands += (Start(pack),)
     return state, commands
+
+
+def _take_next(state: State) -> tuple[Pack | None, State]:
+    """Take the next pack to start out of those that wait; None where there is none."""
+    budget = _budget_now(state)
+    retries = [each for each in state.delayed if _is_in_time(each, budget, state)]
+    if retries and retries[0].due_s <= state.now_s:
+        return retries[0].pack, replace(state, delayed=tuple(each for each in state.delayed if each != retries[0]))
+    if state.next_pack < len(state.packs):
+        chosen = _choose(state, budget) if budget else state.next_pack
+        if chosen is not None:
+            return state.packs[chosen], _with_next(state, chosen)
+    is_blocked = state.running or retries or (state.next_pack < len(state.packs) and not budget)
+    alone = [pack for pack in state.alone if not budget or budget.fits(pack, state.clock_s)]
+    if alone and not is_blocked:
+        return alone[0], replace(state, alone=tuple(pack for pack in state.alone if pack != alone[0]))
+    return None, state
+
+
+def _budget_now(state: State) -> Budget | None:
+    """Return the budget with what the packs that run have shown so far."""
+    return state.budget and state.budget.now({pack: known.run for pack, known in state.running.items()})
+
+
+def _choose(state: State, budget: Budget) -> int | None:
+    """Return the index of the next of the packs to start within a budget."""
+    first = state.packs[state.next_pack].round
+    of_round = list(takewhile(lambda pack: pack.round == first, islice(state.packs, state.next_pack, None)))
+    has_slot = len(state.running) < sum(state.slots.values())
+    chosen = budget.choose(of_round, state.clock_s, is_idle=not state.running, has_slot=has_slot)
+    return None if chosen is None else state.next_pack + chosen
+
+
+def _with_next(state: State, index: int) -> State:
+    """Take a pack out of those that have not started; those that it has overtaken keep their order."""
+    first, packs = state.next_pack, state.packs
+    if index != first:
+        packs = (*packs[:first], packs[index], *packs[first:index], *packs[index + 1 :])
+    return replace(state, packs=packs, next_pack=first + 1)
+
+
+def _is_in_time(delayed: Delayed, budget: Budget | None, state: State) -> bool:
+    begins_s = state.clock_s + max(delayed.due_s - state.now_s, 0.0)
+    return budget is None or budget.fits(delayed.pack, begins_s)
 
 
 def _capacity(state: State) -> int:
@@ -291,8 +270,19 @@ def _end(state: State, outcome: Outcome) -> Step:
 
 
 def _finish_if_done(state: State, commands: tuple[Command, ...]) -> Step:
-    is_left = state.next_pack < len(state.packs) or state.delayed or state.alone or state.running
-    if is_left or state.outcome:
+    """End the job where nothing is left, or where nothing of what is left fits the budget any longer."""
+    if state.outcome:
         return state, commands
+    if state.is_left:
+        if not state.budget or state.running or _may_start(state, state.budget):
+            return state, commands
+        state, more = _end(state, "stopped")
+        return state, commands + more
     outcome: Outcome = "failed" if state.has_failed else "finished"
     return replace(state, outcome=outcome), (*commands, Finish(outcome))
+
+
+def _may_start(state: State, budget: Budget) -> bool:
+    """Tell whether any pack that waits still fits the budget, where nothing runs."""
+    has_retries = any(_is_in_time(each, budget, state) for each in state.delayed)
+    return has_retries or _take_next(state)[0] is not None

@@ -35,7 +35,11 @@ class Timings:
 
     def is_grounded(self, trial: Trial) -> bool:
         """Tell whether expected seconds are more than a CPU's guess for another device."""
-        return self.device == "cpu" or any(size[0] == trial.model for size in self.timed)
+        return self.device == "cpu" or self.is_timed(trial)
+
+    def is_timed(self, trial: Trial) -> bool:
+        """Tell whether expected seconds were learned from stored trials of the model."""
+        return any(size[0] == trial.model for size in self.timed)
 
     def _seconds_an_epoch(self, trial: Trial) -> float:
         size, guess = _size(trial), self._guess(trial)

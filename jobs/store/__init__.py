@@ -18,6 +18,7 @@ from jobs.store.job_models import Job as Job
 from jobs.store.job_models import JobEnd as JobEnd
 from jobs.store.job_models import JobRecord as JobRecord
 from jobs.store.job_models import JobState as JobState
+from jobs.store.job_models import Stop as Stop
 from jobs.store.job_models import TaskRetry as TaskRetry
 from jobs.store.job_models import TrialFailure as TrialFailure
 from jobs.store.job_record import check_job_exists as check_job_exists
@@ -41,6 +42,8 @@ from jobs.store.quarantine import describe_quarantine as describe_quarantine
 from jobs.store.quarantine import describe_unusable as describe_unusable
 from jobs.store.quarantine import set_aside as set_aside
 from jobs.store.quarantine import set_aside_weights as set_aside_weights
+from jobs.store.requested import counted_failures as counted_failures
+from jobs.store.requested import counted_trials as counted_trials
 from jobs.store.requested import read_requested as read_requested
 from jobs.store.requested import requested_table as requested_table
 from jobs.store.schemas import CONFUSION as CONFUSION

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, NonNegativeInt
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
 from jobs.store.processes import Process
 from mnist_core.data import DatasetInfo
@@ -62,6 +62,17 @@ class TaskRetry(_Model):
     attempt: NonNegativeInt
 
 
+class Stop(_Model):
+    """Why a job was stopped before all of its trials had ended, and what its tables therefore contain."""
+
+    reason: Literal["budget"]
+    seeds: tuple[int, ...]  # the tables contain the trials of these seeds and no others, whatever else is stored
+    seed_count: NonNegativeInt  # seeds that the grid asks for
+    left_count: NonNegativeInt  # trials that have not ended
+    seconds_to_next_seed: NonNegativeFloat  # that their training takes until one more seed is whole, as far as is known
+    seconds_left: NonNegativeFloat  # until all are
+
+
 class SealedModel(_Model):
     """A model whose file contains the sha256 of everything else in it."""
 
@@ -89,7 +100,7 @@ class JobRecord(SealedModel):
     name: Text
     submitted_at: AwareDatetime
     grid: Text  # the YAML as the user wrote it
-    options: Mapping[Text, Text | int | bool | None] = {}  # of the submission
+    options: Mapping[Text, Text | int | float | bool | None] = {}  # of the submission
     dataset: DatasetInfo
     provenance: Mapping[Text, Text]
     driver: Process
@@ -107,6 +118,7 @@ class JobEnd(SealedModel):
     finished_at: AwareDatetime
     failures: tuple[TrialFailure, ...] = ()
     retries: tuple[TaskRetry, ...] = ()
+    stop: Stop | None = Field(default=None, exclude_if=lambda stop: stop is None)  # of a job that was stopped
 
 
 @dataclass(frozen=True)
@@ -165,6 +177,10 @@ class Job:
     @property
     def retries(self) -> tuple[TaskRetry, ...]:
         return self.end.retries if self.end else ()
+
+    @property
+    def stop(self) -> Stop | None:
+        return self.end.stop if self.end else None
 
 
 @dataclass(frozen=True)

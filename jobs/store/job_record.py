@@ -27,6 +27,7 @@ from jobs.store.job_models import (
     JobRecord,
     JobState,
     SealedModel,
+    Stop,
     TaskRetry,
     TrialFailure,
     encodable,
@@ -66,9 +67,9 @@ def create_job(  # noqa: PLR0913 - most of them are fields of the record
     dataset: DatasetInfo,
     stored_count: int = 0,
     provenance: Mapping[str, str] | None = None,
-    options: Mapping[str, str | int | bool | None] | None = None,
     baseline: Mapping[str, str | bool | int | float] | None = None,
     margin: float | None = None,
+    options: Mapping[str, str | int | float | bool | None] | None = None,
 ) -> Job:
     """Make a job's folder, its requested.parquet and, last, its job.json.
 
@@ -141,6 +142,7 @@ def end_job(
     state: JobState,
     failures: Sequence[TrialFailure] = (),
     retries: Sequence[TaskRetry] = (),
+    stop: Stop | None = None,
 ) -> Job:
     """Write how a job ended, unless that is written already.
 
@@ -150,6 +152,7 @@ def end_job(
         state: One of END_STATES.
         failures: The trials that failed for good.
         retries: The failures after which trials were tried again.
+        stop: Of a job that was stopped: what its tables contain.
 
     Returns:
         The job as final.json has it: where an earlier call wrote that file, as it ended then.
@@ -165,6 +168,7 @@ def end_job(
         finished_at=datetime.now(UTC),
         failures=tuple(failures),
         retries=tuple(retries),
+        stop=stop,
     ).seal()
     if create_file(job_folder(store, job.job_id) / _END_FILE, end.to_bytes()):
         return Job(job.record, end, state)

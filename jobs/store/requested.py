@@ -1,14 +1,14 @@
 """requested.parquet: what a job asked for, one row per trial, written once at submission."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.errors import LostRecordError
 from jobs.store.atomic_files import read_file
-from jobs.store.job_models import Job
+from jobs.store.job_models import Job, TrialFailure
 from jobs.store.job_record import REQUESTED_FILE, job_folder
 from jobs.store.layout import Store
 from jobs.store.schemas import REQUESTED, SETTINGS
@@ -68,3 +68,30 @@ def read_requested(store: Store, job: Job) -> pa.Table:
     if not table.schema.equals(REQUESTED):
         raise LostRecordError(f"{path}: has columns of another version of mnistjobs; read it with that version")
     return table
+
+
+def counted_trials(job: Job, requested: pa.Table) -> list[str]:
+    """Return the ids of the trials that the tables of a job contain once they are stored: all, unless it was stopped.
+
+    What a job that was stopped trained beyond whole seeds stays out of its tables, as does what later jobs train.
+
+    Args:
+        job: The job.
+        requested: What it asked for, in the schema REQUESTED.
+    """
+    ids: list[str] = requested["trial_id"].to_pylist()
+    if job.stop is None:
+        return ids
+    seeds = frozenset(job.stop.seeds)
+    return [each for each, seed in zip(ids, requested["seed"].to_pylist(), strict=True) if seed in seeds]
+
+
+def counted_failures(job: Job, counted: Collection[str]) -> list[TrialFailure]:
+    """Return the failures of a job that its tables contain.
+
+    Args:
+        job: The job.
+        counted: What `counted_trials` returned.
+    """
+    ids = frozenset(counted)
+    return [failure for failure in job.failures if failure.trial_id in ids]

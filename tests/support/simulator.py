@@ -271,9 +271,8 @@ def simulate(seed: int, scheduler: ModuleType = real_scheduler, driver: ModuleTy
     )
     state = scheduler.begin(study.packs, rules)
     try:
-        executor.history.outcome = driver.drive(
-            state, study.nodes, executor, check, executor.note, clock=lambda: executor.now_s
-        )
+        ended = driver.drive(state, study.nodes, executor, check, executor.note, clock=lambda: executor.now_s)
+        executor.history.outcome = ended.outcome
     except AssertionError as error:
         executor.history.outcome = f"stuck: {error}"
     executor.close()

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from jobs.run import scheduler as real_scheduler
+from jobs.run.retries import RETRY_BUDGETS
 from support.simulated_history import History
 
 
@@ -49,7 +49,7 @@ def _wrong_end(history: History, trials: list[str]) -> list[str]:
 
 def _may_fail(history: History, trial_id: str) -> bool:
     """Tell whether a trial has failed as often as it takes to give it up."""
-    count = {kind: history.failures[trial_id, kind] for kind in real_scheduler.RETRY_BUDGETS}
+    count = {kind: history.failures[trial_id, kind] for kind in RETRY_BUDGETS}
     attempts = sum(count.values()) - count["node_lost"]  # each attempt counts against the retries, however it failed
     is_over_budget = attempts > history.study.retries or count["node_lost"] > 10
     return bool(is_over_budget or count["raised"] or count["out_of_memory"] >= 2)

@@ -1,0 +1,72 @@
+"""What a job's record will hold, collected while the job runs."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TypeAlias
+
+from cluster import Done, Failed, NodeEvent, TaskEvent, TaskFailure
+from jobs.run.budget import seconds_at_once, whole_seeds
+from jobs.run.events import GiveUp, RefuseNode, Retry
+from jobs.run.pace import Pace
+from jobs.run.packs import Pack
+from jobs.run.plan import Plan
+from jobs.run.task import TaskResult
+from jobs.store import Job, JobState, Stop, TaskRetry, TrialFailure, check_job_exists, end_job, is_stored
+
+PackEvent: TypeAlias = TaskEvent[Pack, int, TaskResult] | NodeEvent
+JobEvent: TypeAlias = PackEvent | Retry | GiveUp | RefuseNode
+
+
+class RunRecord:
+    """What the job's record will hold, collected while the job runs."""
+
+    def __init__(self, job: Job, plan: Plan, observe: Callable[[JobEvent], None]) -> None:
+        self._job = job
+        self._plan = plan
+        self._observe = observe
+        self._failures: list[TrialFailure] = []
+        self._retries: list[TaskRetry] = []
+        self._ended = set(plan.stored)
+
+    def check(self, event: PackEvent) -> PackEvent:
+        """Turn a task whose part is not in the store, as seen from here, into a failed one; raise StoreError."""
+        store = self._plan.store
+        check_job_exists(store, self._job)
+        if not isinstance(event, Done) or is_stored(store, event.result.part, event.item.trials):
+            return event
+        wrote = f"host {event.result.host} wrote its part to its own {store.root}"
+        message = f"{wrote}; allowed: a store that all nodes of the cluster share"
+        return Failed(event.item, TaskFailure("raised", message, ""))
+
+    def note(self, event: JobEvent) -> None:
+        """Record what has ended and what has failed, and pass every event on."""
+        if isinstance(event, Done):
+            self._ended.update(event.item.trials)
+        elif isinstance(event, GiveUp):
+            self._ended.update(event.pack.trials)
+            failure = {"attempt": event.pack.attempt, **asdict(event.failure)}
+            self._failures += [TrialFailure(trial_id=trial_id, **failure) for trial_id in event.pack.trials]
+        elif isinstance(event, Retry):
+            pack, failed = event.pack, event.failure
+            self._retries.append(
+                TaskRetry(trial_ids=tuple(pack.trials), attempt=pack.attempt, kind=failed.kind, message=failed.message)
+            )
+        self._observe(event)
+
+    def stop(self, pace: Pace, workers: int) -> Stop:
+        """Find out which seeds are whole, and how long the rest takes."""
+        seeds = {trial_id: trial.seed for trial_id, trial in self._plan.trials.items()}
+        whole = whole_seeds(seeds, self._ended)
+        left = [self._plan.trials[trial_id] for trial_id in self._plan.missing if trial_id not in self._ended]
+        return Stop(
+            reason="budget",
+            seeds=whole,
+            seed_count=len(set(seeds.values())),
+            left_count=len(left),
+            seconds_to_next_seed=seconds_at_once(pace, [each for each in left if each.seed == left[0].seed], workers),
+            seconds_left=seconds_at_once(pace, left, workers),
+        )
+
+    def end(self, state: JobState, stop: Stop | None = None) -> Job:
+        """Write how the job ended."""
+        return end_job(self._plan.store, self._job, state, self._failures, self._retries, stop)
