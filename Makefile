@@ -41,6 +41,7 @@ test-cluster: .venv/installed-dev ## Run a study on several hosts in namespaces 
 
 chaos: .venv/installed-dev ## Kill a study a hundred times and compare its results; about 20 minutes
 	$(BIN)/python tests/chaos.py --kills 100 --seed 0
+	$(BIN)/python tests/chaos_jobs.py --kills 100 --seed 0
 	$(BIN)/python -m pytest -m chaos
 	MNISTJOBS_FLIPS=10000 $(BIN)/python -m pytest tests/test_bit_flips.py
 

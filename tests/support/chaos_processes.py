@@ -81,9 +81,9 @@ def _process(folder: Path) -> Process | None:
     return None if state in "ZX" else Process(int(folder.name), int(parent), int(session), command)
 
 
-def kill_one(submit: Submit, role: str, rng: random.Random) -> bool:
+def kill_one(session: int, role: str, rng: random.Random) -> bool:
     """SIGKILL a victim of this role, or the driver's whole group; tell whether there was one, and its driver alive."""
-    found = _victims(submit).get(role)
+    found = _victims(session).get(role)
     if not found:
         return False
     chosen = rng.choice(found)
@@ -99,15 +99,14 @@ def kill_one(submit: Submit, role: str, rng: random.Random) -> bool:
 
 def has_worker(submit: Submit) -> bool:
     """Tell whether Ray has come so far."""
-    return "worker" in _victims(submit)
+    return "worker" in _victims(submit.session)
 
 
-def _victims(submit: Submit) -> dict[str, list[Process]]:
-    """Sort the living processes of a submit by what they do; nothing once its driver has ended."""
-    processes = processes_of([submit.session])
+def _victims(session: int) -> dict[str, list[Process]]:
+    """Sort the living processes of a driver's session by what they do; nothing once the driver has ended."""
+    processes = processes_of([session])
     raylets = [process for process in processes if "/raylet/raylet " in process.command]
-    # The driver is our child: its pid cannot be another's until we have waited for it.
-    driver = [process for process in processes if process.pid == submit.session]
+    driver = [process for process in processes if process.pid == session]
     found = {
         "driver": driver,
         "group": driver,
