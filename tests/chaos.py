@@ -168,7 +168,7 @@ def _submit_under_fire(chaos: Chaos, store: Store, most: int) -> int | None:
     for moment, victim in _moments(chaos, most, missing):
         if _wait(submit, max(0.0, started + moment - time.monotonic())) is not None:
             break
-        if kill_one(submit.session, victim, chaos.rng):
+        if kill_one(submit, victim, chaos.rng):
             chaos.kills[victim] += 1
             taken += 1
     code = _wait(submit, PATIENCE_S)

@@ -20,7 +20,7 @@ from support.tiny_study import run_trials, submit_tiny
 
 import mnistjobs
 from jobs.report.report import write_report
-from jobs.store.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
+from jobs.store.checkpoints import read_checkpoint, remove_checkpoints, write_checkpoint
 from jobs.store.compaction import Sizes, compact
 from jobs.store.job_models import Job
 from jobs.store.job_record import find_job, job_folder, read_jobs
@@ -93,7 +93,7 @@ def checkpoint(study: Study, store: Store, recorder: Recorder) -> None:
     identity, snapshots = snapshots_of(study)
     for snapshot in snapshots:
         write_checkpoint(store, identity, snapshot, MADE_BY)
-    remove_checkpoint(store, identity)
+    remove_checkpoints(store, [identity])
 
 
 def snapshots_of(study: Study) -> tuple[str, list[Snapshot]]:

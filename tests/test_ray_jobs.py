@@ -116,8 +116,7 @@ def name(process: psutil.Process) -> str:
 def test_a_driver_that_does_not_start_is_explained(laptop: Laptop, cluster: JobHosts) -> None:
     words = ("submit", QUICKSTART, "--detach", "--quiet", "--address", cluster.address)
     job_id = laptop.run(*words, MNISTJOBS_PYTHON="/no/such/python").stdout.strip()
-    wait_until(lambda: "has ended" in laptop.status(job_id)["note"], "the cluster tells why", JOB_S)
-    status = laptop.status(job_id)
+    status = laptop.wait_for(job_id, lambda status: "has ended" in status["note"], "the cluster tells why", JOB_S)
     assert status["state"] == "queued"
     assert status["note"].startswith(
         "its driver on the cluster has ended (Job entrypoint command failed with exit code 1"
@@ -125,6 +124,15 @@ def test_a_driver_that_does_not_start_is_explained(laptop: Laptop, cluster: JobH
     assert "/no/such/python" in laptop.run("logs", job_id).stdout
     assert laptop.run("cancel", job_id).returncode == 0
     assert laptop.status(job_id)["state"] == "cancelled"
+
+
+def test_a_dataset_that_the_cluster_does_not_have_is_named(laptop: Laptop, cluster: JobHosts, network: Network) -> None:
+    grid = network.folder / "mnist.yaml"
+    grid.write_text(LONG.replace("dataset: digits", "dataset: mnist").replace("long", "mnist"))
+    job_id = submit(laptop, grid, cluster.address)
+    status = laptop.wait_for(job_id, lambda status: status["state"] == "interrupted", "the driver gives up", JOB_S)
+    assert "no mirror delivered it" in status["note"]
+    assert "MNISTJOBS_DATA_DIR" in status["note"]
 
 
 def test_the_commands_of_the_page_run_a_study(laptop: Laptop, cluster: JobHosts, network: Network) -> None:
@@ -142,11 +150,33 @@ def test_the_commands_of_the_page_run_a_study(laptop: Laptop, cluster: JobHosts,
     assert set(mnistjobs.read_trials(store, job.job_id)["host"].to_pylist()) <= {"n2", "n3"}
 
 
+def test_the_slurm_script_of_the_page_runs_a_study_on_its_first_node(network: Network) -> None:
+    host = network.add_host("slurm")
+    (host.folder / "grid.yaml").write_text(LONG.replace("5000", "5"))
+    srun = host.folder / "srun"  # what Slurm does on another node, if there were one, this does here
+    srun.write_text('#!/bin/sh\nwhile case $1 in --*) true ;; *) false ;; esac; do shift; done\nexec "$@"\n')
+    srun.chmod(0o755)
+    (script,) = blocks("slurm")
+    allocation = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_CPUS_PER_TASK": "1",
+        "SLURMD_NODENAME": "slurm",
+    }
+    env = laptop_environment(**allocation)
+    env["PATH"] = f"{host.folder}:{env['PATH']}"
+    process = host.start("bash", "-c", f"cd {host.folder}; {script}", log="slurm.log", env=env)
+    code = process.wait(JOB_S)
+    network.remove(host)  # as the end of its script ends a job of Slurm's
+    (job,) = mnistjobs.list_jobs(host.folder / "studies")
+    assert (code, job.state) == (0, "finished"), (host.folder / "slurm.log").read_text()[-3000:]
+
+
 def test_a_cancelled_job_stops_on_all_nodes(laptop: Laptop, cluster: JobHosts, network: Network) -> None:
     grid = network.folder / "long.yaml"
     grid.write_text(LONG)
     job_id = submit(laptop, grid, cluster.address)
-    wait_until(lambda: len(laptop.status(job_id)["running"]) == 2, "two trials run", JOB_S)
+    laptop.wait_for(job_id, lambda status: len(status["running"]) == 2, "two trials run", JOB_S)
     done = laptop.run("cancel", job_id)
     assert done.returncode == 0, done.stderr
     assert laptop.status(job_id)["state"] == "cancelled"
@@ -154,20 +184,32 @@ def test_a_cancelled_job_stops_on_all_nodes(laptop: Laptop, cluster: JobHosts, n
     wait_until(lambda: not any("ray::run_if_admitted" in name(each) for each in workers), "no trial runs", 30)
 
 
+def test_a_driver_that_ray_stops_ends_its_job(laptop: Laptop, cluster: JobHosts, network: Network) -> None:
+    job_id = submit(laptop, network.folder / "long.yaml", cluster.address)
+    laptop.wait_for(job_id, lambda status: bool(status["running"]), "a trial runs", JOB_S)
+    code = f"from jobs.service.ray_launch import stop_on_ray; print(stop_on_ray('{cluster.address}', '{job_id}'))"
+    stopped = laptop.host.run(sys.executable, "-c", code, env=laptop_environment())
+    assert stopped.stdout == "True\n", stopped.stderr
+    laptop.wait_for(job_id, lambda status: status["state"] == "interrupted", "its driver has ended it", 60)
+
+
 def test_a_job_outlives_its_head(laptop: Laptop, cluster: JobHosts, network: Network, expected: ReferenceStudy) -> None:
     job_id = submit(laptop, QUICKSTART, cluster.address)
-    wait_until(lambda: laptop.status(job_id)["counts"]["finished"] >= 4, "some trials end", JOB_S)
+    laptop.wait_for(job_id, lambda status: status["counts"]["finished"] >= 4, "some trials end", JOB_S)
     network.remove(cluster.head)
     killed_s = time.monotonic()
     for node in cluster.nodes:
         network.remove(node)
-    with ThreadPoolExecutor(1) as meanwhile:
-        starting = meanwhile.submit(start_cluster, network, "m1", "m2", "m3")
-        laptop.wait_for(job_id, "lost", 120)
-        assert time.monotonic() - killed_s < 60
-        assert "mnistjobs resume" in laptop.run("status", job_id).stdout
-        other = starting.result()
 
+    def wait_until_lost() -> float:
+        laptop.wait_for(job_id, lambda status: status["state"] == "lost", "the job is lost", 120)
+        return time.monotonic() - killed_s
+
+    with ThreadPoolExecutor(1) as meanwhile:
+        waiting = meanwhile.submit(wait_until_lost)
+        other = start_cluster(network, "m1", "m2", "m3")  # in this thread: hosts die with the thread that made them
+        assert waiting.result() < 60
+    assert "mnistjobs resume" in laptop.run("status", job_id).stdout
     give_token(other.head, laptop.host)
     stored = laptop.status(job_id)["counts"]["finished"]
     resumed = laptop.run("resume", job_id, "--address", other.address)

@@ -16,19 +16,23 @@ import pyarrow as pa
 import pytest
 from support.command_line import finish, run, said
 from support.failing_tasks import ONE_CONFIGURATION, write_grid
+from support.s3_servers import BUCKET, S3Server
 from support.warm_processes import WarmProcess
 
 import mnistjobs
 from cluster import usable_cpus
 from jobs.api.handle import JobHandle
 from jobs.store.job_record import read_job
-from jobs.store.layout import Store
+from jobs.store.layout import Store, open_store
 from jobs.store.lease import read_lease
 from jobs.store.processes import is_running
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 PATIENCE_S = 240.0  # with what must happen, however slow the machine
 ENDLESS = ONE_CONFIGURATION.replace("epochs: 2", "epochs: 1000000") + "resources: {checkpoint_seconds: 1}\n"
+SECONDS_LONG = ONE_CONFIGURATION.replace("epochs: 2, batch_size: 16", "epochs: 500, batch_size: 1") + (
+    "resources: {checkpoint_seconds: 1}\n"
+)
 # Each takes all cores of the machine.
 WHOLE_MACHINE = ENDLESS.replace("checkpoint_seconds: 1", f"checkpoint_seconds: 1, cpus_per_trial: {usable_cpus()}")
 WALL_CLOCK = {"seconds", "host", "attempt", "finished_at"}
@@ -61,6 +65,7 @@ def status(job: str = "") -> dict[str, Any]:
 def await_status(job: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE_S
     while not condition(found := status(job)):
+        assert found["state"] in ("queued", "running"), found
         assert time.monotonic() < deadline, found
         time.sleep(0.2)
     return found
@@ -70,10 +75,10 @@ def is_training(found: dict[str, Any]) -> bool:
     return bool(found["running"] and found["running"][0]["epoch"])
 
 
-def kill_driver(store: Path, job: str) -> None:
+def kill_driver(store: Path, job: str, number: signal.Signals = signal.SIGKILL) -> None:
     lease = read_lease(Store(store), job)
     assert lease
-    os.kill(lease.driver.pid, signal.SIGKILL)
+    os.kill(lease.driver.pid, number)
 
 
 def trials(store: Path, job: str) -> pa.Table:
@@ -125,7 +130,7 @@ def await_line(text: str) -> str:
 
 
 def test_a_killed_driver_is_lost_at_once_and_one_of_two_resumes_goes_on(store: Path, tmp_path: Path) -> None:
-    grid = write_grid(tmp_path, ONE_CONFIGURATION.replace("epochs: 2", "epochs: 4000"))
+    grid = write_grid(tmp_path, SECONDS_LONG)
     job = detach(grid)
     assert run("resume", job).err.startswith(f"job {job}: ")  # it has a driver
     await_status(job, is_training)
@@ -191,13 +196,54 @@ def test_a_job_without_a_driver_is_cancelled_in_place_of_it(store: Path, tmp_pat
 
 def test_a_driver_that_cannot_train_says_why(store: Path, tmp_path: Path) -> None:
     grid = write_grid(tmp_path, ONE_CONFIGURATION)
-    job = detach(grid, "--on-done", f"touch {tmp_path}/told")
+    told = tmp_path / "told"
+    job = detach(grid, "--on-done", f"echo $MNISTJOBS_STATE > {told}")
     for path in (tmp_path / "images").iterdir():
         path.unlink()
     watched = run("watch", job)
     assert watched.code == 130
     assert "a dataset folder holds" in watched.out
     assert "`mnistjobs resume" in watched.out
+    assert await_text(told) == "interrupted"
+
+
+def test_a_driver_that_is_terminated_ends_its_job(store: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    job = detach(write_grid(tmp_path, ENDLESS), "--on-done", f"echo $MNISTJOBS_STATE > {told}")
+    await_status(job, is_training)
+    kill_driver(store, job, signal.SIGTERM)
+    assert run("watch", job).code == 130
+    assert await_text(told) == "interrupted"
+
+
+def await_text(path: Path) -> str:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (path.exists() and (text := path.read_text().strip())):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return text
+
+
+@pytest.mark.usefixtures("store")
+def test_a_detached_job_in_a_bucket_is_looked_at_and_resumed_alike(
+    moto_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    moto_server.use(monkeypatch)
+    monkeypatch.setenv("MNISTJOBS_STORE", f"s3://{BUCKET}/detached")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    job = detach(write_grid(tmp_path, SECONDS_LONG))
+    await_status(job, is_training)
+    lease = read_lease(open_store(f"s3://{BUCKET}/detached"), job)
+    assert lease
+    os.kill(lease.driver.pid, signal.SIGKILL)
+    assert status(job)["state"] == "lost"
+    assert run("resume", "--detach").code == 0
+    moto_server.process.send_signal(signal.SIGSTOP)  # a store that does not answer for a while
+    time.sleep(8.0)
+    moto_server.process.send_signal(signal.SIGCONT)
+    assert run("watch").code == 0
+    assert f"job {job}: finished" in await_line(f"job {job}: finished")
+    assert said("cancel") == f"{job}: finished\n"
 
 
 def test_a_notebook_has_an_object_for_its_job(store: Path, tmp_path: Path) -> None:

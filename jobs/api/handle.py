@@ -31,7 +31,7 @@ class JobHandle:
     """
 
     def __init__(self, store: StorePath, job_id: str) -> None:
-        self.store = Path(store)
+        self.store = str(store)
         self.job_id = job_id
 
     def status(self) -> JobStatus:
@@ -66,7 +66,7 @@ class JobHandle:
         return read_summary(self.store, self.job_id)
 
     def __repr__(self) -> str:
-        return f"JobHandle({str(self.store)!r}, {self.job_id!r})"
+        return f"JobHandle({self.store!r}, {self.job_id!r})"
 
     def _repr_html_(self) -> str:
         """Show the job in a notebook, as it is when the cell runs."""
@@ -130,7 +130,7 @@ def submit(
     job = submit_grid(
         grid, store, address=address, workers=workers, in_process=in_process, detach=detach, on_done=on_done
     )
-    return JobHandle(grid.store.root if isinstance(grid, Plan) else store, job.job_id)
+    return JobHandle(grid.store.locate() if isinstance(grid, Plan) else store, job.job_id)
 
 
 def get_job(store: StorePath = "results", job: str | None = None) -> JobHandle:
@@ -148,5 +148,5 @@ def get_job(store: StorePath = "results", job: str | None = None) -> JobHandle:
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    opened, name = open_store_of(Path(store), job)
-    return JobHandle(opened.root, find_job(opened, name).job_id)
+    opened, name = open_store_of(store, job)
+    return JobHandle(opened.locate(), find_job(opened, name).job_id)

@@ -27,7 +27,7 @@ def job_status(store: StorePath = "results", job: str | None = None, *, is_exact
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    opened, name = open_store_of(Path(store), job)
+    opened, name = open_store_of(store, job)
     return service.job_status(opened, find_job(opened, name), is_exact=is_exact)
 
 
@@ -47,7 +47,7 @@ def cancel_job(store: StorePath = "results", job: str | None = None) -> Job:
         InputError: There is no such job.
         StoreError: The store cannot be read or written, or the job's record is damaged.
     """
-    opened, name = open_store_of(Path(store), job)
+    opened, name = open_store_of(store, job)
     return service.cancel_job(opened, find_job(opened, name))
 
 
@@ -70,5 +70,5 @@ def read_log(
         InputError: There is no such job or trial.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    opened, name = open_store_of(Path(store), job)
+    opened, name = open_store_of(store, job)
     return service.read_log(opened, find_job(opened, name), trial_id, follow)

@@ -47,7 +47,7 @@ def plan_grid(grid: str | Path | Grid, store: StorePath = "results", *, quaranti
         DataError: The grid's dataset is damaged.
     """
     read = grid if isinstance(grid, Grid) else load_grid(Path(grid))
-    plan = make_plan(read, open_store(Path(store)))
+    plan = make_plan(read, open_store(store))
     warn_of_unusable(plan.store, plan.unusable, may_move=quarantine)
     return plan
 
@@ -99,7 +99,7 @@ def submit_grid(  # noqa: PLR0913 - the options of a submission
             node whose versions, kernels and store are those of this process; or this program is connected to another
             Ray, which is left as it is.
     """
-    plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(Path(store)))
+    plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(store))
     warn_of_unusable(plan.store, plan.unusable, may_move=True)
     options = JobOptions(
         address=address or (_default_address() if detach else None),
@@ -140,7 +140,7 @@ def compact_store(store: StorePath = "results") -> Compaction:
     Raises:
         StoreError: The store cannot be read or written; nothing is lost then.
     """
-    opened = open_store(Path(store))
+    opened = open_store(store)
     clean_up(opened)
     done = compact(opened)
     warn_of_unusable(opened, done.damaged, may_move=True)
@@ -159,7 +159,7 @@ def list_jobs(store: StorePath = "results") -> list[Job | DamagedJob]:
     Raises:
         StoreError: The store cannot be read.
     """
-    return read_jobs(open_store(Path(store)))
+    return read_jobs(open_store(store))
 
 
 def report_job(store: StorePath, job: str | None = None) -> Report:
@@ -178,7 +178,7 @@ def report_job(store: StorePath, job: str | None = None) -> Report:
     """
     from jobs.report import write_report  # imports matplotlib, which takes a second
 
-    opened, name = open_store_of(Path(store), job)
+    opened, name = open_store_of(store, job)
     report = write_report(opened, find_job(opened, name))
     warn_of_unusable(opened, report.damaged)
     return report

@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from jobs.cli.arguments import STORE, JobOption, JsonOption, StoreOption
 from jobs.cli.exit_codes import exit_code
 from jobs.cli.output import echo, echo_first
+from jobs.cli.start import Interrupted
 
 if TYPE_CHECKING:
     from jobs.store import Job
@@ -33,7 +33,7 @@ def status(job: JobOption = None, store: StoreOption = STORE, json_: JsonOption 
         echo("\n".join(status_lines(found)))
 
 
-def print_status_json(store: Path, job: str) -> None:
+def print_status_json(store: str, job: str) -> None:
     """Print the status of a job as an object."""
     status(job, store, json_=True)
 
@@ -55,7 +55,7 @@ def watch(job: JobOption = None, store: StoreOption = STORE, json_: JsonOption =
                 view.show(found)
                 time.sleep(_POLL_S)
                 found = job_status(store, found.job_id, is_exact=False)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         echo(f"{found.job_id} goes on; `mnistjobs cancel {found.job_id}` ends it", err=True)
         raise
     found = job_status(store, found.job_id)

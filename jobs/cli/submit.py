@@ -134,9 +134,9 @@ def _finish(plan: "Plan", job: "Job", quiet: bool, json_: bool) -> None:
     if plan.missing and not quiet:
         # Where drawing takes all memory, the system kills the process: this is its last line then.
         echo("What has finished is stored; writing tables and figures", err=True)
-    report = report_job(plan.store.root, job.job_id)
+    report = report_job(plan.store.locate(), job.job_id)
     if json_:
-        print_status_json(plan.store.root, job.job_id)
+        print_status_json(plan.store.locate(), job.job_id)
     else:
         print_report(report)
     if job.failures:
@@ -150,14 +150,14 @@ def print_report(written: "Report") -> None:
     from jobs.cli.tables import print_summary
 
     print_summary(written.summary)
-    echo(f"Report: {written.page}")
+    echo(f"Report: {written.where}")
 
 
-def _tell_submitted(job: "Job", store: object, quiet: bool, json_: bool) -> None:
+def _tell_submitted(job: "Job", store: str, quiet: bool, json_: bool) -> None:
     """Print a detached job's id, the only line on stdout, so that scripts can read it."""
     import json
 
-    echo(json.dumps({"job_id": job.job_id, "state": job.state.value, "store": str(store)}) if json_ else job.job_id)
+    echo(json.dumps({"job_id": job.job_id, "state": job.state.value, "store": store}) if json_ else job.job_id)
     if not quiet and not json_:
         echo("It goes on without this terminal: `mnistjobs watch`, `mnistjobs status`, `mnistjobs cancel`", err=True)
 
@@ -167,6 +167,7 @@ def resume(
     store: StoreOption = STORE,
     address: AddressOption = None,
     workers: WorkersOption = None,
+    allow_unauthenticated: UnauthenticatedOption = False,
     detach: Annotated[
         bool | None, typer.Option("--detach/--attach", help="Return at once, or stay; default: as the job was before.")
     ] = None,
@@ -185,7 +186,15 @@ def resume(
     try:
         with interruptible(), unread_output_dropped():
             view = LogView(err=True)
-            done = resume_job(store, job, address=address, workers=workers, detach=detach, observe=view.observe)
+            done = resume_job(
+                store,
+                job,
+                address=address,
+                workers=workers,
+                allow_unauthenticated=allow_unauthenticated or None,
+                detach=detach,
+                observe=view.observe,
+            )
             if done.is_new:
                 echo(f"The job had ended: {done.job.job_id} is a new one of the same grid", err=True)
             if not done.job.end:
@@ -213,8 +222,8 @@ def drive(job: Annotated[str, typer.Argument(metavar="JOB")], store: StoreOption
     try:
         with interruptible(_DRIVER_SHUTDOWN_S), unread_output_dropped():
             view = LogView()
-            view.begin(job)
-            ended = drive_job(store, job, view.observe, os.environ.pop(TICKET_VARIABLE, ""))
+            ticket = os.environ.pop(TICKET_VARIABLE, "")
+            ended = drive_job(store, job, view.observe, lambda: view.begin(job), ticket)
             view.end(ended)
     except KeyboardInterrupt:
         end_now()

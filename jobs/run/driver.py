@@ -86,7 +86,7 @@ def run_job(
         ClusterLostError: The cluster stopped answering.
     """
     until_s = None if within_s is None else time.monotonic() + within_s
-    context = TaskContext(dataset, plan.store.root, session.device, plan.grid.resources.checkpoint_seconds)
+    context = TaskContext(dataset, plan.store.location, session.device, plan.grid.resources.checkpoint_seconds)
     slots = sum(node.slots for node in session.nodes if not differences(session.required_facts, node))
     workers = slots if max_running is None else min(slots, max_running)
     trials = {trial_id: plan.trials[trial_id] for trial_id in plan.missing}

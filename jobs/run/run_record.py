@@ -34,7 +34,7 @@ class RunRecord:
         check_job_exists(store, self._job)
         if not isinstance(event, Done) or is_stored(store, event.result.part, event.item.trials):
             return event
-        wrote = f"host {event.result.host} wrote its part to its own {store.root}"
+        wrote = f"host {event.result.host} wrote its part to its own {store.locate()}"
         message = f"{wrote}; allowed: a store that all nodes of the cluster share"
         return Failed(event.item, TaskFailure("raised", message, ""))
 

@@ -2,7 +2,7 @@
 
 from jobs.service.cancel import cancel_job as cancel_job
 from jobs.service.drive import drive_job as drive_job
-from jobs.service.launch import LOG_FILE as LOG_FILE
+from jobs.service.driver_log import DriverLog as DriverLog
 from jobs.service.launch import TICKET_VARIABLE as TICKET_VARIABLE
 from jobs.service.launch import launch_here as launch_here
 from jobs.service.launch import submit_detached as submit_detached

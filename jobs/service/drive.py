@@ -1,6 +1,7 @@
 """Drive a detached job: what its driver does from the moment it starts, on this machine or as a job of a cluster."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,12 +15,18 @@ from jobs.service.queue import Ticket
 from jobs.service.tracker import Tracker
 from jobs.service.training import Observer, both, deadline_s, seconds_left, session_for
 from jobs.service.turn import await_turn, queue_up
-from jobs.store import Job, JobState, Lease, Store, end_job, find_job, job_folder, read_job, read_requested, take_lease
+from jobs.store import Job, JobState, Lease, Store, end_job, find_job, job_key, read_job, read_requested, take_lease
 
 _RECORD_TIMEOUT_S = 20.0
 
 
-def drive_job(store: Store, job_id: str, observe: Observer, ticket: Ticket | None = None) -> Job:
+def drive_job(
+    store: Store,
+    job_id: str,
+    observe: Observer,
+    ticket: Ticket | None = None,
+    begin: Callable[[], Callable[[], None]] = lambda: lambda: None,
+) -> Job:
     """Become the driver of a job of the store, and train what is missing of it.
 
     Args:
@@ -27,6 +34,8 @@ def drive_job(store: Store, job_id: str, observe: Observer, ticket: Ticket | Non
         job_id: The job.
         observe: Called with each event as it happens.
         ticket: The job's place in the queue of this machine, where it was taken already.
+        begin: Called once this process is the job's driver, to open its log; returns what to call with each renewal
+            of the lease, to put the log into the store.
 
     Returns:
         The job as it ended.
@@ -43,6 +52,7 @@ def drive_job(store: Store, job_id: str, observe: Observer, ticket: Ticket | Non
     with Heartbeat(store, lease) as heart:
         job = read_job(store, job_id)
         _check_open(job)  # it may have ended before the lease was taken
+        heart.publish = begin()
         try:
             return _drive(store, job, lease, heart, observe, ticket)
         except LeaseLostError:
@@ -123,4 +133,4 @@ def plan_again(store: Store, job: Job) -> Plan:
 def grid_of(store: Store, job: Job) -> Grid:
     """Read the grid of a job from its record; raises InputError where its dataset is not on this machine."""
     folder = Path(JobOptions.of(job).grid_folder or "/")
-    return parse_grid(job.grid, file=str(job_folder(store, job.job_id) / "job.json"), folder=folder)
+    return parse_grid(job.grid, file=store.locate(job_key(job.job_id, "job.json")), folder=folder)

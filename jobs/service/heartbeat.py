@@ -39,6 +39,7 @@ class Heartbeat:
         self._store = store
         self._lease = lease
         self.progress = progress
+        self.publish: Callable[[], None] = lambda: None  # called with each renewal
         self._is_over = threading.Event()
         self._is_due = threading.Event()
         self._lost: LeaseLostError | None = None
@@ -85,6 +86,7 @@ class Heartbeat:
                 renewed_s = now_s
                 self._renew()
                 self._listen()
+                self.publish()
             if now_s - told_s >= _PROGRESS_S:
                 told_s, told = now_s, self._tell(told)
             self._is_due.wait(_TICK_S)

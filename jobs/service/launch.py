@@ -8,14 +8,14 @@ import threading
 from pathlib import Path
 
 from jobs.run import Plan, open_job
+from jobs.service.driver_log import log_path
 from jobs.service.options import JobOptions
 from jobs.service.queue import Ticket
 from jobs.service.ray_launch import launch_on_ray, reach_ray
 from jobs.service.turn import queue_up
-from jobs.store import Job, Process, Store, clean_up, job_folder, make_folder, process_of
+from jobs.store import Job, Process, Store, clean_up, process_of
 
 TICKET_VARIABLE = "MNISTJOBS_TICKET"
-LOG_FILE = Path("log", "driver.log")  # in the job's folder
 _HOME = Path(__file__).parents[2]  # of mnistjobs.py
 
 
@@ -69,7 +69,7 @@ def launch(
     if not options.is_job_server:
         return launch_here(store, job_id, ticket)
     allows = options.allow_unauthenticated
-    launch_on_ray(options.address or "", job_id, store.root, allow_unauthenticated=allows, again=again)
+    launch_on_ray(options.address or "", job_id, store.locate(), allow_unauthenticated=allows, again=again)
     return None
 
 
@@ -84,10 +84,8 @@ def launch_here(store: Store, job_id: str, ticket: Ticket | None = None) -> Proc
     Raises:
         OSError: The log cannot be written, or the process cannot be started.
     """
-    log = job_folder(store, job_id) / LOG_FILE
-    make_folder(log.parent)
-    command = [sys.executable, "-P", "-m", "mnistjobs", "drive", job_id, "--store", str(store.root)]
-    with log.open("ab") as output:
+    command = [sys.executable, "-P", "-m", "mnistjobs", "drive", job_id, "--store", store.locate()]
+    with (log_path(store, job_id) or Path(os.devnull)).open("ab") as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -4,11 +4,10 @@ import time
 from collections.abc import Iterator
 
 from jobs.errors import InputError
-from jobs.service.launch import LOG_FILE
-from jobs.store import Job, Store, job_folder, read_job, read_requested
+from jobs.service.driver_log import read_log_from
+from jobs.store import Job, Store, read_job, read_requested
 
 _POLL_S = 0.5
-_BLOCK = 1 << 20  # bytes
 
 
 def read_log(store: Store, job: Job, trial_id: str | None = None, follow: bool = False) -> Iterator[str]:
@@ -51,7 +50,7 @@ def _lines(store: Store, job: Job, follow: bool) -> Iterator[str]:
     offset, rest = 0, b""
     while True:
         is_over = not follow or not _is_alive(store, job)
-        while block := _read_block(store, job, offset):
+        while block := read_log_from(store, job.job_id, offset):
             offset += len(block)
             *lines, rest = (rest + block).split(b"\n")
             yield from (line.decode(errors="replace") for line in lines)
@@ -64,12 +63,3 @@ def _lines(store: Store, job: Job, follow: bool) -> Iterator[str]:
 
 def _is_alive(store: Store, job: Job) -> bool:
     return read_job(store, job.job_id).state in ("queued", "running")
-
-
-def _read_block(store: Store, job: Job, offset: int) -> bytes:
-    try:
-        with (job_folder(store, job.job_id) / LOG_FILE).open("rb") as file:
-            file.seek(offset)
-            return file.read(_BLOCK)
-    except FileNotFoundError:
-        return b""  # it was not detached, or has not started

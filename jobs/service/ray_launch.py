@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,44 +86,33 @@ def stop_on_ray(address: str, job_id: str, allow_unauthenticated: bool = False) 
     return any(stopped)
 
 
-def ray_state(address: str, job_id: str, allow_unauthenticated: bool = False) -> tuple[RayJobState, str] | None:
-    """Return what the cluster says of the latest driver of a job, and the last line that this driver has printed.
+@dataclass(frozen=True)
+class DriverOnRay:
+    """What a cluster says of the latest driver of a job. The job's own state is in the store."""
 
-    A job's own state is in the store; this explains one that has not started, or is lost.
-
-    Returns:
-        None where the cluster knows no driver of the job, as after its head was replaced.
-
-    Raises:
-        ClusterError: The cluster cannot be reached, or refuses this user.
-    """
-    from cluster.ray_jobs import connect_to_jobs
-
-    cluster = connect_to_jobs(address, allow_unauthenticated=allow_unauthenticated)
-    drivers = list(_drivers(cluster, job_id))
-    if not drivers:
-        return None
-    name, state = drivers[-1]
-    lines = [line.strip() for line in cluster.logs(name).splitlines() if line.strip()]
-    return state, (lines or [""])[-1]
+    has_ended: bool
+    explanation: str  # one line: why the job has no driver, as far as the cluster tells
 
 
-def explain_on_ray(address: str, job_id: str, allow_unauthenticated: bool = False) -> str:
-    """Say in one line why a job that runs on a cluster has no driver, as far as the cluster tells."""
+def look_on_ray(address: str, job_id: str, allow_unauthenticated: bool = False) -> DriverOnRay:
+    """Ask a cluster about a job of its own that has not started, or is lost."""
     from cluster import ClusterError
-    from cluster.ray_jobs import ENDED
+    from cluster.ray_jobs import ENDED, connect_to_jobs
 
     try:
-        found = ray_state(address, job_id, allow_unauthenticated)
+        cluster = connect_to_jobs(address, allow_unauthenticated=allow_unauthenticated)
+        drivers = list(_drivers(cluster, job_id))
+        if not drivers:
+            return DriverOnRay(True, f"the cluster at {address} knows no driver of this job")
+        name, state = drivers[-1]
+        if state.status not in ENDED:
+            return DriverOnRay(False, state.message)
+        lines = [line.strip() for line in cluster.logs(name).splitlines() if line.strip()]
     except ClusterError as error:
-        return str(error)
-    if found is None:
-        return f"the cluster at {address} knows no driver of this job"
-    state, last_line = found
-    if state.status not in ENDED:
-        return state.message
-    detail = "" if last_line.startswith("Running entrypoint") else f": {last_line}"  # else its log is in the store
-    return f"its driver on the cluster has ended ({state.message}){detail}"
+        return DriverOnRay(False, str(error))
+    # Where the driver has begun to run, its log is in the store.
+    detail = f": {lines[-1]}" if lines and not lines[-1].startswith("Running entrypoint") else ""
+    return DriverOnRay(True, f"its driver on the cluster has ended ({state.message}){detail}")
 
 
 def _submission_ids(job_id: str) -> Iterator[str]:

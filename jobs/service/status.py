@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jobs.service.options import read_options
-from jobs.service.ray_launch import explain_on_ray
+from jobs.service.ray_launch import look_on_ray
 from jobs.store import (
     Job,
     JobProgress,
@@ -69,8 +69,8 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
     Args:
         store: The store.
         job: The job as it was just read.
-        is_exact: Whether to count finished trials in the store; otherwise those of a running job are counted as its
-            driver last told.
+        is_exact: Whether to count finished trials in the store, and to ask a cluster about a driver that has not
+            started; otherwise trials of a running job are counted as its driver last told.
 
     Raises:
         StoreError: The store cannot be read.
@@ -94,7 +94,7 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
         trial_count=job.trial_count,
         waits_for=progress.waits_for if job.state is JobState.queued else "",
         host=job.driver.host if job.driver else "",
-        note=job.reason if job.end else progress.note if is_running else _why_no_driver(store, job) if is_exact else "",
+        note=job.reason or (progress.note if is_running else _why_no_driver(store, job) if is_exact else ""),
         is_cancel_asked=not job.end and is_cancel_asked(store, job.job_id),
         submitted_at=job.submitted_at.isoformat(),
         finished_at=job.finished_at.isoformat() if job.finished_at else None,
@@ -104,9 +104,9 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
 def _why_no_driver(store: Store, job: Job) -> str:
     """Ask the cluster why a job of its own has not started, or is lost; the store cannot tell."""
     options = read_options(store, job)
-    if not options.is_job_server:
+    if job.end or not options.is_job_server:
         return ""
-    return explain_on_ray(options.address or "", job.job_id, options.allow_unauthenticated)
+    return look_on_ray(options.address or "", job.job_id, options.allow_unauthenticated).explanation
 
 
 def _count_stored(store: Store, job: Job) -> tuple[int, int]:

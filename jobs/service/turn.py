@@ -1,6 +1,7 @@
 """Wait for a job's turn on this machine."""
 
 import errno
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -22,7 +23,7 @@ def queue_up(plan: Plan, options: JobOptions, job_id: str = "") -> Ticket | None
         options: How.
         job_id: The job, where it has an id already.
     """
-    if not plan.missing or not options.is_local:
+    if not plan.missing or not options.is_local or (not options.detach and _uses_ray_of_program(options)):
         return None
     try:
         return take_ticket(plan.grid.name, cores_of(plan, options), job_id)
@@ -33,6 +34,15 @@ def queue_up(plan: Plan, options: JobOptions, job_id: str = "") -> Ticket | None
             f"no queue: {error.filename}: {error.strerror}; jobs of this machine share its cores", stacklevel=2
         )
         return None
+
+
+def _uses_ray_of_program(options: JobOptions) -> bool:
+    """Return whether the trials run on a Ray that this program is connected to, which has a queue of its own."""
+    if options.in_process or options.address or "ray" not in sys.modules:
+        return False
+    from cluster.ray_session import is_connected
+
+    return is_connected()
 
 
 def cores_of(plan: Plan, options: JobOptions) -> int:

@@ -1,14 +1,10 @@
 """What lasts: parts, weights, checkpoints, job records, and their upkeep."""
 
-from jobs.store.atomic_files import delete_files as delete_files
-from jobs.store.atomic_files import list_dir as list_dir
-from jobs.store.atomic_files import make_folder as make_folder
-from jobs.store.atomic_files import read_file as read_file
-from jobs.store.atomic_files import temporary_file as temporary_file
 from jobs.store.atomic_files import write_file as write_file
+from jobs.store.backends import StoreUrl as StoreUrl
 from jobs.store.checkpoints import checkpointed as checkpointed
 from jobs.store.checkpoints import read_checkpoint as read_checkpoint
-from jobs.store.checkpoints import remove_checkpoint as remove_checkpoint
+from jobs.store.checkpoints import remove_checkpoints as remove_checkpoints
 from jobs.store.checkpoints import write_checkpoint as write_checkpoint
 from jobs.store.cleanup import clean_up as clean_up
 from jobs.store.cleanup import describe_unattributed_files as describe_unattributed_files
@@ -30,10 +26,12 @@ from jobs.store.job_record import end_job as end_job
 from jobs.store.job_record import find_job as find_job
 from jobs.store.job_record import read_job as read_job
 from jobs.store.job_record import read_jobs as read_jobs
+from jobs.store.layout import WEIGHTS as WEIGHTS
 from jobs.store.layout import Store as Store
-from jobs.store.layout import job_folder as job_folder
+from jobs.store.layout import job_key as job_key
 from jobs.store.layout import open_store as open_store
 from jobs.store.layout import open_store_of as open_store_of
+from jobs.store.layout import read_url as read_url
 from jobs.store.lease import Lease as Lease
 from jobs.store.lease import Phase as Phase
 from jobs.store.lease import create_lease as create_lease

@@ -129,7 +129,7 @@ class JobRecord(SealedModel):
 class JobEnd(SealedModel):
     """How a job ended: the content of final.json."""
 
-    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"reason"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"reason", "stop"})
 
     state: JobState
     finished_at: AwareDatetime

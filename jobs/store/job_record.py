@@ -4,18 +4,16 @@ Each file is written once. What a job without final.json is doing is told by its
 """
 
 import hashlib
-import os
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pyarrow as pa
 
 from jobs.errors import InputError, LostRecordError, StoreError
-from jobs.store.atomic_files import NOT_THERE, create_file, fsync_folder, list_dir, make_folder, write_file
+from jobs.store.backends import Refused
 from jobs.store.job_models import (
     END_STATES,
     DamagedJob,
@@ -29,14 +27,13 @@ from jobs.store.job_models import (
     TrialFailure,
     encodable,
 )
-from jobs.store.layout import JOB_ID, Store
+from jobs.store.layout import JOB_ID, JOBS, Store, job_key
 from jobs.store.layout import job_folder as job_folder
 from jobs.store.liveness import Look, look_at_all
 from jobs.store.parts import parquet_bytes
 from jobs.store.processes import Process, is_gone, this_process
 from jobs.store.sealed_files import read_sealed
 from mnist_core.data import DatasetInfo
-from mnist_core.paths import describe_missing
 
 REQUESTED_FILE = "requested.parquet"
 _RECORD_FILE, _END_FILE = "job.json", "final.json"
@@ -82,8 +79,7 @@ def create_job(  # noqa: PLR0913 - what a record holds
     now = datetime.now(UTC)
     content = parquet_bytes(requested)
     job_id = _make_job_folder(store, f"{name}-{now:%Y%m%d-%H%M%S}")
-    folder = job_folder(store, job_id)
-    write_file(folder / REQUESTED_FILE, content)
+    store.backend.put(job_key(job_id, REQUESTED_FILE), content)
     record = JobRecord(
         job_id=job_id,
         name=name,
@@ -99,31 +95,17 @@ def create_job(  # noqa: PLR0913 - what a record holds
         baseline=baseline or {},
         margin=margin,
     ).seal()
-    write_file(folder / _RECORD_FILE, record.to_bytes())
+    store.backend.put(job_key(job_id, _RECORD_FILE), record.to_bytes())
     state = JobState.queued if record.options.get("detach") else JobState.running
     return Job(record, None, state, record.driver)
 
 
 def _make_job_folder(store: Store, second: str) -> str:
     """Make the folder of a new job and return the job's id."""
-    try:
-        make_folder(store.jobs)
-        fsync_folder(store.root)  # an earlier process may have been killed between making a folder in it and this
-        job_id = _claim_job_id(store, second)
-        fsync_folder(store.jobs)
-    except OSError as error:
-        raise StoreError(f"store {str(store.root)!r}: cannot be written: {error.strerror or error}") from error
-    return job_id
-
-
-def _claim_job_id(store: Store, second: str) -> str:
     while True:
         job_id = f"{second}-{secrets.token_hex(2)}"
-        try:
-            job_folder(store, job_id).mkdir()
-        except FileExistsError:
-            continue  # another job of this second drew the same digits
-        return job_id
+        if store.backend.claim_folder(job_key(job_id)):  # else another job of this second drew the same digits
+            return job_id
 
 
 def end_job(
@@ -163,7 +145,7 @@ def end_job(
         reason=reason,
         stop=stop,
     ).seal()
-    if create_file(job_folder(store, job.job_id) / _END_FILE, end.to_bytes()):
+    if store.backend.put(job_key(job.job_id, _END_FILE), end.to_bytes(), create_only=True) is not Refused.exists:
         return Job(job.record, end, state)
     return read_job(store, job.job_id)
 
@@ -174,10 +156,10 @@ def check_job_exists(store: Store, job: Job) -> None:
     Raises:
         LostRecordError: It is gone.
     """
-    folder = job_folder(store, job.job_id)
-    if not os.path.isdir(folder):
-        message = f"{folder}: is gone, although its job is running"
-        raise LostRecordError(f"{message}; bring the store {str(store.root)!r} back, if you can")
+    key = job_key(job.job_id)
+    if not store.backend.has_folder(key):
+        message = f"{store.locate(key)}: is gone, although its job is running"
+        raise LostRecordError(f"{message}; bring the store {store.locate()!r} back, if you can")
 
 
 def read_jobs(store: Store) -> list[Job | DamagedJob]:
@@ -216,7 +198,7 @@ def find_job(store: Store, job: str | None = None) -> Job:
     seconds = {job_id: match["second"][-_SECOND:] for job_id, match in ids.items() if job in (None, match["name"])}
     if not seconds:
         known = ", ".join(sorted({match["name"] for match in ids.values()})) or "none yet"
-        raise InputError(f"no job{f' {job!r}' if job else ''} in the store {str(store.root)!r}; jobs there: {known}")
+        raise InputError(f"no job{f' {job!r}' if job else ''} in the store {store.locate()!r}; jobs there: {known}")
     latest = max(seconds.values())
     candidates = (_read_record(store, job_id) for job_id, second in seconds.items() if second == latest)
     return _judge_all(store, [max(candidates, key=_age)])[0]
@@ -224,17 +206,10 @@ def find_job(store: Store, job: str | None = None) -> Job:
 
 def _job_ids(store: Store) -> dict[str, re.Match[str]]:
     """Return the ids of all jobs, each with its match; a folder without a job.json is not a job yet."""
-    matches = map(JOB_ID.fullmatch, list_dir(store.jobs))
-    return {match[0]: match for match in matches if match and _has_record(store.jobs / match[0])}
-
-
-def _has_record(folder: Path) -> bool:
-    """Return whether a folder has a job.json, also one that cannot be read; a link that leads nowhere had one."""
-    try:
-        (folder / _RECORD_FILE).lstat()
-    except OSError as error:
-        return error.errno not in NOT_THERE or bool(describe_missing(folder))
-    return True
+    matches = map(JOB_ID.fullmatch, store.backend.names(JOBS))
+    found = {match[0]: match for match in matches if match}
+    has_record = store.backend.are_taken([job_key(job_id, _RECORD_FILE) for job_id in found])
+    return {job_id: match for (job_id, match), is_job in zip(found.items(), has_record, strict=True) if is_job}
 
 
 def _read_job_or_damage(store: Store, job_id: str) -> Job | DamagedJob:
@@ -251,11 +226,11 @@ def read_job(store: Store, job_id: str) -> Job:
 
 def _read_record(store: Store, job_id: str) -> Job:
     """Read a job, whose state is final where it has ended and `queued` otherwise."""
-    record = read_sealed(JobRecord, job_folder(store, job_id) / _RECORD_FILE)
-    path = job_folder(store, job_id) / _END_FILE
-    if not os.path.lexists(path):
+    record = read_sealed(JobRecord, store, job_key(job_id, _RECORD_FILE))
+    key = job_key(job_id, _END_FILE)
+    if not store.backend.is_taken(key):
         return Job(record, None, JobState.queued, record.driver)
-    end = read_sealed(JobEnd, path)
+    end = read_sealed(JobEnd, store, key)
     return Job(record, end, end.state)
 
 

@@ -6,17 +6,15 @@ creates `lease.<owner>.next`, named after the owner before. Of many that try, on
 file with its own name has lost the lease.
 """
 
-import os
 import secrets
-from pathlib import Path
 from typing import Literal
 
 from pydantic import NonNegativeInt, ValidationError
 
-from jobs.errors import LeaseLostError, LostRecordError
-from jobs.store.atomic_files import create_file, read_file, seconds_since_changed, write_file
+from jobs.errors import LeaseLostError, LostRecordError, StoreError
+from jobs.store.backends import Refused
 from jobs.store.job_models import SealedModel, Text
-from jobs.store.layout import Store, job_folder
+from jobs.store.layout import Store, job_key
 from jobs.store.processes import Process, this_process
 
 _LEASE_FILE = "lease.json"
@@ -46,7 +44,7 @@ def create_lease(store: Store, lease: Lease) -> bool:
     Raises:
         StoreError: The store cannot be written.
     """
-    return create_file(_lease_path(store, lease.job_id), lease.seal().to_bytes())
+    return _create(store, _lease_key(lease.job_id), lease)
 
 
 def succeed(store: Store, before: Lease, lease: Lease) -> bool:
@@ -60,10 +58,14 @@ def succeed(store: Store, before: Lease, lease: Lease) -> bool:
     Raises:
         StoreError: The store cannot be written.
     """
-    if not create_file(_successor_path(store, before), lease.seal().to_bytes()):
+    if not _create(store, _successor_key(before), lease):
         return False
-    write_file(_lease_path(store, lease.job_id), lease.seal().to_bytes())
+    store.backend.put(_lease_key(lease.job_id), lease.seal().to_bytes())
     return True
+
+
+def _create(store: Store, key: str, lease: Lease) -> bool:
+    return store.backend.put(key, lease.seal().to_bytes(), create_only=True) is not Refused.exists
 
 
 def renew_lease(store: Store, lease: Lease) -> None:
@@ -73,16 +75,15 @@ def renew_lease(store: Store, lease: Lease) -> None:
         LeaseLostError: Another driver has taken the job over.
         StoreError: The store cannot be written, or the job's folder is gone.
     """
-    folder = job_folder(store, lease.job_id)
-    if not os.path.isdir(folder):  # to write would make it again
-        raise LostRecordError(f"{folder}: is gone, although its job is running")
+    if not store.backend.has_folder(job_key(lease.job_id)):  # to write would make it again
+        raise LostRecordError(f"{store.locate(job_key(lease.job_id))}: is gone, although its job is running")
     _check_owner(store, lease)
-    write_file(folder / _LEASE_FILE, lease.seal().to_bytes())
+    store.backend.put(_lease_key(lease.job_id), lease.seal().to_bytes())
     _check_owner(store, lease)  # a process that was suspended in between may have lost it: the new owner writes again
 
 
 def _check_owner(store: Store, lease: Lease) -> None:
-    if successor := _read_lease(_successor_path(store, lease), lease.job_id):
+    if successor := _read_lease(store, _successor_key(lease), lease.job_id):
         who = f"process {successor.driver.pid} on {successor.driver.host}"
         raise LeaseLostError(f"job {lease.job_id}: {who} has taken it over, because this driver seemed to be gone")
 
@@ -93,7 +94,7 @@ def read_lease(store: Store, job_id: str) -> Lease | None:
     Raises:
         StoreError: The store cannot be read.
     """
-    return _read_lease(_lease_path(store, job_id), job_id)
+    return _read_lease(store, _lease_key(job_id), job_id)
 
 
 def lease_chain(store: Store, lease: Lease) -> list[Lease]:
@@ -107,43 +108,43 @@ def lease_chain(store: Store, lease: Lease) -> list[Lease]:
         StoreError: The store cannot be read.
     """
     chain = [lease]
-    while successor := _read_lease(_successor_path(store, chain[-1]), lease.job_id):
+    while successor := _read_lease(store, _successor_key(chain[-1]), lease.job_id):
         chain.append(successor)
     return chain
 
 
 def lease_age_s(store: Store, job_id: str) -> float | None:
     """Return how long ago a job's lease was renewed, by the store's clock; None where that cannot be found out."""
-    path = _lease_path(store, job_id)
-    try:
-        return seconds_since_changed(path, path.parent)
-    except OSError:
-        return None  # a store that may only be read
+    return _age_s(store, _lease_key(job_id))
 
 
 def claim_age_s(store: Store, before: Lease) -> float | None:
     """Return how long ago the lease was taken over from an owner; None where that cannot be found out."""
-    path = _successor_path(store, before)
+    return _age_s(store, _successor_key(before))
+
+
+def _age_s(store: Store, key: str) -> float | None:
     try:
-        return seconds_since_changed(path, path.parent)
-    except OSError:
-        return None
+        entry = store.backend.head(key)
+        return store.backend.now_s(key) - entry.changed_s if entry else None
+    except StoreError:
+        return None  # a store that may only be read
 
 
-def _lease_path(store: Store, job_id: str) -> Path:
-    return job_folder(store, job_id) / _LEASE_FILE
+def _lease_key(job_id: str) -> str:
+    return job_key(job_id, _LEASE_FILE)
 
 
-def _successor_path(store: Store, lease: Lease) -> Path:
-    return job_folder(store, lease.job_id) / f"lease.{lease.owner}.next"
+def _successor_key(lease: Lease) -> str:
+    return job_key(lease.job_id, f"lease.{lease.owner}.next")
 
 
-def _read_lease(path: Path, job_id: str) -> Lease | None:
-    content = read_file(path)
-    if content is None:
+def _read_lease(store: Store, key: str, job_id: str) -> Lease | None:
+    found = store.backend.get(key)
+    if found is None:
         return None
     try:
-        lease = Lease.model_validate_json(content)
+        lease = Lease.model_validate_json(found[0])
     except ValidationError:
         lease = None
     if lease is None or lease.job_id != job_id or lease.sha256 != lease.digest() or not lease.owner.isalnum():

@@ -1,14 +1,13 @@
 """What is told of a job while it runs (progress.json), and to its driver: to end it, to go on in another way."""
 
-import os
 from datetime import UTC, datetime
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, NonNegativeInt
 
 from jobs.errors import LostRecordError, StoreError
-from jobs.store.atomic_files import create_file, write_file
+from jobs.store.backends import Refused
 from jobs.store.job_models import Options, SealedModel, Text, TrialFailure
-from jobs.store.layout import Store, job_folder
+from jobs.store.layout import Store, job_key
 from jobs.store.processes import Process, this_process
 from jobs.store.sealed_files import read_sealed
 
@@ -53,16 +52,16 @@ class CancelRequest(SealedModel):
 
 def write_progress(store: Store, progress: JobProgress) -> None:
     """Write what a job is doing; raises StoreError where the job's folder is gone or cannot be written."""
-    folder = job_folder(store, progress.job_id)
-    if not os.path.isdir(folder):  # to write would make it again
-        raise LostRecordError(f"{folder}: is gone, although its job is running")
-    write_file(folder / _PROGRESS_FILE, progress.seal().to_bytes())
+    folder = job_key(progress.job_id)
+    if not store.backend.has_folder(folder):  # to write would make it again
+        raise LostRecordError(f"{store.locate(folder)}: is gone, although its job is running")
+    store.backend.put(job_key(progress.job_id, _PROGRESS_FILE), progress.seal().to_bytes())
 
 
 def read_progress(store: Store, job_id: str) -> JobProgress | None:
     """Read what a job is or was doing; return None where that is not known."""
     try:
-        return read_sealed(JobProgress, job_folder(store, job_id) / _PROGRESS_FILE)
+        return read_sealed(JobProgress, store, job_key(job_id, _PROGRESS_FILE))
     except StoreError:
         return None  # it tells no more than what it was about, which the next one does
 
@@ -74,27 +73,22 @@ def ask_to_cancel(store: Store, job_id: str) -> bool:
         StoreError: The store cannot be written.
     """
     request = CancelRequest(job_id=job_id, asked_at=datetime.now(UTC), asked_by=this_process())
-    return create_file(job_folder(store, job_id) / _CANCEL_FILE, request.seal().to_bytes())
+    key, content = job_key(job_id, _CANCEL_FILE), request.seal().to_bytes()
+    return store.backend.put(key, content, create_only=True) is not Refused.exists
 
 
 def is_cancel_asked(store: Store, job_id: str) -> bool:
     """Return whether somebody has asked to end a job; raises StoreError where the store cannot be read."""
-    try:
-        (job_folder(store, job_id) / _CANCEL_FILE).lstat()
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise StoreError(f"{job_folder(store, job_id)}: cannot be read: {error.strerror}") from error
-    return True
+    return store.backend.is_taken(job_key(job_id, _CANCEL_FILE))
 
 
 def write_changed_options(store: Store, job_id: str, options: Options) -> None:
     """Write how a job is to be driven from now on; raises StoreError where that cannot be written."""
     content = ChangedOptions(job_id=job_id, options=options).seal().to_bytes()
-    write_file(job_folder(store, job_id) / _OPTIONS_FILE, content)
+    store.backend.put(job_key(job_id, _OPTIONS_FILE), content)
 
 
 def read_changed_options(store: Store, job_id: str) -> Options | None:
     """Read how a job is driven since it was last resumed; None where it is as it was submitted."""
-    path = job_folder(store, job_id) / _OPTIONS_FILE
-    return read_sealed(ChangedOptions, path).options if os.path.lexists(path) else None
+    key = job_key(job_id, _OPTIONS_FILE)
+    return read_sealed(ChangedOptions, store, key).options if store.backend.is_taken(key) else None

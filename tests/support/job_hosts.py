@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import files
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 
 from support.cluster_page import blocks
 from support.hosts import Host, Network
-from support.ray_hosts import REPOSITORY, wait_until
+from support.ray_hosts import REPOSITORY
 
 START_TIMEOUT_S = 240.0
 # What the commands of the page leave to the machine: addresses and sizes that suit a host which is a namespace. Ray
@@ -123,16 +125,13 @@ class Laptop:
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
-    def wait_for(self, job_id: str, state: str, timeout_s: float) -> dict[str, Any]:
-        """Wait until a job is in a state."""
-        seen: list[dict[str, Any]] = []
-
-        def is_there() -> bool:
-            seen.append(self.status(job_id))
-            return bool(seen[-1]["state"] == state)
-
-        try:
-            wait_until(is_there, state, timeout_s)
-        except AssertionError as error:
-            raise AssertionError(f"{error}; {seen[-1]}; {self.run('logs', job_id).stdout[-3000:]}") from None
-        return seen[-1]
+    def wait_for(
+        self, job_id: str, condition: Callable[[dict[str, Any]], bool], what: str, timeout_s: float
+    ) -> dict[str, Any]:
+        """Wait until the status of a job meets a condition; each look takes a second of one CPU."""
+        deadline = time.monotonic() + timeout_s
+        while not condition(status := self.status(job_id)):
+            log = self.run("logs", job_id).stdout[-3000:] if time.monotonic() > deadline else ""
+            assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}; {status}; {log}"
+            time.sleep(2)
+        return status
