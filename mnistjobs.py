@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jobs.api import compact_store as compact_store
     from jobs.api import compare_jobs as compare_jobs
     from jobs.api import export_weights as export_weights
+    from jobs.api import get_job as get_job
     from jobs.api import judge_job as judge_job
     from jobs.api import list_jobs as list_jobs
     from jobs.api import plan_grid as plan_grid
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from jobs.api import read_trials as read_trials
     from jobs.api import read_weights as read_weights
     from jobs.api import report_job as report_job
+    from jobs.api import resume_job as resume_job
+    from jobs.api import submit as submit
     from jobs.api import submit_grid as submit_grid
     from jobs.verify import verify_job as verify_job
 
@@ -40,6 +43,7 @@ _HOMES = {
     "compact_store": "jobs.api",
     "compare_jobs": "jobs.api",
     "export_weights": "jobs.api",
+    "get_job": "jobs.api",
     "judge_job": "jobs.api",
     "list_jobs": "jobs.api",
     "plan_grid": "jobs.api",
@@ -53,6 +57,8 @@ _HOMES = {
     "read_trials": "jobs.api",
     "read_weights": "jobs.api",
     "report_job": "jobs.api",
+    "resume_job": "jobs.api",
+    "submit": "jobs.api",
     "submit_grid": "jobs.api",
     "verify_job": "jobs.verify",
 }

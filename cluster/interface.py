@@ -11,7 +11,7 @@ the place where executors run: this process, a Ray started here, or a Ray cluste
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeGuard, TypeVar
 
 from cluster.failures import TaskFailure
 
@@ -145,7 +145,7 @@ class Admission:
     required: Mapping[str, str]
 
 
-def is_url(address: str | None) -> bool:
+def is_url(address: str | None) -> TypeGuard[str]:
     """Return whether an address is that of a cluster's job server, rather than HOST:PORT of its head."""
     return (address or "").lower().startswith(("http://", "https://"))
 

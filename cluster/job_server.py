@@ -5,17 +5,21 @@ That client waits for ever for a server that is silent, and takes an address wit
 
 import ipaddress
 import json
+import os
 import socket
+import ssl
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Literal
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, build_opener
+from urllib.request import HTTPSHandler, Request, build_opener
 
 from cluster.interface import AddressError, UnauthenticatedError, is_url
 
 _FORM = "http://HOST:8265, where the cluster's dashboard listens"
+_CERTIFICATES = "REQUESTS_CA_BUNDLE"
+UNTRUSTED = f"its certificate is not trusted; allowed: {_CERTIFICATES} with the path of one that is"
 _TIMEOUT_S = 5.0
 _MAX_BYTES = 10_000  # of an answer
 _ASKS_FOR_TOKEN = "authentication token"  # in what Ray answers to a request without one
@@ -109,7 +113,8 @@ def _get(url: str, where: str) -> tuple[int, bytes, str]:
     """Return the status, the beginning of the body and the address, which a redirection changes."""
     try:
         request = Request(url, headers={"Accept": "application/json"})
-        with build_opener().open(request, timeout=_TIMEOUT_S) as answer:  # through the proxy of the environment, if any
+        opener = build_opener(HTTPSHandler(context=_trusted()))  # through the proxy of the environment, if any
+        with opener.open(request, timeout=_TIMEOUT_S) as answer:
             return answer.status, answer.read(_MAX_BYTES), answer.url
     except HTTPError as error:
         with error:
@@ -117,10 +122,17 @@ def _get(url: str, where: str) -> tuple[int, bytes, str]:
     except TimeoutError as error:
         raise AddressError(f"{where}: is silent for {_TIMEOUT_S:.0f} s; allowed: {_FORM}") from error
     except URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise AddressError(f"{where}: {UNTRUSTED}") from error
         raise AddressError(f"{where}: cannot be reached ({error.reason}); allowed: {_FORM}") from error
     except (OSError, HTTPException, ValueError) as error:
         message = f"{where}: another service answers there ({type(error).__name__}); allowed: {_FORM}"
         raise AddressError(message) from error
+
+
+def _trusted() -> ssl.SSLContext:
+    """Trust the certificates that Ray's client trusts."""
+    return ssl.create_default_context(cafile=os.environ.get(_CERTIFICATES) or None)
 
 
 def _ray_version(text: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cluster.interface import AddressError, JobClientMissing, JobServerError
-from cluster.job_server import JobServer, find_job_server
+from cluster.job_server import UNTRUSTED, JobServer, find_job_server
 from cluster.ray_environment import environment, without_options
 
 with environment(without_options(os.environ)):  # Ray reads its options as it is imported, and sets one
@@ -195,6 +195,8 @@ def _errors_of(server: JobServer) -> Iterator[None]:
     except requests.Timeout as error:
         reason = f"is silent for {_ANSWER_TIMEOUT_S:.0f} s; its head is busy or dying"
         raise JobServerError(f"{server.where}: {reason}") from error
+    except requests.exceptions.SSLError as error:
+        raise AddressError(f"{server.where}: {UNTRUSTED}") from error
     except requests.RequestException as error:
         raise JobServerError(f"{server.where}: does not answer any longer ({type(error).__name__})") from error
     except RayError as error:  # an AuthenticationError: its text is a page

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 import mnistjobs
+from jobs.api import JobHandle
 
 TITLES = {"Args": "Arguments", "Returns": "Returns", "Raises": "Raises"}
 _SECTION = re.compile(rf"^({'|'.join(TITLES)}):$", re.MULTILINE)
@@ -41,7 +42,21 @@ def entries_of(section: str) -> dict[str, str]:
 def api_page() -> str:
     """Make docs/api.md."""
     functions = (_function(name, getattr(mnistjobs, name)) for name in sorted(mnistjobs.__all__))
-    return "\n".join([_API_HEAD, *functions]).rstrip() + "\n"
+    return "\n".join([_API_HEAD, *functions, *_handle()]).rstrip() + "\n"
+
+
+def _handle() -> Iterator[str]:
+    """Describe the methods of what `submit` and `get_job` return."""
+    yield "## What submit and get_job return\n"
+    yield "A `JobHandle`: a notebook shows it as a table, and it has these methods.\n"
+    for name, method in vars(JobHandle).items():
+        if not name.startswith("_"):
+            signature = str(inspect.signature(method)).replace("(self, ", "(").replace("(self)", "()").replace("'", "")
+            yield f"- `{name}{signature}`: {_first_words(method)}"
+
+
+def _first_words(function: Callable[..., object]) -> str:
+    return " ".join(sections_of(inspect.getdoc(function) or "")[""].split())
 
 
 def _function(name: str, function: Callable[..., object]) -> str:
@@ -52,7 +67,7 @@ def _function(name: str, function: Callable[..., object]) -> str:
 def _signature(function: Callable[..., object]) -> str:
     """Return the signature as the source formats it."""
     source = inspect.getsource(function)
-    return source[: source.index(':\n    """')].removeprefix("def ")
+    return re.sub(r"  # noqa.*", "", source[: source.index(':\n    """')].removeprefix("def "))
 
 
 def _body(sections: Mapping[str, str]) -> Iterator[str]:

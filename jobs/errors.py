@@ -6,7 +6,9 @@ MnistjobsError
 └── StoreError   the store cannot be read or written; exit code 2
     ├── OldRecordError   a job was submitted by an edition whose records this one does not read
     ├── LostRecordError  what a job asked for, or its whole folder, is lost
-    └── LostWeightsError the weights of stored trials are missing or damaged
+    ├── LostWeightsError the weights of stored trials are missing or damaged
+    ├── JobHeldError     a job has another driver
+    └── LeaseLostError   another driver has taken the job over from this one
 
 UserWarning
 ├── DamagedPartWarning   a part is damaged; its trials count as missing
@@ -83,6 +85,14 @@ class LostRecordError(StoreError):
 
 class LostWeightsError(StoreError):
     """The weights of stored trials are missing or damaged."""
+
+
+class JobHeldError(StoreError):
+    """A job has a driver already, or somebody else has just become its driver."""
+
+
+class LeaseLostError(StoreError):
+    """Another driver has taken the job over from this one."""
 
 
 class DamagedPartWarning(UserWarning):

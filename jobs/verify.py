@@ -23,9 +23,8 @@ from jobs.store import (
     describe_quarantine,
     describe_unattributed_files,
     find_job,
-    job_folder,
+    job_key,
     open_store_of,
-    read_file,
     read_parts,
     read_requested,
     read_weights,
@@ -53,7 +52,7 @@ class Verification:
     outdated_files: tuple[str, ...] = ()  # of the problems: files of the report that are missing or differ
 
 
-def verify_job(store: str | Path, job: str, rerun: int = 0) -> Verification:
+def verify_job(store: str | Path, job: str | None = None, rerun: int = 0) -> Verification:
     """Check every byte of a job, and train some of its trials again: the results must be equal to the bit.
 
     Args:
@@ -71,7 +70,7 @@ def verify_job(store: str | Path, job: str, rerun: int = 0) -> Verification:
         StoreError: The store cannot be read, or the job's record is damaged.
         DataError: The dataset is needed and cannot be read.
     """
-    opened, name_of_job = open_store_of(Path(store), job)
+    opened, name_of_job = open_store_of(store, job)
     found = find_job(opened, name_of_job)
     name = found.dataset.name
     dataset = load_dataset(name if name in NAMED_DATASETS else Path(name)) if rerun else None
@@ -93,7 +92,7 @@ def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int
         StoreError: The store cannot be read, or what the job asked for is lost.
     """
     requested = read_requested(store, job)
-    parts = read_parts(store, counted_trials(job, requested))
+    parts = read_parts(store, counted_trials(job, requested), use_cache=False)
     files = report_files(store, job, requested, parts)
     unusable = set_aside(store, parts.damaged)
     chosen = _choose(parts.table, rerun) if dataset else []
@@ -145,11 +144,10 @@ def _lost_weights(store: Store, rows: pa.Table) -> dict[str, str]:
 
 def _outdated_files(store: Store, job: Job, files: Mapping[str, bytes]) -> dict[str, str]:
     """Compare the report's files with what the parts give; return what is wrong with each, by file name."""
-    folder = job_folder(store, job.job_id)
     wrong = {}
     for name, content in files.items():
-        found = read_file(folder / name)
-        if found != content:
+        found = store.backend.get(job_key(job.job_id, name))
+        if found is None or found[0] != content:
             wrong[name] = "is missing" if found is None else "does not match the parts"
     return wrong
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.idx_files import write_idx_folder
+from support.s3_servers import S3Server, moto, rclone
 from threadpoolctl import threadpool_limits
 
 from cluster import InProcessSession, Session
@@ -40,6 +41,26 @@ def ray_of_two() -> Iterator[Session]:
         # Ray leaves its processes and their pipes to the garbage collector.
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+
+
+@pytest.fixture(scope="session")
+def queues(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the queues of all tests."""
+    return tmp_path_factory.mktemp("queues")
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[S3Server]:
+    """One S3 server for the whole test run, with a bucket."""
+    with moto() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One S3 server that ignores create-only writes, and refuses a wrong key."""
+    with rclone(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -81,8 +102,11 @@ def any_session(request: pytest.FixtureRequest) -> Session:
 
 
 @pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep the developer's store and cluster out of the tests."""
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, queues: Path, tmp_path: Path) -> None:
+    """Keep the developer's store, cluster and running jobs out of the tests, and the jobs of other tests."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MNISTJOBS_QUEUE_DIR", str(queues / tmp_path.name))
     monkeypatch.delenv("MNISTJOBS_STORE", raising=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 

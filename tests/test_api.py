@@ -46,6 +46,8 @@ ON_ONE_JOB = ("read_", "report_", "export_", "judge_", "rank_", "compare_")
 RAISED = {  # what each function raises where it is tested elsewhere; no function of the API raises nothing
     "plan_grid": {"InputError", "StoreError", "DataError"},
     "submit_grid": ERRORS | {"KernelsError"},
+    **dict.fromkeys(["submit", "resume_job"], ERRORS),
+    "get_job": {"InputError", "StoreError"},
     "verify_job": {"InputError", "StoreError", "DataError"},
     "list_jobs": {"StoreError"},
     "compact_store": {"StoreError"},

@@ -10,7 +10,7 @@ from support.tiny_study import tiny_trial
 
 import mnistjobs
 from cluster import Done, Failed, InProcessSession, NodeJoined, Started, TaskFailure
-from jobs.errors import StoreError
+from jobs.errors import LeaseLostError
 from jobs.run import Pack, open_job, run_job
 from jobs.run.driver import drive
 from jobs.run.events import CancelAsked
@@ -111,9 +111,9 @@ def test_a_driver_whose_job_was_taken_over_writes_no_end(tmp_path: Path) -> None
     """Another driver writes how the job ends."""
 
     def lost() -> None:
-        raise StoreError("the lease is another driver's")
+        raise LeaseLostError("the lease is another driver's")
 
-    with pytest.raises(StoreError, match="another driver"):
+    with pytest.raises(LeaseLostError, match="another driver"):
         run(tmp_path, lost)
     assert find_job(Store(tmp_path / "store"), "tiny").end is None
 

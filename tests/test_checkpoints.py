@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from jobs.store.checkpoints import read_checkpoint, remove_checkpoint, write_checkpoint
+from jobs.store.checkpoints import read_checkpoint, remove_checkpoints, write_checkpoint
 from jobs.store.layout import Store
 from mnist_core.backends.interface import PackData
 from mnist_core.backends.stacked import StackedPack
@@ -143,7 +143,7 @@ def test_no_damaged_checkpoint_is_believed(tmp_path: Path) -> None:
 def test_a_checkpoint_can_be_removed_and_is_missing_without_harm(tmp_path: Path) -> None:
     trial, store = small_trial(), Store(tmp_path)
     assert read_checkpoint(store, ID, trial, MADE_BY) is None
-    remove_checkpoint(store, ID)
+    remove_checkpoints(store, [ID])
     write_checkpoint(store, ID, snapshot_of(trial), MADE_BY)
-    remove_checkpoint(store, ID)
+    remove_checkpoints(store, [ID])
     assert list(store.checkpoints.iterdir()) == []

@@ -156,7 +156,7 @@ def test_files_that_are_not_mnists_are_refused(grid: Path, monkeypatch: pytest.M
         ("grid.yaml", "store 'grid.yaml': is not a folder"),
         ("grid.yaml/below", "Not a directory"),
         ("x" * 300, "File name too long"),
-        ("s3://bucket/prefix", "is a URL; allowed: a folder"),
+        ("http://bucket/prefix", "is a URL of another kind; allowed: a folder"),
     ],
 )
 @pytest.mark.parametrize("words", [["plan", "grid.yaml"], ["submit", "grid.yaml", "--in-process"], ["list"]])

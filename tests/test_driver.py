@@ -160,7 +160,12 @@ def test_the_job_records_the_grid_as_submitted_and_where_it_ran(grid: Path, tmp_
     job = mnistjobs.submit_grid(grid, tmp_path / "store", in_process=True)
     assert find_job(Store(tmp_path / "store"), "tiny") == job
     assert (job.grid, job.state, job.trial_count, job.stored_count) == (GRID, JobState.finished, 16, 0)
-    assert job.record.options == {"address": None, "workers": None, "in_process": True}
+    assert job.record.options == {
+        "address": None,
+        "workers": None,
+        "in_process": True,
+        "grid_folder": str(grid.parent),
+    }
     assert {
         "mnistjobs_version",
         "numpy_version",

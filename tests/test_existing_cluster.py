@@ -4,8 +4,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ray._private import services
 from support.ray_clusters import cluster, environment_of
 
 CLUSTER_SCRIPT = """
@@ -91,19 +93,31 @@ def test_an_existing_cluster_runs_tasks_with_what_they_need_and_says_when_none_f
     ], done.stderr
 
 
+SEVERAL_GPUS_SCRIPT = """
+from cluster import UnauthenticatedError
+try:
+    with ray_session(address=address):
+        print("let in")
+except UnauthenticatedError as error:
+    print(error)
+with ray_session(address=address, allow_unauthenticated=True, device="cuda") as session:
+    print(len(set(results(session, process, range(3), (tempfile.mkdtemp(), 1)))))
+"""
+
+
 @pytest.mark.ray
-@pytest.mark.parametrize("existing_cluster", [2], indirect=True)
 def test_where_a_node_has_several_gpus_no_worker_gets_one_after_another(
-    existing_cluster: str, elsewhere: dict[str, str], tmp_path: Path
+    elsewhere: dict[str, str], tmp_path: Path
 ) -> None:
+    """Also that its cluster, which asks nobody for a token, is used only where that is allowed."""
     script = tmp_path / "script.py"
-    script.write_text(
-        CLUSTER_SCRIPT + "with ray_session(address=address, device='cuda') as session:\n"
-        "    print(len(set(results(session, process, range(3), (tempfile.mkdtemp(), 1)))))\n"
-    )
-    run = [sys.executable, str(script), existing_cluster]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=240, env=elsewhere)
-    assert done.stdout == "3\n", done.stderr
+    script.write_text(CLUSTER_SCRIPT + SEVERAL_GPUS_SCRIPT)
+    with cluster(elsewhere | {"RAY_AUTH_MODE": "disabled"}, tmp_path, gpus=2) as address:
+        own_address: Any = services.get_node_ip_address  # Ray's types leave it out
+        run = [sys.executable, str(script), address.replace("127.0.0.1", own_address())]
+        done = subprocess.run(run, capture_output=True, text=True, timeout=240, env=elsewhere)
+    refusal, count = done.stdout.splitlines()
+    assert ("works without authentication" in refusal, count) == (True, "3"), done.stderr
 
 
 BUSY_SCRIPT = """

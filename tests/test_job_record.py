@@ -250,9 +250,14 @@ def test_a_job_whose_driver_is_gone_is_lost(store: Store) -> None:
     assert path.read_bytes() == content
 
 
-def test_a_job_whose_driver_is_elsewhere_is_running(store: Store) -> None:
-    put_record(store, create(store), driver={**GONE, "host": "elsewhere"})
-    assert find_job(store, "study").state is JobState.running
+def test_a_job_without_a_lease_is_queued_only_if_it_is_detached(store: Store) -> None:
+    create(store, "detached", options={"detach": True})
+    elsewhere = {**GONE, "host": "elsewhere"}
+    put_record(store, create(store, "attached"), driver=elsewhere)  # by an edition without leases
+    assert find_job(store, "detached").state is JobState.queued
+    assert find_job(store, "attached").state is JobState.lost
+    put_record(store, find_job(store, "detached"), driver=GONE)
+    assert find_job(store, "detached").state is JobState.lost
 
 
 def test_a_job_that_ended_is_not_lost(store: Store) -> None:

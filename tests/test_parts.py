@@ -58,8 +58,8 @@ def test_a_store_that_is_a_file_a_bucket_or_no_path_is_refused(tmp_path: Path) -
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="is not a folder; allowed: a folder"):
         open_store(tmp_path / "file")
-    with pytest.raises(StoreError, match="is a URL; allowed: a folder"):
-        open_store(Path("s3://bucket/prefix"))
+    with pytest.raises(StoreError, match="is a URL of another kind; allowed: a folder, s3://BUCKET"):
+        open_store(Path("file://bucket/prefix"))
     with pytest.raises(StoreError, match="File name too long; allowed: a folder"):
         open_store(Path("x" * 300))
 

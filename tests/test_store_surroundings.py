@@ -3,12 +3,13 @@
 import errno
 import os
 import shutil
+import time
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.command_line import run, said
-from support.job_records import put_record
 from support.tiny_study import submit_tiny
 
 import mnistjobs
@@ -18,7 +19,9 @@ from jobs.store.cleanup import clean_up
 from jobs.store.job_models import Job
 from jobs.store.job_record import job_folder
 from jobs.store.layout import Store
+from jobs.store.lease import new_lease
 from jobs.store.parts import scan_parts
+from jobs.store.processes import this_process
 from jobs.store.quarantine import describe_quarantine
 from jobs.verify import check_job
 from mnist_core.data.download import _move_into_place
@@ -201,16 +204,16 @@ def test_a_path_names_the_store_too(study: tuple[Store, Job], tmp_path: Path) ->
     assert "no job 'elsewhere/jobs/none'" in run("summary", "elsewhere/jobs/none").err
 
 
-def test_a_job_of_another_host_is_not_simply_running(study: tuple[Store, Job]) -> None:
+def test_a_job_of_another_host_is_said_to_run_there_until_it_is_lost(study: tuple[Store, Job]) -> None:
     store, job = study
     (job_folder(store, job.job_id) / "final.json").unlink()
-    driver = {**vars(job.record.driver), "host": "node-7"}
-    path = put_record(store, job, driver=driver, submitted_at="2026-01-02T03:04:05Z")
-    os.utime(path, (0, 0))
-    (row,) = mnistjobs.read_trials("results", "tiny").to_pylist()
-    expected = f"running on node-7, last sign of life {row['finished_at']:%Y-%m-%d %H:%M:%S} UTC"
-    assert expected in said("list")
+    driver = replace(this_process(), host="node-7")
+    lease = new_lease(job.job_id).model_copy(update={"driver": driver})
+    path = job_folder(store, job.job_id) / "lease.json"
+    path.write_bytes(lease.seal().to_bytes())
+    assert "running on node-7" in said("list")
     said("report", "tiny")
     assert "running on node-7" in Path(f"results/jobs/{job.job_id}/report.html").read_text()
-    shutil.rmtree(store.parts)
-    assert "running on node-7, last sign of life 2026-01-02 03:04:05 UTC" in said("list")
+    then = time.time() - 600
+    os.utime(path, (then, then))
+    assert "lost, last sign of life 10 min ago" in said("list")

@@ -5,6 +5,14 @@ from jobs.api.answers import judge_job as judge_job
 from jobs.api.answers import rank_job as rank_job
 from jobs.api.answers import read_contrasts as read_contrasts
 from jobs.api.answers import read_effects as read_effects
+from jobs.api.driving import drive as drive
+from jobs.api.driving import resume_job as resume_job
+from jobs.api.handle import JobHandle as JobHandle
+from jobs.api.handle import get_job as get_job
+from jobs.api.handle import submit as submit
+from jobs.api.life import cancel_job as cancel_job
+from jobs.api.life import job_status as job_status
+from jobs.api.life import read_log as read_log
 from jobs.api.reading import export_weights as export_weights
 from jobs.api.reading import read_confusion as read_confusion
 from jobs.api.reading import read_metrics as read_metrics

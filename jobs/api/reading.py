@@ -23,6 +23,7 @@ from jobs.report import (
     trials_table,
 )
 from jobs.store import (
+    WEIGHTS,
     Job,
     Store,
     counted_failures,
@@ -39,7 +40,7 @@ from jobs.store import (
 StorePath = str | Path
 
 
-def read_summary(store: StorePath, job: str) -> pa.Table:
+def read_summary(store: StorePath, job: str | None = None) -> pa.Table:
     """Summarize what the store has of a job now.
 
     Args:
@@ -145,13 +146,13 @@ def read_weights(store: StorePath, trial_id: str) -> dict[str, NDArray[Any]]:
         InputError: No part holds the trial.
         StoreError: The weights are missing or damaged, or the store cannot be read.
     """
-    opened = open_store(Path(store))
+    opened = open_store(store)
     hashes = _weights_of(opened, [trial_id])
     if not hashes:
         raise InputError(f"trial {trial_id!r}: is in no part of the store {str(store)!r}; allowed: a stored trial's id")
     ((_, weights),) = read_weights_of(opened, hashes)
     if weights is None:
-        raise LostWeightsError(f"trial {trial_id}: its weights in {opened.weights} are missing or damaged")
+        raise LostWeightsError(f"trial {trial_id}: its weights in {opened.locate(WEIGHTS)} are missing or damaged")
     return weights
 
 
@@ -174,7 +175,7 @@ def export_weights(store: StorePath, job: str, folder: str | Path) -> list[Path]
     """
     from safetensors.numpy import save
 
-    opened, name = open_store_of(Path(store), job)
+    opened, name = open_store_of(store, job)
     found = find_job(opened, name)
     hashes = _weights_of(opened, counted_trials(found, read_requested(opened, found)))
     files = {trial_id: Path(folder) / f"{trial_id}.safetensors" for trial_id in hashes}
@@ -187,7 +188,7 @@ def export_weights(store: StorePath, job: str, folder: str | Path) -> list[Path]
     if lost:
         trials = f"trial {lost[0]}" if len(lost) == 1 else f"{len(lost)} trials, such as {lost[0]},"
         raise LostWeightsError(
-            f"{opened.weights}: the weights of {trials} are missing or damaged; the others are exported"
+            f"{opened.locate(WEIGHTS)}: the weights of {trials} are missing or damaged; the others are exported"
         )
     return list(files.values())
 
@@ -199,9 +200,9 @@ def _weights_of(store: Store, trial_ids: Sequence[str]) -> dict[str, str]:
     return dict(zip(parts.table["trial_id"].to_pylist(), parts.table["weights_sha256"].to_pylist(), strict=True))
 
 
-def read_job(store: StorePath, job: str, columns: Sequence[str]) -> tuple[Job, pa.Table, pa.Table]:
+def read_job(store: StorePath, job: str | None, columns: Sequence[str]) -> tuple[Job, pa.Table, pa.Table]:
     """Find a job; return it, what it asked for, and these columns of its stored rows. Warns of damaged parts."""
-    opened, name = open_store_of(Path(store), job)
+    opened, name = open_store_of(store, job)
     found = find_job(opened, name)
     requested = read_requested(opened, found)
     parts = read_parts(opened, counted_trials(found, requested), columns)

@@ -2,49 +2,32 @@
 
 from __future__ import annotations
 
-import math
-import time
+import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.api.unusable import warn_of_unusable
 from jobs.errors import InputError
 from jobs.grid import Grid, load_grid
-from jobs.run import (
-    JobEvent,
-    Plan,
-    check_kernels,
-    check_precision,
-    make_plan,
-    node_admission,
-    open_job,
-    open_session,
-    run_job,
-)
+from jobs.run import JobEvent, Plan, make_plan
+from jobs.service import JobOptions, submit_detached, train_attached
 from jobs.store import (
     Compaction,
     DamagedJob,
     Job,
-    JobState,
     clean_up,
     compact,
-    end_job,
     find_job,
     open_store,
     open_store_of,
     read_jobs,
-    with_last_signs,
 )
-from mnist_core.data import fetch_mnist, find_mnist, load_dataset
 
 if TYPE_CHECKING:
     from jobs.report import Report
 
 StorePath = str | Path
-_CLOSING_S = 2.0  # in which a Ray that was started for a job ends
 
 
 def plan_grid(grid: str | Path | Grid, store: StorePath = "results", *, quarantine: bool = False) -> Plan:
@@ -64,12 +47,12 @@ def plan_grid(grid: str | Path | Grid, store: StorePath = "results", *, quaranti
         DataError: The grid's dataset is damaged.
     """
     read = grid if isinstance(grid, Grid) else load_grid(Path(grid))
-    plan = make_plan(read, open_store(Path(store)))
+    plan = make_plan(read, open_store(store))
     warn_of_unusable(plan.store, plan.unusable, may_move=quarantine)
     return plan
 
 
-def submit_grid(
+def submit_grid(  # noqa: PLR0913 - the options of a submission
     grid: str | Path | Plan,
     store: StorePath = "results",
     *,
@@ -78,6 +61,8 @@ def submit_grid(
     in_process: bool = False,
     allow_unauthenticated: bool = False,
     within_s: float | None = None,
+    detach: bool = False,
+    on_done: str | None = None,
     observe: Callable[[JobEvent], None] = lambda event: None,
 ) -> Job:
     """Train the trials of a grid that the store does not have yet, and return when they are done.
@@ -86,18 +71,23 @@ def submit_grid(
         grid: The path of a grid file, or a plan, which brings its own store.
         store: The store's folder; it is made where it does not exist.
         address: Of a Ray cluster, as HOST:PORT; `auto` for the one on this machine, `local` to start one. By default
-            the Ray that this program is connected to, which stays connected, else $RAY_ADDRESS, else `local`.
+            the Ray that this program is connected to, which stays connected, else $RAY_ADDRESS, else `local`. With
+            `detach` also http://HOST:8265: the job runs on that cluster; the default is $RAY_API_SERVER_ADDRESS then.
         workers: The most tasks at once; by default as many as the CPUs or GPUs allow.
-        in_process: Whether to train in this process, one task after the other, without Ray.
+        in_process: Whether to train in the driver's process, one task after the other, without Ray.
         allow_unauthenticated: Whether to use a cluster on a network that lets anybody run programs on it.
-        within_s: The budget: seconds from this call to its return. The seeds are trained one after the other, and
-            nothing is started that is not expected to end in time. The job then is `stopped`, its tables contain whole
-            seeds only, and `stop` has what more time would buy. By default the job takes as long as it takes.
-        observe: Called with each event of the job as it happens.
+        within_s: The budget: seconds from this call to its return; of a detached job from the moment at which it may
+            start. The seeds are trained one after the other, and nothing is started that is not expected to end in
+            time. The job then is `stopped`, its tables contain whole seeds only, and `stop` has what more time would
+            buy. By default a job takes as long as it takes.
+        detach: Whether to return at once and leave the job to a driver of its own, which also writes the report.
+        on_done: A command for the shell, which runs once when the job has ended, with MNISTJOBS_JOB, MNISTJOBS_STATE
+            and MNISTJOBS_SUMMARY in its environment. The job's record keeps it.
+        observe: Called with each event of the job as it happens, unless that is detached.
 
     Returns:
         The job. Its `state` is `failed` where any trial failed, and `failures` has the reasons; `stopped` where the
-        budget was not enough.
+        budget was not enough; a detached one is `queued`.
 
     Raises:
         InputError: The grid has faults, its dataset has changed since it was planned, the device lacks a precision, or
@@ -109,55 +99,31 @@ def submit_grid(
             node whose versions, kernels and store are those of this process; or this program is connected to another
             Ray, which is left as it is.
     """
-    until_s = _deadline_s(within_s)
-    plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(Path(store)))
+    plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(store))
     warn_of_unusable(plan.store, plan.unusable, may_move=True)
-    options = {"address": address, "workers": workers, "in_process": in_process, "within_s": within_s}
-    if allow_unauthenticated:
-        options["allow_unauthenticated"] = True
-    if not plan.missing:
-        return end_job(plan.store, _open_job(plan, options), JobState.finished)
-    source = plan.grid.dataset_source()
-    if source == "mnist" and find_mnist() is None:
-        fetch_mnist()
-    try:
-        # The dataset is read while Ray starts, which takes seconds and mostly waits.
-        with ThreadPoolExecutor(1) as reader:
-            loading = reader.submit(load_dataset, source)
-            with open_session(
-                plan.grid,
-                address=address,
-                workers=workers,
-                in_process=in_process,
-                allow_unauthenticated=allow_unauthenticated,
-                admission=partial(node_admission, plan),
-            ) as session:
-                dataset = loading.result()
-                if dataset.fingerprint != plan.grid.dataset_info.fingerprint:
-                    raise InputError(
-                        f"dataset {dataset.name}: has changed since the grid was read; submit the grid again"
-                    )
-                check_precision(plan, session.device)
-                if in_process and session.device == "cpu":
-                    check_kernels(plan)
-                job = _open_job(plan, options)
-                left_s = None if until_s is None else until_s - time.monotonic() - (0 if in_process else _CLOSING_S)
-                return run_job(job, plan, dataset, session, observe, workers, within_s=left_s)
-    finally:
-        clean_up(plan.store, plan.missing)  # a worker that is interrupted is killed, perhaps while it writes a file
+    options = JobOptions(
+        address=address or (_default_address() if detach else None),
+        workers=workers,
+        in_process=in_process,
+        allow_unauthenticated=allow_unauthenticated,
+        within_s=within_s,
+        detach=detach,
+        on_done=on_done,
+        grid_folder=str(plan.grid.folder),
+    )
+    if detach:
+        return submit_detached(plan, options)
+    if options.is_job_server:
+        where = f"address {address!r}: the job runs there, not in this program"
+        raise InputError(f"{where}; allowed: the same with detach, or HOST:PORT")
+    return train_attached(plan, options, observe)
 
 
-def _deadline_s(within_s: float | None) -> float | None:
-    """Return when, on the monotonic clock, a budget that begins now is used up."""
-    if within_s is not None and not 0 < within_s < math.inf:
-        raise InputError(f"within_s {within_s}: allowed: seconds above 0")
-    return None if within_s is None else time.monotonic() + within_s
-
-
-def _open_job(plan: Plan, options: dict[str, str | int | float | bool | None]) -> Job:
-    """Enter a job into the store, after cleaning up after killed processes, which may free a full disk."""
-    clean_up(plan.store, plan.missing)
-    return open_job(plan, options)
+def _default_address() -> str | None:
+    """Return the cluster that a detached job uses where none is named, from Ray's own variables."""
+    if server := os.environ.get("RAY_API_SERVER_ADDRESS"):
+        return server if "://" in server else f"http://{server}"
+    return os.environ.get("RAY_ADDRESS")
 
 
 def compact_store(store: StorePath = "results") -> Compaction:
@@ -174,7 +140,7 @@ def compact_store(store: StorePath = "results") -> Compaction:
     Raises:
         StoreError: The store cannot be read or written; nothing is lost then.
     """
-    opened = open_store(Path(store))
+    opened = open_store(store)
     clean_up(opened)
     done = compact(opened)
     warn_of_unusable(opened, done.damaged, may_move=True)
@@ -193,13 +159,10 @@ def list_jobs(store: StorePath = "results") -> list[Job | DamagedJob]:
     Raises:
         StoreError: The store cannot be read.
     """
-    opened = open_store(Path(store))
-    jobs = read_jobs(opened)
-    damaged = [job for job in jobs if isinstance(job, DamagedJob)]
-    return [*damaged, *with_last_signs(opened, [job for job in jobs if isinstance(job, Job)])]
+    return read_jobs(open_store(store))
 
 
-def report_job(store: StorePath, job: str) -> Report:
+def report_job(store: StorePath, job: str | None = None) -> Report:
     """Write the tables, figures and page of a job into its folder, from the store alone.
 
     Args:
@@ -215,7 +178,7 @@ def report_job(store: StorePath, job: str) -> Report:
     """
     from jobs.report import write_report  # imports matplotlib, which takes a second
 
-    opened, name = open_store_of(Path(store), job)
+    opened, name = open_store_of(store, job)
     report = write_report(opened, find_job(opened, name))
     warn_of_unusable(opened, report.damaged)
     return report

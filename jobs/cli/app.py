@@ -9,24 +9,21 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from cluster import ClusterError
 from jobs.cli.answers import best, compare, verdict
-from jobs.cli.arguments import STORE, Format, GridArgument, JobArgument, PlanFormat, StoreOption, WithinOption
+from jobs.cli.arguments import STORE, Format, GridArgument, JobArgument, JobOption, PlanFormat, StoreOption
 from jobs.cli.data import data_app
 from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES
+from jobs.cli.life import cancel, list_, logs, status, watch
 from jobs.cli.output import echo, echo_error, echo_first, echo_warnings_once
-from jobs.cli.signals import end_now, interruptible, unread_output_dropped
+from jobs.cli.submit import drive, print_report, resume, submit
 from jobs.errors import InputError, MnistjobsError
 from mnist_core.errors import DataError, KernelsError
-
-if TYPE_CHECKING:
-    from jobs.report import Report
-
 
 app = typer.Typer(
     help="Train replicated studies of MNIST-sized models from a grid file, on this machine or a Ray cluster.\n\n"
@@ -37,6 +34,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
+app.command()(submit)
+app.command(hidden=True)(drive)
+app.command()(resume)
+for command in (status, watch, logs, cancel):
+    app.command()(command)
+app.command("list")(list_)
 app.command()(verdict)
 app.command()(best)
 app.command()(compare)
@@ -123,78 +126,8 @@ def plan(
 
 
 @app.command()
-def submit(
-    grid: GridArgument,
-    store: StoreOption = STORE,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            envvar="RAY_ADDRESS", metavar="HOST:PORT", help="A Ray cluster; auto: this machine's; local: none."
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Tasks at once; default: as the CPUs and GPUs allow.")
-    ] = None,
-    in_process: Annotated[bool, typer.Option("--in-process", help="Train in this process, without Ray.")] = False,
-    allow_unauthenticated: Annotated[
-        bool, typer.Option("--allow-unauthenticated", help="Use a cluster that lets anybody run programs on it.")
-    ] = False,
-    within: WithinOption = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
-) -> None:
-    """Train a grid's missing trials; write tables and figures.
-
-    Example: mnistjobs submit grid.yaml --workers 4
-    """
-    from rich.console import Console
-
-    from jobs.api import plan_grid, report_job, submit_grid
-    from jobs.cli import budget
-    from jobs.cli.plan import given_grid, plan_line, trials_at_once
-    from jobs.cli.progress import LiveView
-    from jobs.cli.tables import failures_line, fetch_mnist_with_bar
-    from mnist_core.data import find_mnist
-
-    if in_process and workers:
-        raise InputError(f"--workers {workers}: --in-process trains one task after the other; remove one of the two")
-    try:
-        with interruptible(), unread_output_dropped():
-            made = plan_grid(given_grid(grid), store, quarantine=True)
-            at_once = None if address not in (None, "local") else workers or trials_at_once(made)
-            if not quiet:
-                echo(plan_line(made, store, at_once))
-            if within and not quiet and (line := budget.forecast_line(made, within, at_once)):
-                echo(line)
-            if made.missing and made.grid.dataset_source() == "mnist" and find_mnist() is None and not quiet:
-                fetch_mnist_with_bar()
-            within_s = within and budget.training_seconds(made, within)
-            with LiveView(made, Console(stderr=True, quiet=quiet), within_s) as view:
-                job = submit_grid(
-                    made,
-                    address=address,
-                    workers=workers,
-                    in_process=in_process,
-                    allow_unauthenticated=allow_unauthenticated,
-                    within_s=within_s,
-                    observe=view.observe,
-                )
-            if made.missing and not quiet:
-                # Where drawing takes all memory, the system kills the process: this is its last line then.
-                echo("What has finished is stored; writing tables and figures", err=True)
-            _print_report(report_job(store, job.job_id))
-            if within and job.stop:
-                echo(budget.stop_line(job.stop, within))
-            if job.failures:
-                echo(failures_line(job), err=True)
-    except KeyboardInterrupt:
-        end_now()  # a Ray that is interrupted while it starts does not shut down cleanly
-    if job.failures or (job.stop and not job.stop.seeds):
-        sys.exit(SOME_FAILED)
-
-
-@app.command()
 def summary(
-    job: JobArgument,
+    job: JobOption = None,
     store: StoreOption = STORE,
     format_: Annotated[Format, typer.Option("--format", help="The format of the table.")] = Format.table,
 ) -> None:
@@ -215,19 +148,19 @@ def summary(
 
 
 @app.command()
-def report(job: JobArgument, store: StoreOption = STORE) -> None:
+def report(job: JobOption = None, store: StoreOption = STORE) -> None:
     """Write a job's tables, figures and page again, from the store.
 
     Example: mnistjobs report report
     """
     from jobs.api import report_job
 
-    _print_report(report_job(store, job))
+    print_report(report_job(store, job))
 
 
 @app.command("verify")
 def verify_job_(
-    job: JobArgument,
+    job: JobOption = None,
     store: StoreOption = STORE,
     rerun: Annotated[int, typer.Option(min=0, metavar="N", help="Train N trials again, chosen at random.")] = 0,
 ) -> None:
@@ -268,23 +201,6 @@ def export(
     echo(f"Wrote {len(written)} file{'' if len(written) == 1 else 's'} to {weights}")
 
 
-@app.command("list")
-def list_(store: StoreOption = STORE) -> None:
-    """List the jobs of a store, oldest first.
-
-    Example: mnistjobs list
-    """
-    from jobs.api import list_jobs
-    from jobs.cli.tables import job_table, print_table
-    from jobs.store import DamagedJob
-
-    if jobs := list_jobs(store):
-        print_table(job_table(jobs))
-        echo_first([job.reason for job in jobs if isinstance(job, DamagedJob)], "damaged job")
-    else:
-        echo(f"No jobs in {store} yet; `mnistjobs submit GRID` makes one")
-
-
 @app.command()
 def compact(store: StoreOption = STORE) -> None:
     """Merge a store's small parts into larger ones.
@@ -308,10 +224,3 @@ def schema() -> None:
     from jobs.grid import grid_schema
 
     echo(json.dumps(grid_schema(), indent=2))
-
-
-def _print_report(written: "Report") -> None:
-    from jobs.cli.tables import print_summary
-
-    print_summary(written.summary)
-    echo(f"Report: {written.page}")

@@ -12,10 +12,10 @@ MAX_DURATION_S = 1000 * 3600.0
 _DURATION = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
 
 
-def _store_path(text: str | Path) -> Path:
+def _store_place(text: str) -> str:
     if text == "":  # most likely from an unset variable; as a path it would mean the working directory
-        raise typer.BadParameter("is empty; allowed: a folder")
-    return Path(os.path.expanduser(text))
+        raise typer.BadParameter("is empty; allowed: a folder or a URL")
+    return os.path.expanduser(text)
 
 
 def parse_duration(text: str) -> float:
@@ -38,14 +38,23 @@ GridArgument = Annotated[
 JobArgument = Annotated[
     str, typer.Argument(metavar="JOB", help="A job's id, a name for its latest job, or its folder.")
 ]
+JobOption = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[JOB]",
+        show_default=False,
+        help="A job's id, a name for its latest job, or its folder; default: the latest job.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print objects for scripts.")]
 StoreOption = Annotated[
-    Path,
+    str,
     typer.Option(
         "--store",
         envvar="MNISTJOBS_STORE",
-        metavar="FOLDER",
-        parser=_store_path,
-        help="The folder that holds all results.",
+        metavar="STORE",
+        parser=_store_place,
+        help="Where all results are: a folder, or s3://, gs:// or az://BUCKET/PREFIX.",
     ),
 ]
 WithinOption = Annotated[
@@ -57,7 +66,7 @@ WithinOption = Annotated[
         help="A budget, such as 90s, 10m or 1h30m: train as many whole seeds as it allows.",
     ),
 ]
-STORE = Path("results")
+STORE = "results"
 
 
 class Format(StrEnum):

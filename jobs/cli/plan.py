@@ -78,7 +78,7 @@ def faults_json(grid: Path, error: InputError) -> str:
     return json.dumps({"faults": list(map(asdict, error.faults)) or [whole_file]}, indent=1)
 
 
-def plan_line(plan: Plan, store: Path, workers: int | None) -> str:
+def plan_line(plan: Plan, store: str | Path, workers: int | None) -> str:
     """Count a plan's trials: all, stored, and to train.
 
     Args:

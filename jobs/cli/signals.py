@@ -26,13 +26,13 @@ _SHOW_CURSOR = "\x1b[?25h"
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(shutdown_s: float = _SHUTDOWN_S) -> Iterator[None]:
     """Treat SIGTERM and a closed terminal like Ctrl-C: the first raises KeyboardInterrupt, the second exits at once.
 
-    A slow shutdown is forced. Signals that are already ignored (nohup) stay ignored.
+    A shutdown that takes longer is forced. Signals that are already ignored (nohup) stay ignored.
     """
     handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    ending = threading.Timer(_SHUTDOWN_S, end_now)
+    ending = threading.Timer(shutdown_s, end_now)
     ending.daemon = True
 
     first_s: list[float] = []  # when the first signal came

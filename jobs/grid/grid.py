@@ -121,6 +121,11 @@ class Grid(Section):
         return self._text
 
     @property
+    def folder(self) -> Path:
+        """The absolute path of the folder to which a dataset's path is relative."""
+        return self._folder.absolute()
+
+    @property
     def dataset_info(self) -> DatasetInfo:
         """The dataset's sizes and fingerprint, looked up when the grid was read."""
         return self._dataset_info

@@ -30,20 +30,18 @@ from jobs.store import (
     check_job_exists,
     counted_failures,
     counted_trials,
-    delete_files,
     encode_stream,
-    job_folder,
-    list_dir,
+    job_key,
     parquet_bytes,
     read_parts,
     read_requested,
     read_weights,
-    write_file,
 )
 from mnist_core.data import DIGITS
 
 # The file names that jobs.report.figures makes.
 _FIGURE = re.compile(r"(learning-curve|(curves|confusion|w1)-[A-Za-z0-9_]+-\d+(-[A-Za-z0-9._=-]*)?)\.svg")
+_PAGE = "report.html"
 _ROWS_AT_ONCE = 1 << 20  # of a flat table; longer ones are made and encoded piece by piece
 # What libraries say that have no memory: to be loaded, or for a thread.
 _NO_MEMORY = re.compile("Cannot allocate memory|failed to map segment|Failed to launch worker thread")
@@ -53,9 +51,20 @@ _NO_MEMORY = re.compile("Cannot allocate memory|failed to map segment|Failed to 
 class Report:
     """What was written, and which parts could not be read."""
 
-    page: Path
+    store: Store
+    job_id: str
     summary: pa.Table
     damaged: tuple[str, ...]  # names of the parts whose bytes do not match their hash
+
+    @property
+    def where(self) -> str:
+        """Where the page is, for a person: its path, or its URL where the store is in a bucket."""
+        return self.store.locate(job_key(self.job_id, _PAGE))
+
+    @property
+    def page(self) -> Path:
+        """The path of the page; raises StoreError where the store is in a bucket."""
+        return self.store.root / job_key(self.job_id, _PAGE)
 
 
 @dataclass(frozen=True)
@@ -132,8 +141,8 @@ def write_report(store: Store, job: Job) -> Report:
         content = _Content(store, job, requested, read_parts(store, counted_trials(job, requested)))
         written = [*_write_files(store, job, _table_files(content)), *_write_files(store, job, _drawn_files(content))]
         if outdated := _outdated_figures(store, job, written):
-            delete_files(job_folder(store, job.job_id), outdated)
-        return Report(job_folder(store, job.job_id) / "report.html", content.summary, content.parts.damaged)
+            store.backend.delete([job_key(job.job_id, name) for name in outdated])
+        return Report(store, job.job_id, content.summary, content.parts.damaged)
 
 
 @contextmanager
@@ -173,7 +182,7 @@ def report_files(store: Store, job: Job, requested: pa.Table, parts: Parts) -> d
 def _write_files(store: Store, job: Job, files: Mapping[str, bytes]) -> list[str]:
     check_job_exists(store, job)
     for name, content in files.items():
-        write_file(job_folder(store, job.job_id) / name, content)
+        store.backend.put(job_key(job.job_id, name), content)
     return list(files)
 
 
@@ -185,12 +194,12 @@ def _drawn_files(content: _Content) -> dict[str, bytes]:
     sections = draw_figures(content.summary, content.trials, content)
     figures = {figure.file_name: figure.svg.encode() for section in sections for figure in section.figures}
     page = render_page(content.job, content.summary, sections, content.trials, content.contrasts, content.effects)
-    return {**figures, "report.html": page.encode()}
+    return {**figures, _PAGE: page.encode()}
 
 
 def _outdated_figures(store: Store, job: Job, files: Collection[str]) -> list[str]:
     """Name the figures of earlier reports that are not among these files; other files are left alone."""
-    found = list_dir(job_folder(store, job.job_id))
+    found = store.backend.names(job_key(job.job_id))
     return [name for name in found if _FIGURE.fullmatch(name) and name not in files]
 
 

@@ -4,6 +4,8 @@ from jobs.run.admission import node_admission as node_admission
 from jobs.run.driver import JobEvent as JobEvent
 from jobs.run.driver import open_job as open_job
 from jobs.run.driver import run_job as run_job
+from jobs.run.driver import stop_before_start as stop_before_start
+from jobs.run.events import CancelAsked as CancelAsked
 from jobs.run.events import GiveUp as GiveUp
 from jobs.run.events import RefuseNode as RefuseNode
 from jobs.run.events import Retry as Retry

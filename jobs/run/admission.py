@@ -1,6 +1,5 @@
 """What the nodes of a cluster are asked before their first trial, and which answers admit them."""
 
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +7,6 @@ from contextlib import contextmanager
 from cluster import Admission, Device
 from jobs.run.node_facts import node_facts
 from jobs.run.plan import Plan
-from jobs.store import temporary_file
 
 _NONCE_PATIENCE_S = 10.0
 
@@ -28,8 +26,7 @@ def node_admission(plan: Plan, device: Device) -> Iterator[Admission]:
     has_torch = device == "cuda" or any(trial.model == "cnn" for trial in trials)
     imports = ("jobs.run", "torch") if has_torch else ("jobs.run",)
     nonce = f"shared (proof {secrets.token_hex(8)})"
-    with temporary_file(plan.store.root, "nonce", nonce.encode()) as path:
-        where = os.fspath(path)
+    with plan.store.backend.temporary("nonce", nonce.encode()) as where:
         has_kernels = device == "cpu" and any(trial.numerics == "pinned" for trial in trials)
         required = node_facts(where, (), has_kernels, 0.0)
         yield Admission(node_facts, (where, imports, has_kernels, _NONCE_PATIENCE_S), required)

@@ -1,7 +1,7 @@
 """The driver: carry out what the scheduler decides, with a real executor, a real clock and the store."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ from cluster import (
     Session,
     differences,
 )
-from jobs.errors import StoreError
+from jobs.errors import LeaseLostError, StoreError
 from jobs.run.budget import Budget
 from jobs.run.events import (
     Cancel,
@@ -31,14 +31,18 @@ from jobs.run.packs import Pack, make_packs
 from jobs.run.plan import Plan
 from jobs.run.provenance import collect_provenance
 from jobs.run.run_record import JobEvent as JobEvent
-from jobs.run.run_record import PackEvent, RunRecord
+from jobs.run.run_record import PackEvent as PackEvent
+from jobs.run.run_record import RunRecord
 from jobs.run.scheduler import Rules, State, begin, step, wake_up_s
 from jobs.run.task import TaskContext, TaskResult, run_pack
 from jobs.store import (
     Job,
     JobState,
+    Options,
+    Process,
     create_job,
     requested_table,
+    this_process,
 )
 from mnist_core.data import Dataset
 
@@ -70,18 +74,19 @@ def run_job(
         observe: Called with every event as it happens.
         max_running: How many tasks run at once; None: as many as the session's nodes have slots for.
         within_s: Seconds after which nothing may run any longer; None: as many as it takes.
-        asked: Called at least every second; returns a CancelAsked where somebody has asked to cancel the job. What it
-            raises ends the driver and leaves the job without an end: it may be another driver's by now.
+        asked: Called at least every second; returns the request to cancel the job, once there is one; raises
+            LeaseLostError where another driver has taken the job over.
 
     Returns:
         The job as it ended.
 
     Raises:
         StoreError: The store cannot be written any longer, or the job's folder is gone.
+        LeaseLostError: Another driver has taken the job over; how it ends is left to that one.
         ClusterLostError: The cluster stopped answering.
     """
     until_s = None if within_s is None else time.monotonic() + within_s
-    context = TaskContext(dataset, plan.store.root, session.device, plan.grid.resources.checkpoint_seconds)
+    context = TaskContext(dataset, plan.store.location, session.device, plan.grid.resources.checkpoint_seconds)
     slots = sum(node.slots for node in session.nodes if not differences(session.required_facts, node))
     workers = slots if max_running is None else min(slots, max_running)
     trials = {trial_id: plan.trials[trial_id] for trial_id in plan.missing}
@@ -97,26 +102,40 @@ def run_job(
         session.required_facts,
         session.headroom,
     )
-    record, asking = RunRecord(job, plan, observe), _Asking(asked)
+    record = RunRecord(job, plan, observe)
     with closing(session.executor(run_pack, context)) as executor:
         try:
-            state = drive(begin(packs, rules, budget), session.nodes, executor, record.check, record.note, asked=asking)
-        except BaseException:
-            if not asking.has_raised:
-                with suppress(StoreError):  # which may be the reason; readers see that the driver is gone
-                    record.end(JobState.interrupted)
+            state = drive(begin(packs, rules, budget), session.nodes, executor, record.check, record.note, asked=asked)
+            asked()
+        except LeaseLostError:
+            raise
+        except BaseException as error:
+            with suppress(StoreError):  # which may be the reason; readers see that the driver is gone
+                record.end(JobState.interrupted, "" if isinstance(error, KeyboardInterrupt) else str(error))
             raise
     assert state.outcome
     stop = record.stop(state.budget.pace, workers) if state.budget and state.outcome == "stopped" else None
-    return record.end(JobState(state.outcome), stop)
+    return record.end(JobState(state.outcome), stop=stop)
 
 
-def open_job(plan: Plan, options: Mapping[str, str | int | float | bool | None] | None = None) -> Job:
+def stop_before_start(job: Job, plan: Plan) -> Job:
+    """End a job whose budget is used up before anything can start."""
+    record = RunRecord(job, plan, lambda event: None)
+    return record.end(JobState.stopped, stop=record.stop(Pace(plan.timings.expected_seconds), workers=1))
+
+
+def open_job(
+    plan: Plan,
+    options: Options | None = None,
+    start: Callable[[str], Process | None] = lambda job_id: this_process(),
+) -> Job:
     """Enter a new job into the store: what was asked for, and where it comes from.
 
     Args:
         plan: The plan, whose trials are written to the job's requested.parquet.
         options: The options of the submission, for the record.
+        start: Called with the job's id before the job appears in the store, to start its driver; returns its process,
+            or None where that is not known.
 
     Raises:
         StoreError: The store cannot be written.
@@ -133,6 +152,7 @@ def open_job(plan: Plan, options: Mapping[str, str | int | float | bool | None] 
         options=options,
         baseline=plan.grid.compare.baseline,
         margin=plan.grid.compare.margin_fraction,
+        start=start,
     )
 
 
@@ -165,34 +185,73 @@ def drive(
     Returns:
         The scheduler's state at the end.
     """
-    waiting = _WaitingClock(clock)
-    asked_s = clock()
+    loop = DriverLoop(state, executor, check, observe, clock, asked)
+    loop.begin(nodes)
+    while loop.state.outcome is None:
+        loop.handle(executor.next_event(loop.timeout_s()))
+    return loop.state
 
-    def feed(state: State, *events: SchedulerEvent) -> State:
+
+class DriverLoop:
+    """What a driver does between two events; the arguments are those of `drive`.
+
+    Time is counted in seconds spent waiting for events, so that a driver that was suspended finds no task hung. Nor
+    does one that is behind: only once there is no event to handle can a task be found hung, as what it has reported may
+    not have been handled before.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        executor: PackExecutor,
+        check: Callable[[PackEvent], PackEvent],
+        observe: Callable[[JobEvent], None],
+        clock: Callable[[], float],
+        asked: Asked,
+    ) -> None:
+        self.state = state
+        self._executor, self._check, self._observe = executor, check, observe
+        self._clock, self._asked = clock, asked
+        self._asked_s = self._waits_since_s = clock()
+        self._waited_s = 0.0
+        self._quiet_s = 0.0  # when there was last no event to handle, in seconds of waiting
+
+    def begin(self, nodes: Iterable[NodeJoined]) -> None:
+        """Start what may start on these nodes, unless the job is cancelled already."""
+        cancel = self._asked()
+        self._feed(*([cancel] if cancel else [*nodes, Tick()]))
+
+    def timeout_s(self) -> float:
+        """Return how long to wait for the next event, which begins now; a tick comes at least every second."""
+        self._waits_since_s = self._clock()
+        until_s, wake_s = self._quiet_s + _TICK_S, wake_up_s(self.state)
+        return max((until_s if wake_s is None else min(until_s, wake_s)) - self._waited_s, 0.0)
+
+    def handle(self, event: PackEvent | None) -> None:
+        """Take the next event, or None where there was none."""
+        self._waited_s += min(self._clock() - self._waits_since_s, _TICK_S)
+        if event is None:
+            self._quiet_s = self._waited_s
+            self._feed(Tick())
+        else:
+            event = self._check(event)
+            self._feed(event)  # before it is observed, so that no slot is idle meanwhile
+            if not isinstance(event, Failed):  # of failures, observers hear what is done about them
+                self._observe(event)
+        # After the event: a job whose last trial has ended cannot be cancelled any longer.
+        if self.state.outcome is None and self._clock() - self._asked_s >= _ASK_S:
+            cancel, self._asked_s = self._asked(), self._clock()
+            if cancel:
+                self._feed(cancel)
+
+    def _feed(self, *events: SchedulerEvent) -> None:
         commands: list[Command] = []
         for event in events:
-            state, more = step(state, event, waiting.now_s, clock())
+            self.state, more = step(self.state, event, self._waited_s, self._clock())
             commands += more
         # Refusals first: before anything starts, the executor has to know where it must not.
         for command in sorted(commands, key=lambda command: not isinstance(command, RefuseNode)):
-            _carry_out(command, executor, observe)
-        return state
-
-    state = feed(state, cancel) if (cancel := asked()) else feed(state, *nodes, Tick())
-    while state.outcome is None:
-        event = waiting.next_event(executor, wake_up_s(state))
-        if event is None:
-            state = feed(state, Tick())
-        else:
-            event = check(event)
-            state = feed(state, event)  # before it is observed, so that no slot is idle meanwhile
-            if not isinstance(event, Failed):  # of failures, observers hear what is done about them
-                observe(event)
-        # After the event: a job whose last trial has ended cannot be cancelled any longer.
-        if state.outcome is None and clock() - asked_s >= _ASK_S:
-            cancel, asked_s = asked(), clock()
-            state = feed(state, cancel) if cancel else state
-    return state
+            _carry_out(command, self._executor, self._observe)
 
 
 def _carry_out(command: Command, executor: PackExecutor, observe: Callable[[JobEvent], None]) -> None:
@@ -208,40 +267,3 @@ def _carry_out(command: Command, executor: PackExecutor, observe: Callable[[JobE
             observe(command)
         case Finish():
             pass  # the state has the outcome
-
-
-class _Asking:
-    """Ask whether to cancel, and note where asking fails: the job may belong to another driver then."""
-
-    def __init__(self, asked: Asked) -> None:
-        self.has_raised = False
-        self._asked = asked
-
-    def __call__(self) -> CancelAsked | None:
-        try:
-            return self._asked()
-        except Exception:
-            self.has_raised = True
-            raise
-
-
-class _WaitingClock:
-    """Count the seconds spent waiting for events, so that a driver that was suspended finds no task hung."""
-
-    def __init__(self, read_s: Callable[[], float]) -> None:
-        self.now_s = 0.0
-        self._read_s = read_s
-        self._quiet_s = 0.0  # when there was last no event to handle
-
-    def next_event(self, executor: PackExecutor, wake_up_s: float | None) -> PackEvent | None:
-        """Wait for an event, at most until `wake_up_s`; return None at least every tick, once all events are handled.
-
-        Only then can a task be found hung: what it has reported may not have been handled before.
-        """
-        until_s = self._quiet_s + _TICK_S if wake_up_s is None else min(self._quiet_s + _TICK_S, wake_up_s)
-        before_s = self._read_s()
-        event = executor.next_event(max(until_s - self.now_s, 0.0))
-        self.now_s += min(self._read_s() - before_s, _TICK_S)
-        if event is None:
-            self._quiet_s = self.now_s
-        return event

@@ -19,7 +19,7 @@ def node_facts(nonce_path: str, imports: Sequence[str], asks_kernels: bool, pati
     """Return what determines whether a node trains as the driver does, and whether its results arrive.
 
     Args:
-        nonce_path: A file in the store, with a content that nobody can guess.
+        nonce_path: A file or an object in the store, its path or URL, with a content that nobody can guess.
         imports: The modules that tasks import.
         asks_kernels: Whether the kernels matter that trials compute with on a CPU.
         patience_s: How long to wait for the file: network file systems show new files late.
@@ -71,6 +71,8 @@ def _kernels() -> str:
 
 
 def _read_nonce(path: str, patience_s: float) -> str:
+    if "://" in path:
+        return _read_nonce_of_bucket(path)
     deadline_s = time.monotonic() + patience_s
     while True:
         try:
@@ -80,3 +82,12 @@ def _read_nonce(path: str, patience_s: float) -> str:
                 reason = error.strerror if isinstance(error, OSError) else "not text"
                 return f"not shared (the driver's file in it: {reason})"
         time.sleep(0.2)
+
+
+def _read_nonce_of_bucket(url: str) -> str:
+    """Read it with the credentials of this node."""
+    try:
+        found = importlib.import_module("jobs.store").read_url(url)
+    except Exception as error:  # whatever keeps a task from reading the store here
+        return f"not shared ({' '.join(f'{error}'.split())})"
+    return "not shared (the driver's object in it is not there)" if found is None else str(found, "ascii", "replace")

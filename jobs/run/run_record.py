@@ -34,7 +34,7 @@ class RunRecord:
         check_job_exists(store, self._job)
         if not isinstance(event, Done) or is_stored(store, event.result.part, event.item.trials):
             return event
-        wrote = f"host {event.result.host} wrote its part to its own {store.root}"
+        wrote = f"host {event.result.host} wrote its part to its own {store.locate()}"
         message = f"{wrote}; allowed: a store that all nodes of the cluster share"
         return Failed(event.item, TaskFailure("raised", message, ""))
 
@@ -67,6 +67,6 @@ class RunRecord:
             seconds_left=seconds_at_once(pace, left, workers),
         )
 
-    def end(self, state: JobState, stop: Stop | None = None) -> Job:
+    def end(self, state: JobState, reason: str = "", stop: Stop | None = None) -> Job:
         """Write how the job ended."""
-        return end_job(self._plan.store, self._job, state, self._failures, self._retries, stop)
+        return end_job(self._plan.store, self._job, state, self._failures, self._retries, reason=reason, stop=stop)

@@ -22,8 +22,9 @@ from jobs.store import (
     EPOCH,
     PART,
     Store,
+    StoreUrl,
     read_checkpoint,
-    remove_checkpoint,
+    remove_checkpoints,
     write_checkpoint,
     write_part,
     write_weights,
@@ -44,7 +45,7 @@ class TaskContext:
     """What all tasks of a job share."""
 
     dataset: Dataset
-    store: Path
+    store: Path | StoreUrl
     device: Device = "cpu"
     checkpoint_seconds: float = 30.0  # between two checkpoints of a trial
     numerics_version: int = NUMERICS_VERSION
@@ -95,8 +96,7 @@ def run_pack(pack: Pack, context: TaskContext) -> Generator[int, None, TaskResul
                 reported_s = time.monotonic()
                 yield sum(epochs_done.values())
     part = _commit(results, ids, pack.attempt, context)
-    for trial_id in pack.trials:
-        remove_checkpoint(Store(context.store), trial_id)
+    remove_checkpoints(Store(context.store), pack.trials)
     return TaskResult(part, socket.gethostname(), tuple(result.status for result, _ in results))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ _MAX_STARTS = 100  # of one job on one cluster
 
 
 def launch_on_ray(
-    address: str, job_id: str, store: str | Path, *, allow_unauthenticated: bool = False, again: bool = False
+    address: str, job_id: str, store: str | Path, allow_unauthenticated: bool = False, *, again: bool = False
 ) -> str:
     """Start the driver of a job on a cluster, with the code that runs here, and return at once.
 
@@ -45,7 +46,7 @@ def launch_on_ray(
     from cluster.ray_jobs import ENDED, connect_to_jobs  # half a second to import
 
     cluster = connect_to_jobs(address, allow_unauthenticated=allow_unauthenticated)
-    words = ["sh", _SCRIPT, "drive", job_id, "--store", _absolute(store)]
+    words = ["sh", _SCRIPT, job_id, _absolute(store)]
     python = os.environ.get(PYTHON_VARIABLE)
     with shipped_code() as code:
         for submission_id in _submission_ids(job_id):
@@ -57,7 +58,18 @@ def launch_on_ray(
     return submission_id
 
 
-def stop_on_ray(address: str, job_id: str, *, allow_unauthenticated: bool = False) -> bool:
+def reach_ray(address: str, allow_unauthenticated: bool = False) -> None:
+    """Find out whether a driver could be started on a cluster, as far as that shows without starting one.
+
+    Raises:
+        ClusterError: The cluster cannot be reached, or refuses this user.
+    """
+    from cluster.ray_jobs import connect_to_jobs
+
+    connect_to_jobs(address, allow_unauthenticated=allow_unauthenticated)
+
+
+def stop_on_ray(address: str, job_id: str, allow_unauthenticated: bool = False) -> bool:
     """Ask the cluster to end the drivers of a job; those that have not ended after 20 seconds are killed.
 
     Returns:
@@ -74,26 +86,33 @@ def stop_on_ray(address: str, job_id: str, *, allow_unauthenticated: bool = Fals
     return any(stopped)
 
 
-def ray_state(address: str, job_id: str, *, allow_unauthenticated: bool = False) -> tuple[RayJobState, str] | None:
-    """Return what the cluster says of the latest driver of a job, and the last line that this driver has printed.
+@dataclass(frozen=True)
+class DriverOnRay:
+    """What a cluster says of the latest driver of a job. The job's own state is in the store."""
 
-    A job's own state is in the store; this explains one that has not started, or is lost.
+    has_ended: bool
+    explanation: str  # one line: why the job has no driver, as far as the cluster tells
 
-    Returns:
-        None where the cluster knows no driver of the job, as after its head was replaced.
 
-    Raises:
-        ClusterError: The cluster cannot be reached, or refuses this user.
-    """
-    from cluster.ray_jobs import connect_to_jobs
+def look_on_ray(address: str, job_id: str, allow_unauthenticated: bool = False) -> DriverOnRay:
+    """Ask a cluster about a job of its own that has not started, or is lost."""
+    from cluster import ClusterError
+    from cluster.ray_jobs import ENDED, connect_to_jobs
 
-    cluster = connect_to_jobs(address, allow_unauthenticated=allow_unauthenticated)
-    drivers = list(_drivers(cluster, job_id))
-    if not drivers:
-        return None
-    name, state = drivers[-1]
-    lines = [line.strip() for line in cluster.logs(name).splitlines() if line.strip()]
-    return state, (lines or [""])[-1]
+    try:
+        cluster = connect_to_jobs(address, allow_unauthenticated=allow_unauthenticated)
+        drivers = list(_drivers(cluster, job_id))
+        if not drivers:
+            return DriverOnRay(True, f"the cluster at {address} knows no driver of this job")
+        name, state = drivers[-1]
+        if state.status not in ENDED:
+            return DriverOnRay(False, state.message)
+        lines = [line.strip() for line in cluster.logs(name).splitlines() if line.strip()]
+    except ClusterError as error:
+        return DriverOnRay(False, str(error))
+    # Where the driver has begun to run, its log is in the store.
+    detail = f": {lines[-1]}" if lines and not lines[-1].startswith("Running entrypoint") else ""
+    return DriverOnRay(True, f"its driver on the cluster has ended ({state.message}){detail}")
 
 
 def _submission_ids(job_id: str) -> Iterator[str]:

@@ -22,12 +22,15 @@ _TEMPORARY = re.compile(
 )
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> os.stat_result:
     """Write a file, and make its folder where needed; when this returns, both are durable.
 
     Args:
         path: the file, which is replaced if it exists.
         content: all of its bytes.
+
+    Returns:
+        What the system knows of the new file.
 
     Raises:
         StoreError: it cannot be written; what `path` named before is unchanged, unless only the last fsync failed.
@@ -36,7 +39,7 @@ def write_file(path: Path, content: bytes) -> None:
     try:
         make_folder(path.parent)
         try:
-            _write_durably(temporary, content)
+            found = _write_durably(temporary, content)
             temporary.replace(path)
         finally:
             # Also after a failed fsync: the kernel may have dropped the pages, and a second fsync would falsely
@@ -47,21 +50,23 @@ def write_file(path: Path, content: bytes) -> None:
         raise StoreError(
             f"{path}: cannot be written: {error.strerror or error}; what was stored before is kept"
         ) from error
+    return found
 
 
-def _write_durably(path: Path, content: bytes) -> None:
+def _write_durably(path: Path, content: bytes) -> os.stat_result:
     """Write a new file and fsync it; raise OSError."""
     with path.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+        return os.fstat(file.fileno())
 
 
-def create_file(path: Path, content: bytes) -> bool:
+def create_file(path: Path, content: bytes) -> os.stat_result | None:
     """Write a file whole unless its folder has one of that name; the folder has to exist.
 
     Returns:
-        Whether it was written.
+        What the system knows of the new file, or None where the name is taken.
 
     Raises:
         StoreError: The file cannot be written.
@@ -69,7 +74,7 @@ def create_file(path: Path, content: bytes) -> bool:
     temporary = path.with_name(_temporary_name(path.name))
     try:
         try:
-            _write_durably(temporary, content)
+            found = _write_durably(temporary, content)
             created = _move_to_free_name(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -78,7 +83,7 @@ def create_file(path: Path, content: bytes) -> bool:
         raise StoreError(
             f"{path}: cannot be written: {error.strerror or error}; what was stored before is kept"
         ) from error
-    return created
+    return found if created else None
 
 
 def _move_to_free_name(temporary: Path, path: Path) -> bool:
@@ -226,12 +231,17 @@ def delete_files(folder: Path, names: Iterable[str]) -> None:
 def seconds_since_changed(path: Path, folder: Path) -> float:
     """Return how long ago a file was last modified, by the clock of the file system; raises OSError.
 
-    The clocks of two machines are never compared: a temporary file in `folder` has the time of now.
+    The clocks of two machines are never compared.
     """
-    temporary = folder / _temporary_name("now")
     changed = path.stat().st_mtime
+    return seconds_now(folder) - changed
+
+
+def seconds_now(folder: Path) -> float:
+    """Return the time by the clock of a folder's file system, which is that of a new file; raises OSError."""
+    temporary = folder / _temporary_name("now")
     try:
         temporary.touch(exist_ok=False)
-        return temporary.stat().st_mtime - changed
+        return temporary.stat().st_mtime
     finally:
         temporary.unlink(missing_ok=True)

@@ -7,9 +7,8 @@ from the beginning.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from jobs.store.atomic_files import list_dir, read_file, write_file
-from jobs.store.layout import Store, is_trial_id, trial_path
+from jobs.errors import StoreError
+from jobs.store.layout import CHECKPOINTS, Store, is_trial_id, trial_key
 from mnist_core.training import EpochRecord, Snapshot
 from mnist_core.trial import Trial
 
@@ -43,7 +42,7 @@ def write_checkpoint(store: Store, trial_id: str, snapshot: Snapshot, made_by: M
     for kind, group in (("weights", snapshot.weights), ("velocities", snapshot.velocities)):
         arrays |= {f"{kind}/{name}": np.ascontiguousarray(value) for name, value in group.items()}
     content = save(arrays, metadata={"made_by": _identity(trial_id, made_by)})
-    write_file(checkpoint_path(store, trial_id), hashlib.sha256(content).digest() + content)
+    store.backend.put(checkpoint_key(store, trial_id), hashlib.sha256(content).digest() + content)
 
 
 def read_checkpoint(store: Store, trial_id: str, trial: Trial, made_by: Mapping[str, str]) -> Snapshot | None:
@@ -52,7 +51,8 @@ def read_checkpoint(store: Store, trial_id: str, trial: Trial, made_by: Mapping[
     Raises:
         StoreError: the file exists and cannot be read.
     """
-    content = read_file(checkpoint_path(store, trial_id)) or b""
+    found = store.backend.get(checkpoint_key(store, trial_id))
+    content = found[0] if found else b""
     digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
         return None
@@ -75,21 +75,21 @@ def _snapshot(content: bytes, trial: Trial, identity: str) -> Snapshot | None:
     return Snapshot(trial, _records(trial, arrays["epochs"]), **groups)
 
 
-def remove_checkpoint(store: Store, trial_id: str) -> None:
-    """Remove a trial's checkpoint, if there is one; where that fails, a later `clean_up` removes it."""
-    with suppress(OSError):
-        checkpoint_path(store, trial_id).unlink(missing_ok=True)
+def remove_checkpoints(store: Store, trial_ids: Iterable[str]) -> None:
+    """Remove the checkpoints of trials, where there are any; where that fails, a later `clean_up` removes them."""
+    with suppress(StoreError):
+        store.backend.delete([checkpoint_key(store, trial_id) for trial_id in trial_ids])
 
 
 def checkpointed(store: Store) -> frozenset[str]:
     """Return the ids of the trials that have a checkpoint, usable or not; raises StoreError."""
-    found = (name.removesuffix(_SUFFIX) for name in list_dir(store.checkpoints) if name.endswith(_SUFFIX))
+    found = (name.removesuffix(_SUFFIX) for name in store.backend.names(CHECKPOINTS) if name.endswith(_SUFFIX))
     return frozenset(filter(is_trial_id, found))  # files of other names are not the store's
 
 
-def checkpoint_path(store: Store, trial_id: str) -> Path:
-    """Return the path of a trial's checkpoint; raises StoreError where the id is none."""
-    return trial_path(store.checkpoints, trial_id, _SUFFIX)
+def checkpoint_key(store: Store, trial_id: str) -> str:
+    """Return the key of a trial's checkpoint; raises StoreError where the id is none."""
+    return trial_key(store, CHECKPOINTS, trial_id, _SUFFIX)
 
 
 def _identity(trial_id: str, made_by: Mapping[str, str]) -> str:

@@ -1,15 +1,13 @@
 """Remove what killed processes left in a store: temporary files, checkpoints of stored trials, unused weights."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from jobs.errors import StoreError
-from jobs.store.atomic_files import delete_files, list_dir, seconds_since_changed, temporary_writer
-from jobs.store.checkpoints import checkpointed, remove_checkpoint
-from jobs.store.layout import Store, is_job_id, is_weights_name
+from jobs.store.backends import Entry
+from jobs.store.checkpoints import checkpointed, remove_checkpoints
+from jobs.store.layout import CHECKPOINTS, JOBS, PARTS, QUARANTINE, WEIGHTS, Store, is_job_id, is_weights_name, job_key
 from jobs.store.parts import scan_parts, stored_ids
-from jobs.store.processes import Process, is_gone
 from jobs.store.quarantine import quarantined_hashes
 
 UNUSED_WEIGHTS_S = 86_400.0  # for so long, a task may still be about to write the part that names its weights
@@ -25,14 +23,11 @@ def clean_up(store: Store, unfinished: Collection[str] = ()) -> None:
         unfinished: trials known not to be stored; parts are read only if other trials have checkpoints.
     """
     with suppress(StoreError):
-        for path, writer in _temporary_files(store):
-            if is_gone(writer):
-                with suppress(OSError):
-                    path.unlink()
+        store.backend.remove_leftovers(_folders(store))
     with suppress(StoreError):
         candidates = checkpointed(store) - frozenset(unfinished)
-        for trial_id in candidates and candidates & stored_ids(store):
-            remove_checkpoint(store, trial_id)
+        if candidates:
+            remove_checkpoints(store, candidates & stored_ids(store))
 
 
 def remove_unused_weights(store: Store) -> list[str]:
@@ -44,41 +39,34 @@ def remove_unused_weights(store: Store) -> list[str]:
     Raises:
         StoreError: the store cannot be read or written.
     """
-    files = [name for name in list_dir(store.weights) if is_weights_name(name)]  # listed before the parts are read
+    # Listed before the parts are read.
+    files = [entry for entry in store.backend.list(WEIGHTS) if is_weights_name(_name(entry))]
     used = set(quarantined_hashes(store)) if files else set()
     for _, rows in scan_parts(store, ["weights_sha256"]) if files else ():
         if rows is None:
             return []
         used.update(rows["weights_sha256"].to_pylist())
-    unused = [name for name in files if name.removesuffix(".safetensors") not in used]
-    old = [name for name in unused if _is_old(store, name)]
-    if old:
-        delete_files(store.weights, old)
-    return old
+    unused = [entry for entry in files if _name(entry).removesuffix(".safetensors") not in used]
+    old = _old(store, unused) if unused else []
+    store.backend.delete([entry.key for entry in old])
+    return [_name(entry) for entry in old]
 
 
-def _is_old(store: Store, name: str) -> bool:
-    try:
-        return seconds_since_changed(store.weights / name, store.weights) > UNUSED_WEIGHTS_S
-    except OSError:
-        return False
+def _name(entry: Entry) -> str:
+    return entry.key.removeprefix(WEIGHTS)
+
+
+def _old(store: Store, entries: Sequence[Entry]) -> list[Entry]:
+    now_s = store.backend.now_s(WEIGHTS)
+    return [entry for entry in entries if now_s - entry.changed_s > UNUSED_WEIGHTS_S]
 
 
 def describe_unattributed_files(store: Store) -> list[str]:
     """Describe each temporary file whose writer cannot be checked from this host; raises StoreError."""
-    return [
-        f"{path} is a temporary file of process {writer.pid} on {writer.host}; remove it if that has ended"
-        for path, writer in _temporary_files(store)
-        if not writer.is_from_here()
-    ]
+    return list(store.backend.describe_leftovers(_folders(store)))
 
 
-def _temporary_files(store: Store) -> Iterator[tuple[Path, Process]]:
-    """List the store's temporary files, each with its writer, in every folder of a store."""
-    folders = [store.root, store.parts, store.weights, store.checkpoints, store.quarantine]
-    folders += [store.jobs / name for name in list_dir(store.jobs) if is_job_id(name)]
-    for folder in folders:
-        if folder.is_dir() and not folder.is_symlink():
-            for name in list_dir(folder):
-                if writer := temporary_writer(name):
-                    yield folder / name, writer
+def _folders(store: Store) -> list[str]:
+    """List every folder of keys of a store."""
+    jobs = [job_key(name) for name in store.backend.names(JOBS) if is_job_id(name)]
+    return ["", PARTS, WEIGHTS, CHECKPOINTS, QUARANTINE, *jobs]

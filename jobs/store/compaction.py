@@ -1,13 +1,11 @@
 """Compaction: merge the many small parts that tasks write into few large ones, which are read much faster.
 
 A merged part is an ordinary part. Parts are deleted only after their rows are durable in another part, so a compaction
-may be killed at any moment. A file lock admits one compaction at a time; tasks and readers need no lock.
+may be killed at any moment. A lock admits one compaction at a time; tasks and readers need no lock.
 """
 
-import fcntl
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jobs.errors import StoreError
-from jobs.store.atomic_files import delete_files, list_dir
 from jobs.store.cleanup import remove_unused_weights
-from jobs.store.layout import Store, is_part_name
+from jobs.store.layout import COMPACTION_LOCK, PARTS, Store, is_part_name
 from jobs.store.parts import INDEX, first_rows, read_part, scan_parts, write_part
 from jobs.store.schemas import PART, SETTINGS
 
@@ -68,9 +65,9 @@ def compact(store: Store, sizes: Sizes = DEFAULT_SIZES) -> Compaction:
     Raises:
         StoreError: the store cannot be read or written; nothing is lost, and the next compaction continues.
     """
-    if not any(map(is_part_name, list_dir(store.parts))):
+    if not any(map(is_part_name, store.backend.names(PARTS))):
         return Compaction((), (), ())
-    with _lock(store):
+    with store.backend.lock(COMPACTION_LOCK):
         parts, damaged = _survey(store)
         inputs = [part for part in parts if part.epochs < sizes.row_group or part.shares]
         if len(inputs) == 1 and not inputs[0].shares:
@@ -80,22 +77,9 @@ def compact(store: Store, sizes: Sizes = DEFAULT_SIZES) -> Compaction:
     return Compaction(tuple(merged), tuple(written), tuple(sorted(damaged)), tuple(removed))
 
 
-@contextmanager
-def _lock(store: Store) -> Iterator[None]:
-    """Lock the store against other compactions; the system releases the lock when the process ends."""
-    path = store.root / "compaction.lock"
-    with ExitStack() as stack:
-        try:
-            fcntl.flock(stack.enter_context(path.open("ab")), fcntl.LOCK_EX)
-        except OSError as error:
-            message = f"{path}: cannot be locked: {error.strerror}; allowed: a folder that you may write"
-            raise StoreError(message) from error
-        yield
-
-
 def _survey(store: Store) -> tuple[list[_Part], list[str]]:
     """List the usable parts by name, and the names of the others."""
-    scanned = dict(scan_parts(store, ["epochs_run", *INDEX]))
+    scanned = dict(scan_parts(store, ["epochs_run", *INDEX], use_cache=False))
     found = {name: rows for name in sorted(scanned) if (rows := scanned[name]) is not None}
     index = pa.concat_tables([PART.empty_table().select(["epochs_run", *INDEX]), *found.values()])
     counts = np.zeros(index.num_rows, np.bool_)
@@ -126,7 +110,7 @@ def _merge_all(store: Store, inputs: Sequence[_Part], sizes: Sizes) -> tuple[lis
         stored.update(trial_ids)
         waiting.extend(batch)
         gone = [part.name for part in waiting if stored.issuperset(part.trial_ids) and part.name not in written]
-        delete_files(store.parts, gone)
+        store.backend.delete([f"{PARTS}{name}" for name in gone])
         merged.extend(gone)
         waiting = [part for part in waiting if not stored.issuperset(part.trial_ids)]
     return merged, written
@@ -137,18 +121,19 @@ def _merge(store: Store, batch: Sequence[_Part], sizes: Sizes) -> tuple[str, lis
     rows = _sorted(pa.concat_tables([_counting_rows(store, part) for part in batch]).combine_chunks())
     groups = _cut(pc.list_value_length(rows["epochs"]).to_pylist(), sizes.row_group, sizes.row_group)
     name = write_part(store, *(rows.slice(run.start, run.stop - run.start) for run in groups))
-    again = read_part(store.parts / name, ["trial_id"])
+    again = read_part(store, name, ["trial_id"])
     if again is None or not again["trial_id"].equals(rows["trial_id"]):
-        raise StoreError(f"{store.parts / name}: is not what was written; the parts it was merged from are kept")
+        raise StoreError(
+            f"{store.locate(PARTS + name)}: is not what was written; the parts it was merged from are kept"
+        )
     return name, again["trial_id"].to_pylist()
 
 
 def _counting_rows(store: Store, part: _Part) -> pa.Table:
-    rows = read_part(store.parts / part.name, PART.names)
+    rows = read_part(store, part.name, PART.names)
     if rows is None:
-        raise StoreError(
-            f"{store.parts / part.name}: was damaged or deleted during the compaction, which has stopped; repeat it"
-        )
+        message = "was damaged or deleted during the compaction, which has stopped; repeat it"
+        raise StoreError(f"{store.locate(PARTS + part.name)}: {message}")
     return rows.filter(pa.array(part.counts))
 
 

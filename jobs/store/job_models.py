@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
-from jobs.store.processes import Process
+from jobs.store.processes import Process, is_here
 from mnist_core.data import DatasetInfo
 
 
@@ -36,7 +36,16 @@ def encodable(value: object) -> object:
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
+def format_seconds(seconds: float) -> str:
+    """Format a time that has passed for a person: 12 s, 3 min, 5 h, 2 days."""
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{max(seconds, 0.0):.0f} s"
+
+
 Text = Annotated[str, BeforeValidator(encodable)]
+Options = Mapping[Text, Text | int | float | bool | None]  # of a submission
 
 
 class _Model(BaseModel):
@@ -76,6 +85,9 @@ class Stop(_Model):
 class SealedModel(_Model):
     """A model whose file contains the sha256 of everything else in it."""
 
+    # Fields that earlier versions did not write: without a value they do not change the hash.
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset()
+
     job_id: Text
     sha256: str = ""
 
@@ -85,7 +97,8 @@ class SealedModel(_Model):
 
     def digest(self) -> str:
         """Hash the content, however the file spells it."""
-        content = self.model_dump(mode="json", exclude={"sha256"})
+        unset = {name for name in self.LATER_FIELDS if getattr(self, name) == type(self).model_fields[name].default}
+        content = self.model_dump(mode="json", exclude={"sha256", *unset})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def to_bytes(self) -> bytes:
@@ -96,14 +109,16 @@ class SealedModel(_Model):
 class JobRecord(SealedModel):
     """What was submitted, from where: the content of job.json."""
 
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"baseline", "margin"})
+
     format: Literal[2] = 2  # of job.json; raised with every change that readers must know of
     name: Text
     submitted_at: AwareDatetime
     grid: Text  # the YAML as the user wrote it
-    options: Mapping[Text, Text | int | float | bool | None] = {}  # of the submission
+    options: Options = {}
     dataset: DatasetInfo
     provenance: Mapping[Text, Text]
-    driver: Process
+    driver: Process | None  # that was started with the job; None where that is left to others, as on a cluster
     trial_count: NonNegativeInt  # trials that the grid asks for
     stored_count: NonNegativeInt  # of these, the ones the store already had
     requested_sha256: str  # of requested.parquet
@@ -114,10 +129,13 @@ class JobRecord(SealedModel):
 class JobEnd(SealedModel):
     """How a job ended: the content of final.json."""
 
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"reason", "stop"})
+
     state: JobState
     finished_at: AwareDatetime
     failures: tuple[TrialFailure, ...] = ()
     retries: tuple[TaskRetry, ...] = ()
+    reason: Text = ""  # why the job ended before all was trained, where an error ended it
     stop: Stop | None = Field(default=None, exclude_if=lambda stop: stop is None)  # of a job that was stopped
 
 
@@ -128,15 +146,26 @@ class Job:
     record: JobRecord
     end: JobEnd | None
     state: JobState
-    last_sign_at: datetime | None = None  # of a job that seems to run on another host; None where it was not looked for
+    driver: Process | None = None  # of a job that runs, or ran until it was lost
+    last_sign_s: float | None = None  # how long ago it gave a sign of life, where that was looked for
 
     @property
     def state_text(self) -> str:
-        """The state for a person: nothing here knows whether a job of another host still runs."""
-        if self.state is not JobState.running or self.record.driver.is_from_here():
-            return self.state
-        sign = f", last sign of life {self.last_sign_at:%Y-%m-%d %H:%M:%S} UTC" if self.last_sign_at else ""
-        return f"running on {self.record.driver.host}{sign}"
+        """The state for a person: of a running job with its host, of a lost one with its last sign of life."""
+        if self.state is JobState.running and self.driver and not is_here(self.driver):
+            return f"running on {self.driver.host}"
+        if self.state is JobState.lost and self.last_sign_s is not None:
+            return f"lost, last sign of life {format_seconds(self.last_sign_s)} ago"
+        return self.state
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether its driver is a process apart from the one that submitted it."""
+        return bool(self.record.options.get("detach"))
+
+    @property
+    def options(self) -> Options:
+        return self.record.options
 
     @property
     def job_id(self) -> str:
@@ -173,6 +202,10 @@ class Job:
     @property
     def failures(self) -> tuple[TrialFailure, ...]:
         return self.end.failures if self.end else ()
+
+    @property
+    def reason(self) -> str:
+        return self.end.reason if self.end else ""
 
     @property
     def retries(self) -> tuple[TaskRetry, ...]:

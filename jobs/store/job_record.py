@@ -1,24 +1,19 @@
 """The record of a job: what was asked for (job.json, requested.parquet) and how it ended (final.json).
 
-Each file is written once. A job without final.json is running, or lost where its driver is known to be gone.
+Each file is written once. What a job without final.json is doing is told by its lease.
 """
 
 import hashlib
-import json
-import os
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TypeVar
 
 import pyarrow as pa
-from pydantic import ValidationError
 
-from jobs.errors import InputError, LostRecordError, OldRecordError, StoreError
-from jobs.store.atomic_files import NOT_THERE, create_file, fsync_folder, list_dir, make_folder, read_file, write_file
+from jobs.errors import InputError, LostRecordError, StoreError
+from jobs.store.backends import Refused
 from jobs.store.job_models import (
     END_STATES,
     DamagedJob,
@@ -26,39 +21,26 @@ from jobs.store.job_models import (
     JobEnd,
     JobRecord,
     JobState,
-    SealedModel,
+    Options,
     Stop,
     TaskRetry,
     TrialFailure,
     encodable,
 )
-from jobs.store.layout import JOB_ID, Store
+from jobs.store.layout import JOB_ID, JOBS, Store, job_key
+from jobs.store.layout import job_folder as job_folder
+from jobs.store.liveness import Look, look_at_all
 from jobs.store.parts import parquet_bytes
-from jobs.store.processes import is_gone, this_process
+from jobs.store.processes import Process, is_gone, this_process
+from jobs.store.sealed_files import read_sealed
 from mnist_core.data import DatasetInfo
-from mnist_core.paths import describe_missing
 
 REQUESTED_FILE = "requested.parquet"
 _RECORD_FILE, _END_FILE = "job.json", "final.json"
-_FIRST_EDITION_KEYS = {"status", "trial_ids"}
-_MAX_REASON = 300  # characters of what is wrong with a file
+_SECOND = len("yyyymmdd-hhmmss")
 
 
-Sealed = TypeVar("Sealed", bound=SealedModel)
-
-
-def job_folder(store: Store, job_id: str) -> Path:
-    """Return the folder of a job.
-
-    Args:
-        store: The store.
-        job_id: An id that was checked before, or made by `create_job`.
-    """
-    assert JOB_ID.fullmatch(job_id), job_id
-    return store.jobs / job_id
-
-
-def create_job(  # noqa: PLR0913 - most of them are fields of the record
+def create_job(  # noqa: PLR0913 - what a record holds
     store: Store,
     name: str,
     requested: pa.Table,
@@ -67,9 +49,10 @@ def create_job(  # noqa: PLR0913 - most of them are fields of the record
     dataset: DatasetInfo,
     stored_count: int = 0,
     provenance: Mapping[str, str] | None = None,
+    options: Options | None = None,
     baseline: Mapping[str, str | bool | int | float] | None = None,
     margin: float | None = None,
-    options: Mapping[str, str | int | float | bool | None] | None = None,
+    start: Callable[[str], Process | None] = lambda job_id: this_process(),
 ) -> Job:
     """Make a job's folder, its requested.parquet and, last, its job.json.
 
@@ -81,59 +64,48 @@ def create_job(  # noqa: PLR0913 - most of them are fields of the record
         dataset: The dataset that the trials train on.
         stored_count: How many of the trials the store already has.
         provenance: Versions, host and commit that the job was submitted with.
-        options: Options of the submission.
+        options: Options of the submission; a true `detach` means that the driver is another process.
         baseline: For some axes, the level with which the others are compared.
         margin: The difference in accuracy, a fraction, that does not matter.
+        start: Called with the job's id before job.json is written, to start the driver; returns its process, or None
+            where that is not known.
 
     Returns:
-        The new job, in the state running: its driver is this process.
+        The new job: queued where it is detached, else running, its driver being this process.
 
     Raises:
         StoreError: The store cannot be written.
     """
     now = datetime.now(UTC)
     content = parquet_bytes(requested)
+    job_id = _make_job_folder(store, f"{name}-{now:%Y%m%d-%H%M%S}")
+    store.backend.put(job_key(job_id, REQUESTED_FILE), content)
     record = JobRecord(
-        job_id=_make_job_folder(store, f"{name}-{now:%Y%m%d-%H%M%S}"),
+        job_id=job_id,
         name=name,
         submitted_at=now,
         grid=grid,
         options=options or {},
         dataset=replace(dataset, name=str(encodable(dataset.name))),
         provenance=provenance or {},
-        driver=this_process(),
+        driver=start(job_id),
         trial_count=requested.num_rows,
         stored_count=stored_count,
         requested_sha256=hashlib.sha256(content).hexdigest(),
         baseline=baseline or {},
         margin=margin,
     ).seal()
-    folder = job_folder(store, record.job_id)
-    write_file(folder / REQUESTED_FILE, content)
-    write_file(folder / _RECORD_FILE, record.to_bytes())
-    return Job(record, None, JobState.running)
+    store.backend.put(job_key(job_id, _RECORD_FILE), record.to_bytes())
+    state = JobState.queued if record.options.get("detach") else JobState.running
+    return Job(record, None, state, record.driver)
 
 
 def _make_job_folder(store: Store, second: str) -> str:
     """Make the folder of a new job and return the job's id."""
-    try:
-        make_folder(store.jobs)
-        fsync_folder(store.root)  # an earlier process may have been killed between making a folder in it and this
-        job_id = _claim_job_id(store, second)
-        fsync_folder(store.jobs)
-    except OSError as error:
-        raise StoreError(f"store {str(store.root)!r}: cannot be written: {error.strerror or error}") from error
-    return job_id
-
-
-def _claim_job_id(store: Store, second: str) -> str:
     while True:
         job_id = f"{second}-{secrets.token_hex(2)}"
-        try:
-            job_folder(store, job_id).mkdir()
-        except FileExistsError:
-            continue  # another job of this second drew the same digits
-        return job_id
+        if store.backend.claim_folder(job_key(job_id)):  # else another job of this second drew the same digits
+            return job_id
 
 
 def end_job(
@@ -142,6 +114,7 @@ def end_job(
     state: JobState,
     failures: Sequence[TrialFailure] = (),
     retries: Sequence[TaskRetry] = (),
+    reason: str = "",
     stop: Stop | None = None,
 ) -> Job:
     """Write how a job ended, unless that is written already.
@@ -152,6 +125,7 @@ def end_job(
         state: One of END_STATES.
         failures: The trials that failed for good.
         retries: The failures after which trials were tried again.
+        reason: Why the job ended before all was trained, where an error ended it.
         stop: Of a job that was stopped: what its tables contain.
 
     Returns:
@@ -168,11 +142,12 @@ def end_job(
         finished_at=datetime.now(UTC),
         failures=tuple(failures),
         retries=tuple(retries),
+        reason=reason,
         stop=stop,
     ).seal()
-    if create_file(job_folder(store, job.job_id) / _END_FILE, end.to_bytes()):
+    if store.backend.put(job_key(job.job_id, _END_FILE), end.to_bytes(), create_only=True) is not Refused.exists:
         return Job(job.record, end, state)
-    return _read_job(store, job.job_id)
+    return read_job(store, job.job_id)
 
 
 def check_job_exists(store: Store, job: Job) -> None:
@@ -181,10 +156,10 @@ def check_job_exists(store: Store, job: Job) -> None:
     Raises:
         LostRecordError: It is gone.
     """
-    folder = job_folder(store, job.job_id)
-    if not os.path.isdir(folder):
-        message = f"{folder}: is gone, although its job is running"
-        raise LostRecordError(f"{message}; bring the store {str(store.root)!r} back, if you can")
+    key = job_key(job.job_id)
+    if not store.backend.has_folder(key):
+        message = f"{store.locate(key)}: is gone, although its job is running"
+        raise LostRecordError(f"{message}; bring the store {store.locate()!r} back, if you can")
 
 
 def read_jobs(store: Store) -> list[Job | DamagedJob]:
@@ -196,21 +171,21 @@ def read_jobs(store: Store) -> list[Job | DamagedJob]:
     Raises:
         StoreError: The store cannot be read.
     """
-    jobs = [_read_job_or_damage(store, job_id) for job_id in _job_ids(store)]
-    damaged = [job for job in jobs if isinstance(job, DamagedJob)]
-    return [*damaged, *sorted((job for job in jobs if isinstance(job, Job)), key=_age)]
+    read = [_read_job_or_damage(store, job_id) for job_id in _job_ids(store)]
+    jobs = _judge_all(store, [job for job in read if isinstance(job, Job)])
+    return [*(job for job in read if isinstance(job, DamagedJob)), *sorted(jobs, key=_age)]
 
 
 def _age(job: Job) -> tuple[datetime, str]:
     return job.submitted_at, job.job_id
 
 
-def find_job(store: Store, job: str) -> Job:
+def find_job(store: Store, job: str | None = None) -> Job:
     """Read one job; others may be damaged.
 
     Args:
         store: The store.
-        job: The job's id, or a name, which means the latest job of that name.
+        job: The job's id, or a name, which means the latest job of that name; None means the latest of all.
 
     Raises:
         InputError: There is no such job.
@@ -219,72 +194,73 @@ def find_job(store: Store, job: str) -> Job:
     """
     ids = _job_ids(store)
     if job in ids:
-        return _read_job(store, job)
-    seconds = [ids[job_id]["second"] for job_id in ids if ids[job_id]["name"] == job]
+        return read_job(store, job)
+    seconds = {job_id: match["second"][-_SECOND:] for job_id, match in ids.items() if job in (None, match["name"])}
     if not seconds:
         known = ", ".join(sorted({match["name"] for match in ids.values()})) or "none yet"
-        raise InputError(f"no job {job!r} in the store {str(store.root)!r}; jobs there: {known}")
-    return max((_read_job(store, job_id) for job_id in ids if ids[job_id]["second"] == max(seconds)), key=_age)
+        raise InputError(f"no job{f' {job!r}' if job else ''} in the store {store.locate()!r}; jobs there: {known}")
+    latest = max(seconds.values())
+    candidates = (_read_record(store, job_id) for job_id, second in seconds.items() if second == latest)
+    return _judge_all(store, [max(candidates, key=_age)])[0]
 
 
 def _job_ids(store: Store) -> dict[str, re.Match[str]]:
     """Return the ids of all jobs, each with its match; a folder without a job.json is not a job yet."""
-    matches = map(JOB_ID.fullmatch, list_dir(store.jobs))
-    return {match[0]: match for match in matches if match and _has_record(store.jobs / match[0])}
-
-
-def _has_record(folder: Path) -> bool:
-    """Return whether a folder has a job.json, also one that cannot be read; a link that leads nowhere had one."""
-    try:
-        (folder / _RECORD_FILE).lstat()
-    except OSError as error:
-        return error.errno not in NOT_THERE or bool(describe_missing(folder))
-    return True
+    matches = map(JOB_ID.fullmatch, store.backend.names(JOBS))
+    found = {match[0]: match for match in matches if match}
+    has_record = store.backend.are_taken([job_key(job_id, _RECORD_FILE) for job_id in found])
+    return {job_id: match for (job_id, match), is_job in zip(found.items(), has_record, strict=True) if is_job}
 
 
 def _read_job_or_damage(store: Store, job_id: str) -> Job | DamagedJob:
     try:
-        return _read_job(store, job_id)
+        return _read_record(store, job_id)
     except StoreError as error:
         return DamagedJob(job_id, str(error))
 
 
-def _read_job(store: Store, job_id: str) -> Job:
-    record = _read_model(JobRecord, job_folder(store, job_id) / _RECORD_FILE)
-    path = job_folder(store, job_id) / _END_FILE
-    if os.path.lexists(path):
-        end = _read_model(JobEnd, path)
-        return Job(record, end, end.state)
-    return Job(record, None, JobState.lost if is_gone(record.driver) else JobState.running)
+def read_job(store: Store, job_id: str) -> Job:
+    """Read one job by its id; raises StoreError where it is missing or damaged."""
+    return _judge_all(store, [_read_record(store, job_id)])[0]
 
 
-def _read_model(kind: type[Sealed], path: Path) -> Sealed:
-    """Read and check a file of the folder of the job that it has to belong to; raises StoreError."""
-    content = read_file(path)
-    if content is None and (link := describe_missing(path)):
-        raise StoreError(f"{path}: {link}; restore it, or remove the link")
-    content = content or b""
-    try:
-        model = kind.model_validate_json(content)
-    except ValidationError as error:
-        if _is_first_edition(content):
-            raise OldRecordError(f"{path}: was written by the first edition of mnistjobs") from error
-        faults = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}".lstrip(": ") for each in error.errors()[:3])
-        raise _damage(path, ", ".join(faults)) from error
-    if model.job_id != path.parent.name:
-        raise _damage(path, f"job_id: {model.job_id!r} is another job")
-    if model.sha256 != model.digest():
-        raise _damage(path, "sha256: does not match the content")
-    return model
+def _read_record(store: Store, job_id: str) -> Job:
+    """Read a job, whose state is final where it has ended and `queued` otherwise."""
+    record = read_sealed(JobRecord, store, job_key(job_id, _RECORD_FILE))
+    key = job_key(job_id, _END_FILE)
+    if not store.backend.is_taken(key):
+        return Job(record, None, JobState.queued, record.driver)
+    end = read_sealed(JobEnd, store, key)
+    return Job(record, end, end.state)
 
 
-def _damage(path: Path, reason: str) -> StoreError:
-    return StoreError(f"{path}: is not a job's record: {reason[:_MAX_REASON]}; restore it, or remove its folder")
+def _judge_all(store: Store, jobs: Sequence[Job]) -> list[Job]:
+    """Find out what those jobs are doing that have not ended."""
+    looks = look_at_all(store, [job.job_id for job in jobs if not job.end])
+    judged = [job if job.end else _judge(job, looks[job.job_id]) for job in jobs]
+    # A lost job may have ended since its record was read.
+    return [_unless_ended(store, job) if job.state is JobState.lost else job for job in judged]
 
 
-def _is_first_edition(content: bytes) -> bool:
-    try:
-        record: Any = json.loads(content)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(record, dict) and record.keys() >= _FIRST_EDITION_KEYS
+def _unless_ended(store: Store, job: Job) -> Job:
+    again = _read_record(store, job.job_id)
+    return again if again.end else job
+
+
+def _judge(job: Job, seen: Look | None) -> Job:
+    """Return a job that has not ended with the state that its lease shows."""
+    if seen is None:
+        return replace(job, state=_state_without_lease(job))
+    state = JobState.queued if seen.lease.phase == "queued" else JobState.running
+    driver = seen.lease.driver
+    return replace(job, state=state if seen.is_alive else JobState.lost, driver=driver, last_sign_s=seen.age_s)
+
+
+def _state_without_lease(job: Job) -> JobState:
+    """Judge a job that no driver has started to drive: one that is known to be gone never will."""
+    if job.record.driver and is_gone(job.record.driver):
+        return JobState.lost
+    if job.is_detached:
+        return JobState.queued
+    is_known = job.record.driver and job.record.driver.is_from_here()
+    return JobState.running if is_known else JobState.lost  # of an edition without leases

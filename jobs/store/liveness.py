@@ -1,59 +1,128 @@
-"""When a job of another host last gave a sign of life: its process cannot be looked for from here."""
+"""Whether a job's driver lives: known of processes of this host, and told by the lease of all others.
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
+The clocks of two machines are never compared: the age of a lease is measured by the store's clock alone, and where that
+cannot be read, two looks at its counter decide.
+"""
 
-from jobs.errors import StoreError
-from jobs.store.checkpoints import checkpoint_path, checkpointed
-from jobs.store.job_models import Job, JobState
-from jobs.store.job_record import job_folder
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from jobs.errors import JobHeldError
 from jobs.store.layout import Store
-from jobs.store.parts import scan_parts
-from jobs.store.requested import read_requested
+from jobs.store.lease import (
+    Lease,
+    Phase,
+    claim_age_s,
+    create_lease,
+    lease_age_s,
+    lease_chain,
+    new_lease,
+    read_lease,
+    succeed,
+)
+from jobs.store.processes import is_here, is_running
 
-_SIGNS = ("job.json", "lease.json", "progress.json")  # what only the job itself writes to its folder
+RENEW_S = 5.0  # between two renewals of a lease
+LEASE_S = 30.0  # an older lease is over
+LOOK_AGAIN_S = 2.5 * RENEW_S  # a counter that stands still for so long is not raised any longer
+_POLL_S = 0.5
 
 
-def with_last_signs(store: Store, jobs: Sequence[Job]) -> list[Job]:
-    """Add to each job of another host when there was last a sign of its life.
+@dataclass(frozen=True)
+class Look:
+    """What one look at a lease showed."""
 
-    Signs are its record, its checkpoints and its stored trials. A job of this host needs none: its process is looked
-    for.
+    lease: Lease
+    age_s: float | None  # since the last renewal, by the store's clock; None where that cannot be read
+    is_alive: bool | None  # None: only another look can tell
+
+
+def look(store: Store, job_id: str) -> Look | None:
+    """Look at the lease of a job once; return None where no driver has started yet.
 
     Raises:
         StoreError: The store cannot be read.
     """
-    if all(map(_is_known, jobs)):
-        return list(jobs)
-    finished: dict[str, datetime] = {}  # by trial_id
-    for _, rows in scan_parts(store, ["trial_id", "finished_at"]):
-        if rows is not None:
-            finished.update(zip(rows["trial_id"].to_pylist(), rows["finished_at"].to_pylist(), strict=True))
-    with_checkpoint = checkpointed(store)
-    return [job if _is_known(job) else _with_last_sign(store, job, finished, with_checkpoint) for job in jobs]
-
-
-def _is_known(job: Job) -> bool:
-    return job.state is not JobState.running or job.record.driver.is_from_here()
-
-
-def _with_last_sign(store: Store, job: Job, finished: Mapping[str, datetime], with_checkpoint: Collection[str]) -> Job:
-    try:
-        trial_ids = read_requested(store, job)["trial_id"].to_pylist()
-    except StoreError:
-        trial_ids = []  # what it asked for is lost, which readers of its results are told
-    files = [job_folder(store, job.job_id) / name for name in _SIGNS]
-    files += [checkpoint_path(store, trial_id) for trial_id in trial_ids if trial_id in with_checkpoint]
-    times = [datetime.fromtimestamp(changed, UTC) for changed in map(_changed_s, files) if changed]
-    times += [finished[trial_id] for trial_id in trial_ids if trial_id in finished]
-    return replace(job, last_sign_at=max([job.submitted_at, *times]))
-
-
-def _changed_s(path: Path) -> float | None:
-    """Return when a file was last modified, by the store's clock, or None where that cannot be read."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
+    lease = read_lease(store, job_id)
+    if lease is None:
         return None
+    if lease.phase == "released":
+        return Look(lease, lease_age_s(store, job_id), False)
+    if is_here(lease.driver):
+        return Look(lease, None, is_running(lease.driver, lease.thread))
+    age_s = lease_age_s(store, job_id)
+    return Look(lease, age_s, _is_young(age_s))
+
+
+def _is_young(age_s: float | None) -> bool | None:
+    """Return whether a file was written within the time of a lease; None where its age says nothing."""
+    return None if age_s is None or age_s < -LEASE_S else age_s < LEASE_S
+
+
+def look_at_all(store: Store, job_ids: Collection[str]) -> dict[str, Look | None]:
+    """Look at the leases of several jobs, a second time after a while at those that the first look leaves open.
+
+    Returns:
+        By job_id what was seen, None where no driver has started yet; `is_alive` is never None.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    found = {job_id: look(store, job_id) for job_id in job_ids}
+    still_open = {job_id: seen.lease for job_id, seen in found.items() if seen and seen.is_alive is None}
+    moving = _moving(store, still_open)
+    for job_id, lease in still_open.items():
+        found[job_id] = Look(lease, None, job_id in moving)
+    return found
+
+
+def _moving(store: Store, leases: Mapping[str, Lease]) -> set[str]:
+    """Wait until the counters of these leases have moved, or until they are known to stand still."""
+    moved: set[str] = set()
+    deadline = time.monotonic() + LOOK_AGAIN_S
+    while len(moved) < len(leases) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+        moved |= {job_id for job_id in leases.keys() - moved if read_lease(store, job_id) != leases[job_id]}
+    return moved
+
+
+def take_lease(store: Store, job_id: str, phase: Phase = "running") -> Lease:
+    """Become the driver of a job that has none, or whose driver has gone.
+
+    Args:
+        store: The store.
+        job_id: The job.
+        phase: `queued` where the job may have to wait for room on this machine.
+
+    Returns:
+        The lease, which has to be renewed every RENEW_S seconds.
+
+    Raises:
+        JobHeldError: The job has a driver.
+        StoreError: The store cannot be read or written.
+    """
+    lease = new_lease(job_id, phase)
+    if read_lease(store, job_id) is None and create_lease(store, lease):
+        return lease
+    seen = look_at_all(store, [job_id])[job_id]
+    if seen is None or seen.is_alive:
+        raise _held(job_id, seen.lease if seen else None)
+    chain = lease_chain(store, seen.lease)
+    if len(chain) > 1 and _is_starting(store, *chain[-2:]):
+        raise _held(job_id, chain[-1])
+    if not succeed(store, chain[-1], lease):
+        raise _held(job_id, None)
+    return lease
+
+
+def _is_starting(store: Store, before: Lease, last: Lease) -> bool:
+    """Return whether the last owner lives, who has taken the lease over and not yet renewed it."""
+    if is_here(last.driver):
+        return is_running(last.driver, last.thread)
+    return _is_young(claim_age_s(store, before)) is not False
+
+
+def _held(job_id: str, lease: Lease | None) -> JobHeldError:
+    who = f" of process {lease.driver.pid} on {lease.driver.host}" if lease else ""
+    return JobHeldError(f"job {job_id}: runs under the driver{who}; a job has one driver at a time")

@@ -4,14 +4,10 @@ A trial is finished when a part holds its row. A part is named by the sha256 of 
 any other record.
 """
 
-import hashlib
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,8 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.errors import StoreError
-from jobs.store.atomic_files import list_dir, read_file, write_file
-from jobs.store.layout import Store, is_part_name
+from jobs.store.layout import COMPACTION_LOCK, PARTS, Store, is_part_name
+from jobs.store.part_bytes import part_name as part_name
+from jobs.store.part_bytes import read_part_bytes, read_parts_bytes
 from jobs.store.schemas import PART
 from jobs.store.weights import stored_weights
 
@@ -63,16 +60,9 @@ def write_part(store: Store, *row_groups: pa.Table) -> str:
         StoreError: the part cannot be written; it is not in the store then.
     """
     content = encode_part(*row_groups)
-    path = store.parts / part_name(content)
-    was_there = os.path.lexists(path)
-    try:
-        write_file(path, content)
-    except StoreError:
-        if not was_there:
-            with suppress(OSError):
-                path.unlink()  # it may have been moved to its name without being durable
-        raise
-    return path.name
+    name = part_name(content)
+    store.backend.put(f"{PARTS}{name}", content)
+    return name
 
 
 def parquet_bytes(*row_groups: pa.Table) -> bytes:
@@ -96,11 +86,6 @@ def encode_part(*row_groups: pa.Table) -> bytes:
     return parquet_bytes(*(rows.cast(schema) for rows in row_groups))
 
 
-def part_name(content: bytes) -> str:
-    """Name a part by its bytes."""
-    return f"{hashlib.sha256(content).hexdigest()}.parquet"
-
-
 # Reading
 
 
@@ -112,16 +97,19 @@ def stored_ids(store: Store) -> frozenset[str]:
 
 def is_stored(store: Store, part: str, trial_ids: Collection[str]) -> bool:
     """Return whether a part exists or, where a compaction has merged it, other parts hold its trials."""
-    return (store.parts / part).exists() or stored_ids(store).issuperset(trial_ids)
+    return store.backend.head(f"{PARTS}{part}") is not None or stored_ids(store).issuperset(trial_ids)
 
 
-def read_parts(store: Store, trial_ids: Collection[str], columns: Sequence[str] = tuple(PART.names)) -> Parts:
+def read_parts(
+    store: Store, trial_ids: Collection[str], columns: Sequence[str] = tuple(PART.names), use_cache: bool = True
+) -> Parts:
     """Read the rows of some trials.
 
     Args:
         store: where to read them.
         trial_ids: the trials, in the order in which to return their rows; those without a row are left out.
         columns: of PART, which to read.
+        use_cache: whether a copy does that an earlier reading of a bucket has kept.
 
     Returns:
         One row per trial (where parts hold several, the one that `first_rows` selects), and the unusable parts.
@@ -131,7 +119,7 @@ def read_parts(store: Store, trial_ids: Collection[str], columns: Sequence[str] 
     """
     asked = frozenset(trial_ids)
     found, damaged = [PART.empty_table().select([*_needed(columns)])], []
-    for name, rows in scan_parts(store, _needed(columns)):
+    for name, rows in scan_parts(store, _needed(columns), use_cache):
         if rows is None:
             damaged.append(name)
         else:
@@ -167,37 +155,42 @@ def first_rows(store: Store, rows: pa.Table) -> dict[str, int]:
     return {trial_ids[index]: index for index in reversed(order)}
 
 
-def scan_parts(store: Store, columns: Sequence[str]) -> Iterator[tuple[str, pa.Table | None]]:
+def scan_parts(store: Store, columns: Sequence[str], use_cache: bool = True) -> Iterator[tuple[str, pa.Table | None]]:
     """Yield each part's name and these columns of its rows; None instead of rows where the part cannot be used.
 
     A compaction may delete parts meanwhile, after writing their rows to another one, so the folder is listed again
     until nothing has disappeared. A row may then come more than once.
+
+    Args:
+        store: where to read.
+        columns: of PART, which to read.
+        use_cache: whether a copy does that an earlier reading of a bucket has kept.
 
     Raises:
         StoreError: the folder or a part cannot be read, or parts keep disappearing.
     """
     seen: set[str] = set()
     for listing in range(_MAX_LISTINGS):
-        has_lost_one = False
-        for name in [name for name in list_dir(store.parts) if is_part_name(name) and name not in seen]:
-            seen.add(name)
-            rows = read_part(store.parts / name, columns)
-            if rows is None and not os.path.lexists(store.parts / name):
+        has_lost_one, before = False, store.backend.lock_state(COMPACTION_LOCK)
+        names = [name for name in store.backend.names(PARTS) if is_part_name(name) and name not in seen]
+        seen.update(names)
+        for name, content in read_parts_bytes(store, names, use_cache):
+            rows = None if content is None else decode_part(content, columns)
+            if rows is None and not store.backend.is_taken(f"{PARTS}{name}"):
                 has_lost_one = True
             else:
                 yield name, rows
-        # A single listing may miss both a deleted part and the one that replaces it.
-        if listing > 0 and not has_lost_one:
+        # A single listing may miss both a deleted part and the one that replaces it, unless nobody has compacted.
+        is_settled = listing > 0 or (before is not None and before == store.backend.lock_state(COMPACTION_LOCK))
+        if is_settled and not has_lost_one:
             return
-    raise StoreError(f"{store.parts}: parts disappeared during each of {_MAX_LISTINGS} readings; read again")
+    raise StoreError(f"{store.locate(PARTS)}: parts disappeared during each of {_MAX_LISTINGS} readings; read again")
 
 
-def read_part(path: Path, columns: Sequence[str]) -> pa.Table | None:
+def read_part(store: Store, name: str, columns: Sequence[str]) -> pa.Table | None:
     """Read columns of a part, or return None where it is missing or cannot be used; its name verifies every byte."""
-    content = read_file(path)
-    if content is None or part_name(content) != path.name:
-        return None
-    return decode_part(content, columns)
+    content = read_part_bytes(store, name)
+    return None if content is None else decode_part(content, columns)
 
 
 def decode_part(content: bytes, columns: Sequence[str]) -> pa.Table | None:

@@ -5,7 +5,7 @@ import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,11 @@ def this_process() -> Process:
     return _identify(os.getpid())  # a fork has another PID
 
 
+def process_of(pid: int) -> Process:
+    """Identify a process of this host, such as one that this process has started."""
+    return replace(this_process(), pid=pid, started=_started(pid) or 0)
+
+
 @cache
 def _identify(pid: int) -> Process:
     host = re.sub(r"[^A-Za-z0-9-]", "_", socket.gethostname())[:64] or "_"
@@ -60,6 +65,23 @@ def is_gone(process: Process) -> bool:
     if started is None:
         return True
     return bool(started and process.started) and abs(started - process.started) > _TOLERANCE
+
+
+def is_here(process: Process) -> bool:
+    """Return whether a process is or was one of this host, since it was last booted, and of this container.
+
+    Unlike `is_from_here` this takes a process of another boot for one of another machine of the same name.
+    """
+    here = this_process()
+    return bool(here.boot) and (process.host, process.boot, process.space) == (here.host, here.boot, here.space)
+
+
+def is_running(process: Process, thread: int = 0) -> bool:
+    """Return whether a process of this host runs, and a thread of it unless that is 0."""
+    if is_gone(process):
+        return False
+    tasks = Path(f"/proc/{process.pid}/task")
+    return not thread or not tasks.is_dir() or (tasks / str(thread)).exists()
 
 
 def read_process(fields: object) -> Process | None:

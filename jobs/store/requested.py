@@ -7,10 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.errors import LostRecordError
-from jobs.store.atomic_files import read_file
 from jobs.store.job_models import Job, TrialFailure
-from jobs.store.job_record import REQUESTED_FILE, job_folder
-from jobs.store.layout import Store
+from jobs.store.job_record import REQUESTED_FILE
+from jobs.store.layout import Store, job_key
 from jobs.store.schemas import REQUESTED, SETTINGS
 from mnist_core.trial import Trial, configuration_id
 
@@ -56,8 +55,9 @@ def read_requested(store: Store, job: Job) -> pa.Table:
         LostRecordError: The file is missing, or is not the one that was written at submission.
         StoreError: The file cannot be read.
     """
-    path = job_folder(store, job.job_id) / REQUESTED_FILE
-    content = read_file(path)
+    key = job_key(job.job_id, REQUESTED_FILE)
+    found = store.backend.get(key)
+    content, path = found and found[0], store.locate(key)
     if content is None or hashlib.sha256(content).hexdigest() != job.record.requested_sha256:
         state = "is missing" if content is None else "is damaged: its sha256 is not the one in the job's record"
         raise LostRecordError(f"{path}: {state}; restore it")

@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from jobs.errors import StoreError
-from jobs.store.atomic_files import NOT_THERE, list_files, write_file
-from jobs.store.layout import Store, is_weights_name, weights_path
+from jobs.store.atomic_files import NOT_THERE
+from jobs.store.layout import WEIGHTS, Store, is_weights_name, weights_key
 
 Weights = Mapping[str, NDArray[Any]]  # by parameter
 _MAX_BYTES = 1 << 34  # of a file; a larger one is neither written nor read
@@ -43,10 +43,11 @@ def write_weights(store: Store, weights: Mapping[str, Weights]) -> str:
         }
     )
     if len(content) > _MAX_BYTES:
-        raise StoreError(f"{store.weights}: a part with {len(content)} bytes of weights; allowed: {_MAX_BYTES}")
+        where = store.locate(WEIGHTS)
+        raise StoreError(f"{where}: a part with {len(content)} bytes of weights; allowed: {_MAX_BYTES}")
     sha256 = hashlib.sha256(content).hexdigest()
     # Also where the file exists: its new modification time keeps a cleanup from removing it before the part is written.
-    write_file(weights_path(store, sha256), content)
+    store.backend.put(weights_key(store, sha256), content)
     return sha256
 
 
@@ -79,22 +80,25 @@ def read_weights_of(store: Store, hashes: Mapping[str, str]) -> Iterator[tuple[s
     for trial_id, sha256 in hashes.items():
         trials.setdefault(sha256, []).append(trial_id)
     for sha256, of_file in trials.items():
-        is_whole = check_weights(store, sha256) == "whole"
-        for trial_id in of_file:
-            yield trial_id, _read_tensors(weights_path(store, sha256), trial_id) if is_whole else None
+        with store.backend.local_file(weights_key(store, sha256)) as path:
+            is_whole = path and _check_file(path, sha256) == "whole"
+            for trial_id in of_file:
+                yield trial_id, _read_tensors(path, trial_id) if path and is_whole else None
 
 
 def stored_weights(store: Store) -> frozenset[str]:
     """Return the hashes of the files of weights that a store has, whatever is in them; raises StoreError."""
-    suffix = ".safetensors"
-    return frozenset(name.removesuffix(suffix) for name in list_files(store.weights) if is_weights_name(name))
+    names = store.backend.names(WEIGHTS, objects_only=True)
+    return frozenset(name.removesuffix(".safetensors") for name in names if is_weights_name(name))
 
 
 def check_weights(store: Store, sha256: str) -> Literal["whole", "missing", "damaged"]:
     """Compare a file of weights with its name; raises StoreError where it exists and cannot be read."""
-    path = weights_path(store, sha256)
-    if not os.path.isfile(path):
-        return "missing"
+    with store.backend.local_file(weights_key(store, sha256)) as path:
+        return _check_file(path, sha256) if path else "missing"
+
+
+def _check_file(path: Path, sha256: str) -> Literal["whole", "missing", "damaged"]:
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size > _MAX_BYTES:

@@ -101,9 +101,9 @@ def _weights_of(store: Store) -> dict[str, dict[str, bytes]]:
 
 
 def _files_of(store: Store, name: str) -> dict[str, Path]:
-    """Name every file that a fault must not change: all but the page and the record of the job, which have times."""
+    """Name every file that a fault must not change: all but the page and the records of the job, which have times."""
     folder = job_folder(store, find_job(store, name).job_id)
-    files = [path for path in folder.iterdir() if path.name not in ("job.json", "final.json", "report.html")]
+    files = [path for path in folder.iterdir() if path.is_file() and path.suffix not in (".json", ".html", ".next")]
     return {path.name: path for path in files}
 
 

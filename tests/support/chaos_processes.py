@@ -45,6 +45,13 @@ class Submit:
         return self.process.poll() is None
 
 
+@dataclass(frozen=True)
+class Driver:
+    """The driver of a detached job, leader of a session and of a process group."""
+
+    session: int
+
+
 def start_submit(grid: Path, store: Path, log: Path, environment: Mapping[str, str]) -> Submit:
     """Start a submit with two workers on a Ray that it starts itself, its output in a file."""
     command = [sys.executable, "-m", "mnistjobs", "submit", str(grid), "--store", str(store), "--workers", "2"]
@@ -81,7 +88,7 @@ def _process(folder: Path) -> Process | None:
     return None if state in "ZX" else Process(int(folder.name), int(parent), int(session), command)
 
 
-def kill_one(submit: Submit, role: str, rng: random.Random) -> bool:
+def kill_one(submit: Submit | Driver, role: str, rng: random.Random) -> bool:
     """SIGKILL a victim of this role, or the driver's whole group; tell whether there was one, and its driver alive."""
     found = _victims(submit).get(role)
     if not found:
@@ -102,7 +109,7 @@ def has_worker(submit: Submit) -> bool:
     return "worker" in _victims(submit)
 
 
-def _victims(submit: Submit) -> dict[str, list[Process]]:
+def _victims(submit: Submit | Driver) -> dict[str, list[Process]]:
     """Sort the living processes of a submit by what they do; nothing once its driver has ended."""
     processes = processes_of([submit.session])
     raylets = [process for process in processes if "/raylet/raylet " in process.command]

@@ -84,6 +84,12 @@ class Host:
             raise
         return subprocess.CompletedProcess(list(map(str, words)), process.returncode, out, err)
 
+    def hide(self, source: Path, target: Path) -> None:
+        """Let this host, and no other one, see something else at a path."""
+        done = self.run("mount", "--bind", source, target)
+        if done.returncode:
+            raise HostError(f"mount {target}: {done.stderr.strip()}")
+
     def die(self) -> None:
         """Kill everything that runs on the host at once, as if it had lost its power."""
         self.process.send_signal(signal.SIGKILL)  # its first process is killed with it

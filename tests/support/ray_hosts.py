@@ -4,14 +4,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from support.hosts import Host, Network, kill, network_of_hosts
 
-PORT = 6379
+PORT, DASHBOARD_PORT = 6379, 8265
 START_TIMEOUT_S = 240.0
 REPOSITORY = Path(__file__).parents[2]
 TOKEN = 64 * "a"
@@ -37,10 +37,15 @@ class RayHosts:
     network: Network
     head: Host
     store: Path
+    env: dict[str, str]  # of its processes
 
     @property
     def address(self) -> str:
         return f"{self.head.address}:{PORT}"
+
+    @property
+    def job_server(self) -> str:
+        return f"http://{self.head.address}:{DASHBOARD_PORT}"
 
     def add_node(self, name: str, cpus: int = 1, prepare: Callable[[Host], None] = lambda host: None) -> Host:
         """Start a host, change it as asked, and let it join the cluster; return without waiting for that."""
@@ -51,7 +56,7 @@ class RayHosts:
 
     def join(self, host: Host, cpus: int = 1) -> None:
         """Start Ray on a host."""
-        _start_ray(host, f"--address={self.address}", f"--num-cpus={cpus}")
+        _start_ray(host, self.env, f"--address={self.address}", f"--num-cpus={cpus}")
 
     def wait_for_nodes(self, *names: str) -> None:
         """Wait until the cluster has exactly these nodes, its head aside."""
@@ -75,17 +80,18 @@ def environment() -> dict[str, str]:
     """Return what a user's environment on every host has in it; nothing of the Ray of this process."""
     ray = {name: "" for name in os.environ if name.startswith("RAY_")}
     python = {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
-    return {**ray, **python, "RAY_AUTH_TOKEN": TOKEN, "RAY_AUTH_MODE": "token", "MNISTJOBS_STORE": "", "TMPDIR": "/tmp"}
+    token = {"RAY_AUTH_TOKEN": TOKEN, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+    return {**ray, **python, **token, "MNISTJOBS_STORE": "", "TMPDIR": "/tmp"}
 
 
 # Ray gives a node 30 seconds to start, which a busy machine may not have.
 _TRY_AGAIN = 'for attempt in 1 2 3 4; do "$@" && exit; "$1" "$2" "$3" stop --force; done'
 
 
-def _start_ray(host: Host, *options: str) -> "subprocess.Popen[str]":
+def _start_ray(host: Host, env: Mapping[str, str], *options: str) -> "subprocess.Popen[str]":
     memory = f"--object-store-memory={100 * 2**20}"
     start = (*_RAY, "start", *options, memory, f"--node-ip-address={host.address}", "--block")
-    return host.start("bash", "-c", _TRY_AGAIN, "bash", *start, log="ray.log", env=environment())
+    return host.start("bash", "-c", _TRY_AGAIN, "bash", *start, log="ray.log", env=env)
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float) -> None:
@@ -96,15 +102,27 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float) -> No
         time.sleep(0.2)
 
 
+def start_head(network: Network, name: str, *options: str, env: Mapping[str, str] | None = None) -> RayHosts:
+    """Start the head of a cluster on a new host: a node without CPUs.
+
+    Args:
+        network: Where.
+        name: Of the host.
+        options: Further ones of `ray start`.
+        env: The environment of all nodes of the cluster; default: `environment()`.
+    """
+    store = network.folder / "store"
+    store.mkdir(exist_ok=True)
+    cluster = RayHosts(network, network.add_host(name), store, dict(env or environment()))
+    _start_ray(cluster.head, cluster.env, "--head", f"--port={PORT}", "--num-cpus=0", *options)
+    return cluster
+
+
 @contextmanager
 def ray_on_hosts(*nodes: str) -> Iterator[RayHosts]:
     """Start a cluster: a head without CPUs, n1, and nodes of one CPU each."""
     with network_of_hosts() as network:
-        store = network.folder / "store"
-        store.mkdir()
-        head = network.add_host("n1")
-        cluster = RayHosts(network, head, store)
-        _start_ray(head, "--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false")
+        cluster = start_head(network, "n1", "--include-dashboard=false")
         for number, name in enumerate(nodes, 1):
             cluster.add_node(name)
             cluster.wait_for_nodes(*nodes[:number])

@@ -33,6 +33,9 @@ class History:
     hung_too_early: list[Pack] = field(default_factory=list)
     retried_too_early: list[str] = field(default_factory=list)
     orphans: int = 0  # tasks that still run when the job has ended
+    begun_too_late: list[str] = field(default_factory=list)  # although it was known what packs take
+    begun_before_its_round: list[str] = field(default_factory=list)
+    ended_s: float = 0.0
     events: int = 0
 
 

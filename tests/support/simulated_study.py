@@ -10,6 +10,7 @@ from mnist_core.trial import Trial
 
 VERSION = {"version": "1"}
 OTHER_VERSION = {"version": "2"}
+NOISE = (0.8, 1.25)  # by which packs of one kind differ
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,17 @@ class Study:
     cancel_s: float | None
     broken: frozenset[str]  # trials that raise whenever they are trained
     headroom: int  # packs to submit beyond the slots
+    within_s: float | None  # a budget
+    slowness: float  # by which packs take longer than is expected, under a budget
 
 
 def make_study(seed: int) -> Study:
     """Draw a study."""
     rng = random.Random(seed)
     packs, number = [], itertools.count()
-    for _ in range(rng.randint(0, 12)):
-        size = rng.choice((1, 1, 1, 2, 5))
-        packs.append(Pack({f"t{next(number)}": _trial(rng.randint(1, 9)) for _ in range(size)}))
+    for index in range(rng.randint(0, 12)):
+        size, trial = rng.choice((1, 1, 1, 2, 5)), _trial(rng.randint(1, 9))
+        packs.append(Pack({f"t{next(number)}": trial for _ in range(size)}, round=index // 3))
     ids = [trial_id for pack in packs for trial_id in pack.trials]
     return Study(
         packs=tuple(packs),
@@ -47,6 +50,8 @@ def make_study(seed: int) -> Study:
         cancel_s=rng.uniform(0, 60) if rng.random() < 0.1 else None,
         broken=frozenset(trial_id for trial_id in ids if rng.random() < rng.choice((0.0, 0.0, 0.1))),
         headroom=rng.choice((0, 2, 32)),
+        within_s=rng.uniform(1, 150) if rng.random() < 0.3 else None,
+        slowness=rng.choice((0.3, 1.0, 1.0, 4.0)),
     )
 
 
@@ -56,3 +61,12 @@ def _node(name: str, rng: random.Random) -> NodeJoined:
 
 def _trial(epochs: int) -> Trial:
     return Trial(model="mlp", subset_size=20, adaptive_lr=False, seed=0, epochs=epochs)
+
+
+def expected_s(trial: Trial) -> float:
+    """Return how long a trial is expected to take."""
+    return float(trial.epochs)
+
+
+def expected_pack_s(pack: Pack) -> float:
+    return sum(map(expected_s, pack.trials.values()))

@@ -16,12 +16,15 @@ from types import ModuleType
 from typing import Any
 
 from cluster import Done, Failed, NodeJoined, NodeLost, Progress, Started, TaskFailure
+from jobs.run import TaskResult
 from jobs.run import driver as real_driver
 from jobs.run import scheduler as real_scheduler
+from jobs.run.budget import Budget
 from jobs.run.events import CancelAsked, GiveUp, RefuseNode, Retry
+from jobs.run.pace import Pace
 from jobs.run.packs import Pack
 from support.simulated_history import WAITING_KINDS, History, is_retry_allowed
-from support.simulated_study import OTHER_VERSION, VERSION, Study, make_study
+from support.simulated_study import NOISE, OTHER_VERSION, VERSION, Study, expected_pack_s, expected_s, make_study
 
 HANG_S = 50.0
 TOLERANCE_S = 1e-6
@@ -52,6 +55,8 @@ class VirtualExecutor:
         self._other_version = {node.node for node in study.nodes if node.facts != VERSION}
         self._lost: set[Pack] = set()  # packs that the scheduler knows to have been on a lost node
         self._announced: dict[str, int] = {node.node: node.slots for node in study.nodes}  # as the scheduler knows
+        self._is_measured = False  # whether any pack has finished
+        self._never = {trial_id for pack in study.packs for trial_id in pack.trials}  # submitted
         self._not_before: dict[str, float] = {}  # of trials that wait for a retry
         self._at(self._rng.uniform(0, 40), self._churn)
         if study.cancel_s is not None:
@@ -62,6 +67,7 @@ class VirtualExecutor:
     def submit(self, pack: Pack) -> None:
         history = self.history
         history.starts.update(list(pack.trials))
+        self._never -= pack.trials.keys()
         history.started_after_stored += [each for each in pack.trials if each in history.stored]
         others = self._queue + list(self._on)
         history.alone_beside_others += bool(others) and (pack.is_alone or any(each.is_alone for each in others))
@@ -70,8 +76,20 @@ class VirtualExecutor:
         self._in_flight.add(pack)
         early = [each for each in pack.trials if self.now_s < self._not_before.get(each, 0.0) - TOLERANCE_S]
         history.retried_too_early += early
+        self._check_budget(pack)
         self._queue.append(pack)
         self._place_queued()
+
+    def _check_budget(self, pack: Pack) -> None:
+        """Note a pack that cannot end in time by what has been measured, or whose round has not come."""
+        study, history = self._study, self.history
+        if study.within_s is None:
+            return
+        fastest_s = expected_pack_s(pack) * study.slowness * min(NOISE)
+        if self._is_measured and self.now_s + fastest_s > study.within_s:
+            history.begun_too_late += pack.trials
+        earlier = [each for other in study.packs if other.round < pack.round for each in other.trials]
+        history.begun_before_its_round += [each for each in earlier if not history.starts[each]]
 
     def cancel(self, pack: Pack) -> None:
         self._lost.discard(pack)
@@ -91,9 +109,9 @@ class VirtualExecutor:
     def next_event(self, timeout_s: float) -> Any:  # noqa: ANN401
         self.history.events += 1
         self.history.left_on_lost_node += len(self._lost)
-        never = any(not self.history.starts[trial_id] for pack in self._study.packs for trial_id in pack.trials)
         self._place_queued()  # on a node whose joining the scheduler has handled by now
-        self.history.hidden_demand += never and len(self._in_flight) < self._allowed()
+        is_hidden = bool(self._never) and self._study.within_s is None and len(self._in_flight) < self._allowed()
+        self.history.hidden_demand += is_hidden
         if self.history.events > MAX_EVENTS:
             raise AssertionError("not live: too many events")
         until_s = self.now_s + timeout_s
@@ -109,6 +127,7 @@ class VirtualExecutor:
                 self._last_event[pack] = self.now_s
             case Done(pack) | Failed(pack):
                 self._in_flight.discard(pack)
+                self._is_measured |= isinstance(event, Done) and event.result.part == "stored"
             case NodeJoined(node, slots):
                 self._announced[node] = slots
             case NodeLost(node):
@@ -148,19 +167,23 @@ class VirtualExecutor:
             return
         yield Started(pack, node)
         seconds = self._rng.uniform(0.1, 20)
+        if self._study.within_s is not None:
+            seconds = expected_pack_s(pack) * self._study.slowness * self._rng.uniform(*NOISE)
         fault = None
         if self.now_s < self._study.faults_end_s and self._rng.random() < self._study.fault_rate:
             fault = self._rng.choice(FAULTS)
         if self._study.broken & pack.trials.keys():
             fault = "raised"
-        for share in (0.3, 0.6):
-            self._at(self.now_s + share * seconds, lambda: self._progress(pack, node))
+        all_epochs = pack.first_trial.epochs * len(pack.trials)
+        for epochs in (max(1, int(share * all_epochs)) for share in (0.3, 0.6)):
+            when_s = self.now_s + seconds * epochs / all_epochs
+            self._at(when_s, lambda epochs=epochs: self._progress(pack, node, epochs))  # type: ignore[misc]
         if fault != "hang":
             self._at(self.now_s + seconds, lambda: self._finish(pack, node, fault))
 
-    def _progress(self, pack: Pack, node: str) -> Iterator[Any]:
+    def _progress(self, pack: Pack, node: str, epochs: int) -> Iterator[Any]:
         if self._is_current(pack, node):
-            yield Progress(pack, 1)
+            yield Progress(pack, epochs)
 
     def _finish(self, pack: Pack, node: str, fault: str | None) -> Iterator[Any]:
         if not self._is_current(pack, node):
@@ -171,7 +194,7 @@ class VirtualExecutor:
             return
         if fault is None:
             self.history.stored.update(dict.fromkeys(pack.trials, self.now_s))
-        yield Done(pack, fault or "stored")
+        yield Done(pack, TaskResult(fault or "stored", node, ("finished",)))
 
     def _release(self, pack: Pack) -> None:
         if self._on.pop(pack, None):
@@ -203,9 +226,9 @@ class VirtualExecutor:
         return iter(())
 
     def _give_up_cut_off(self, node: str) -> Iterator[Any]:
+        if node not in self._cut_off:
+            return  # it was lost meanwhile, and may have come back
         self._cut_off.discard(node)
-        if node not in self._slots:
-            return
         unheard = [pack for pack, other in self._on.items() if other == node and pack not in self._last_event]
         for pack in unheard:  # an executor sends them elsewhere: for the scheduler they are still queued
             del self._on[pack]
@@ -262,18 +285,21 @@ def simulate(seed: int, scheduler: ModuleType = real_scheduler, driver: ModuleTy
 
     def check(event: Any) -> Any:  # noqa: ANN401
         """Find out, as the driver does, that a task did not write the part that it reports."""
-        if isinstance(event, Done) and event.result == "lie":
+        if isinstance(event, Done) and event.result.part == "lie":
             return Failed(event.item, TaskFailure("raised", "not in the store", ""))
         return event
 
     rules = scheduler.Rules(
         study.retries, lambda pack: HANG_S, study.fail_fast, study.max_running, VERSION, study.headroom
     )
-    state = scheduler.begin(study.packs, rules)
+    is_grounded = seed % 2 == 0
+    budget = None if study.within_s is None else Budget(study.within_s, Pace(expected_s), is_grounded)
+    state = scheduler.begin(study.packs, rules, budget)
     try:
         ended = driver.drive(state, study.nodes, executor, check, executor.note, clock=lambda: executor.now_s)
         executor.history.outcome = ended.outcome
     except AssertionError as error:
         executor.history.outcome = f"stuck: {error}"
     executor.close()
+    executor.history.ended_s = executor.now_s
     return executor.history

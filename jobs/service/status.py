@@ -1,0 +1,135 @@
+"""The status of a job: what it is doing, from whatever machine one looks at the store."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jobs.service.options import read_options
+from jobs.service.ray_launch import look_on_ray
+from jobs.store import (
+    Job,
+    JobProgress,
+    JobState,
+    Store,
+    TrialFailure,
+    is_cancel_asked,
+    lease_age_s,
+    read_parts,
+    read_progress,
+    read_requested,
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial that failed for good, and why."""
+
+    trial_id: str
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """A trial that is being trained."""
+
+    trial_id: str
+    epoch: int  # the last that has ended
+    epochs: int
+    node: str
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """What a job is doing, or how it ended."""
+
+    job_id: str
+    state: str
+    counts: dict[str, int]  # of its trials: finished, diverged, failed, running and waiting, which are all of them
+    running: tuple[RunningTrial, ...]  # the first hundred
+    last_sign_s: float | None  # seconds since the driver last renewed its lease; None where the job has ended
+    seconds_left: float | None
+    failures: tuple[Failure, ...]
+    trial_count: int
+    waits_for: str  # the job behind which this one is queued
+    host: str  # of the driver
+    note: str  # what keeps the job waiting, or why it ended before all was trained
+    is_cancel_asked: bool
+    submitted_at: str  # ISO 8601
+    finished_at: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the status as plain values."""
+        return asdict(self)
+
+
+def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
+    """Find out what a job is doing.
+
+    Args:
+        store: The store.
+        job: The job as it was just read.
+        is_exact: Whether to count finished trials in the store, and to ask a cluster about a driver that has not
+            started; otherwise trials of a running job are counted as its driver last told.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    progress = read_progress(store, job.job_id) or JobProgress(job_id=job.job_id)
+    is_running = job.state is JobState.running
+    failures = job.failures if job.end else progress.failures
+    running = progress.running if is_running else ()
+    if is_running and not is_exact:
+        finished, diverged = job.stored_count + progress.finished - progress.diverged, progress.diverged
+    else:
+        finished, diverged = _count_stored(store, job)
+    return JobStatus(
+        job_id=job.job_id,
+        state=job.state.value,
+        counts=_counts(job, finished, diverged, len(failures), len(running)),
+        running=tuple(RunningTrial(each.trial_id, each.epoch, each.epochs, each.node) for each in running),
+        last_sign_s=None if job.end else lease_age_s(store, job.job_id),
+        seconds_left=progress.seconds_left if is_running else None,
+        failures=_failures(failures),
+        trial_count=job.trial_count,
+        waits_for=progress.waits_for if job.state is JobState.queued else "",
+        host=job.driver.host if job.driver else "",
+        note=job.reason or (progress.note if is_running else _why_no_driver(store, job) if is_exact else ""),
+        is_cancel_asked=not job.end and is_cancel_asked(store, job.job_id),
+        submitted_at=job.submitted_at.isoformat(),
+        finished_at=job.finished_at.isoformat() if job.finished_at else None,
+    )
+
+
+def _why_no_driver(store: Store, job: Job) -> str:
+    """Ask the cluster why a job of its own has not started, or is lost; the store cannot tell."""
+    options = read_options(store, job)
+    if job.end or not options.is_job_server:
+        return ""
+    return look_on_ray(options.address or "", job.job_id, options.allow_unauthenticated).explanation
+
+
+def _count_stored(store: Store, job: Job) -> tuple[int, int]:
+    """Count the trials of a job that the store has: finished ones, and those that diverged."""
+    trial_ids = read_requested(store, job)["trial_id"].to_pylist()
+    statuses = read_parts(store, trial_ids, ["trial_id", "status"]).table["status"].to_pylist()
+    diverged = statuses.count("diverged")
+    return len(statuses) - diverged, diverged
+
+
+def _counts(job: Job, finished: int, diverged: int, failed: int, running: int) -> dict[str, int]:
+    """Return how many trials are in each state; each trial is in one."""
+    left = max(job.trial_count - finished - diverged, 0)
+    failed = min(failed, left)
+    running = min(running, left - failed)
+    return {
+        "finished": finished,
+        "diverged": diverged,
+        "failed": failed,
+        "running": running,
+        "waiting": left - failed - running,
+    }
+
+
+def _failures(failures: Sequence[TrialFailure]) -> tuple[Failure, ...]:
+    return tuple(Failure(each.trial_id, each.kind, each.message) for each in failures)
