@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from jobs.store import (
 from mnist_core.data import fetch_mnist, find_mnist, load_dataset
 
 if TYPE_CHECKING:
-    from jobs.report import Report
+    from jobs.report import FigureFormat, Report
 
 StorePath = str | Path
 
@@ -175,12 +175,13 @@ def list_jobs(store: StorePath = "results") -> list[Job | DamagedJob]:
     return [*damaged, *with_last_signs(opened, [job for job in jobs if isinstance(job, Job)])]
 
 
-def report_job(store: StorePath, job: str) -> Report:
+def report_job(store: StorePath, job: str, figures: Sequence[FigureFormat] = ()) -> Report:
     """Write the tables, figures and page of a job into its folder, from the store alone.
 
     Args:
         store: The store's folder.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
+        figures: The formats in which each figure is written besides SVG: pdf, png or both.
 
     Returns:
         The page's path, the summary, and the names of damaged parts.
@@ -189,9 +190,9 @@ def report_job(store: StorePath, job: str) -> Report:
         InputError: There is no such job.
         StoreError: The store cannot be read or written, or the job's record is damaged.
     """
-    from jobs.report import write_report  # imports matplotlib, which takes a second
+    from jobs.report import write_report
 
     opened, name = open_store_of(Path(store), job)
-    report = write_report(opened, find_job(opened, name))
+    report = write_report(opened, find_job(opened, name), figures)
     warn_of_unusable(opened, report.damaged)
     return report
