@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from jobs.api import compact_store as compact_store
+    from jobs.api import compare_jobs as compare_jobs
     from jobs.api import export_weights as export_weights
     from jobs.api import judge_job as judge_job
     from jobs.api import list_jobs as list_jobs
     from jobs.api import plan_grid as plan_grid
+    from jobs.api import rank_job as rank_job
     from jobs.api import read_confusion as read_confusion
     from jobs.api import read_contrasts as read_contrasts
     from jobs.api import read_effects as read_effects
@@ -36,10 +38,12 @@ if TYPE_CHECKING:
 # Each name with the module that defines it, imported at first use: `import mnistjobs` itself takes milliseconds.
 _HOMES = {
     "compact_store": "jobs.api",
+    "compare_jobs": "jobs.api",
     "export_weights": "jobs.api",
     "judge_job": "jobs.api",
     "list_jobs": "jobs.api",
     "plan_grid": "jobs.api",
+    "rank_job": "jobs.api",
     "read_confusion": "jobs.api",
     "read_contrasts": "jobs.api",
     "read_effects": "jobs.api",

@@ -17,6 +17,8 @@ from cluster.interface import Device as Device
 from cluster.interface import Done as Done
 from cluster.interface import Executor as Executor
 from cluster.interface import Failed as Failed
+from cluster.interface import JobClientMissing as JobClientMissing
+from cluster.interface import JobServerError as JobServerError
 from cluster.interface import LocalRayError as LocalRayError
 from cluster.interface import NodeEvent as NodeEvent
 from cluster.interface import NodeJoined as NodeJoined
@@ -27,6 +29,8 @@ from cluster.interface import Session as Session
 from cluster.interface import Started as Started
 from cluster.interface import Task as Task
 from cluster.interface import TaskEvent as TaskEvent
+from cluster.interface import UnauthenticatedError as UnauthenticatedError
 from cluster.interface import Waiting as Waiting
 from cluster.interface import differences as differences
+from cluster.interface import is_url as is_url
 from cluster.ray_processes import kill_own_ray as kill_own_ray

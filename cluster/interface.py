@@ -32,6 +32,26 @@ class AddressError(ClusterError):
     """The address leads to no cluster that this process can use."""
 
 
+class UnauthenticatedError(AddressError):
+    """The cluster asks nobody for a token, and other machines can reach it.
+
+    Args:
+        where: The cluster, as messages name it.
+    """
+
+    def __init__(self, where: str) -> None:
+        reason = "works without authentication: whoever reaches it can run programs there, and read what yours read"
+        super().__init__(f"{where}: {reason}; allowed: a cluster started with RAY_AUTH_MODE=token")
+
+
+class JobServerError(ClusterError):
+    """The job server of a cluster refuses a request, or does not answer it."""
+
+
+class JobClientMissing(ClusterError):
+    """Ray is installed on this machine without what its client for jobs needs."""
+
+
 class LocalRayError(ClusterError):
     """A Ray of our own does not start, or starts no workers."""
 
@@ -123,6 +143,11 @@ class Admission:
     describe: Callable[..., Mapping[str, str]]
     arguments: tuple[Any, ...]
     required: Mapping[str, str]
+
+
+def is_url(address: str | None) -> bool:
+    """Return whether an address is that of a cluster's job server, rather than HOST:PORT of its head."""
+    return (address or "").lower().startswith(("http://", "https://"))
 
 
 def differences(required: Mapping[str, str], node: NodeJoined) -> str:

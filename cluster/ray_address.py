@@ -11,7 +11,8 @@ from typing import Any
 
 from ray._private import services
 
-from cluster.interface import AddressError
+from cluster.interface import AddressError, UnauthenticatedError
+from cluster.job_server import is_loopback
 from cluster.ray_environment import python_environment
 from cluster.ray_token import TOKEN_SOURCES, find_token
 
@@ -34,20 +35,25 @@ class Cluster:
     mode: str  # its RAY_AUTH_MODE
 
 
-def check_cluster(address: str) -> Cluster:
+def check_cluster(address: str, *, allow_unauthenticated: bool = False) -> Cluster:
     """Find out how to connect to a cluster.
 
     Args:
         address: HOST:PORT, or `auto` for the cluster of this machine.
+        allow_unauthenticated: Whether a cluster will do that lets anybody on its network run programs.
 
     Raises:
         AddressError: There is no cluster, it refuses this user's token, or this machine is not one of its nodes.
+        UnauthenticatedError: It asks nobody for a token, and other machines can reach it.
     """
     check_form(address)
     where = _describe(address)
     head = _running_here(where) if address == "auto" else address
     _check_listens(head, where)
-    return _ask_head(head, where)
+    cluster = _ask_head(head, where)
+    if cluster.mode == "disabled" and not allow_unauthenticated and not is_loopback(head.rpartition(":")[0]):
+        raise UnauthenticatedError(where)
+    return cluster
 
 
 def check_form(address: str) -> None:
@@ -90,6 +96,10 @@ def _check_speaks_grpc(connection: socket.socket, where: str) -> None:
         answer = connection.recv(9)
     except OSError:  # it is silent, or has closed the connection
         answer = b""
+    if answer.startswith(b"HTTP/1."):
+        raise AddressError(
+            f"{where}: a web server listens there; http:// in front means Ray's job server, on port 8265"
+        )
     if len(answer) < 4 or answer[3] != _SETTINGS_FRAME:
         raise AddressError(f"{where}: another service than Ray's head listens there; its port is 6379 by default")
 

@@ -79,6 +79,7 @@ def ray_session(
     device: Literal["auto"] | Device = "cpu",
     gpus: float = 1.0,
     packages: Sequence[str] = (),
+    allow_unauthenticated: bool = False,
     admission: Callable[[Device], AbstractContextManager[Admission]] | None = None,
 ) -> Iterator[RaySession]:
     """Connect to Ray, and disconnect at the end; the environment of this process is then what it was before.
@@ -94,6 +95,7 @@ def ray_session(
         device: Where tasks compute; `auto` is cuda where the cluster has a GPU.
         gpus: Share of one GPU for each task, in (0, 1]; used where the device is cuda.
         packages: Top-level packages that tasks import; workers of a Ray started here import them as this process does.
+        allow_unauthenticated: Whether a cluster will do that lets anybody on its network run programs.
         admission: Given the device, returns what to ask of the nodes of a cluster for as long as the session lasts.
 
     Raises:
@@ -105,7 +107,7 @@ def ray_session(
     if workers is not None and workers < 1:
         raise ClusterError(f"workers {workers}: allowed from 1")
     local_cpus = usable_cpus() if workers is None else workers * cpus
-    with _connection(address, local_cpus, ("cluster", *packages)) as is_local:
+    with _connection(address, local_cpus, ("cluster", *packages), allow_unauthenticated) as is_local:
         chosen = _choose_device(device)
         needs = TaskNeeds(cpus, gpus if chosen == "cuda" else 0.0)
         check_has_room(needs)
@@ -121,15 +123,18 @@ def is_connected() -> bool:
 
 
 @contextmanager
-def _connection(address: str | None, local_cpus: int, packages: Sequence[str]) -> Iterator[bool]:
+def _connection(
+    address: str | None, local_cpus: int, packages: Sequence[str], allow_unauthenticated: bool
+) -> Iterator[bool]:
     """Connect to Ray, and disconnect at the end; yield whether it was started here."""
     if is_connected():
         _check_connected(address, packages)
         yield False
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    with _own_ray(local_cpus, packages) if address == "local" else _existing_cluster(address):
-        yield address == "local"
+    is_local = address == "local"
+    with _own_ray(local_cpus, packages) if is_local else _existing_cluster(address, allow_unauthenticated):
+        yield is_local
 
 
 @contextmanager
@@ -162,9 +167,9 @@ def _start(cpus: int, packages: Sequence[str], folder: Path) -> None:
 
 
 @contextmanager
-def _existing_cluster(address: str) -> Iterator[None]:
+def _existing_cluster(address: str, allow_unauthenticated: bool) -> Iterator[None]:
     """Connect to a cluster, and disconnect at the end."""
-    cluster = check_cluster(address)
+    cluster = check_cluster(address, allow_unauthenticated=allow_unauthenticated)
     try:
         _connect(cluster)
         yield

@@ -78,7 +78,7 @@ def test_every_shipped_grid_is_without_faults(path: Path) -> None:
 
 def test_the_python_names_in_the_readme_are_the_api() -> None:
     named = set(re.findall(r"jobs\.([a-z]+_[a-z]+)\(", README)) | set(
-        re.findall(r"`((?:plan|submit|report|verify|list|compact|read|export|judge)_[a-z]+)`", README)
+        re.findall(r"`((?:plan|submit|report|verify|list|compact|read|export|judge|rank|compare)_[a-z]+)`", README)
     )
     assert named == set(mnistjobs.__all__)
     assert all(callable(getattr(mnistjobs, name)) for name in mnistjobs.__all__)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.grid.grid import Resources
+from jobs.grid.sections import Resources
 from jobs.grid.settings import DEFAULTS, RESOURCE_SETTINGS, parse_bool
 
 ROOT = Path(__file__).parent.parent

@@ -56,7 +56,10 @@ SILENT_SERVER = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
 
 def test_the_port_of_a_web_server_is_found_out() -> None:
-    with server(WEB_SERVER) as address, pytest.raises(AddressError, match="another service than Ray's head listens"):
+    with (
+        server(WEB_SERVER) as address,
+        pytest.raises(AddressError, match="a web server listens there; http:// in front"),
+    ):
         check_cluster(address)
 
 

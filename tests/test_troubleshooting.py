@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 QUOTED = re.findall(r"`([^`]+)`", " ".join(re.findall(r"^\| (`.+?) \|", PAGE, re.MULTILINE)))
 SOURCES = [path for folder in ("jobs", "cluster", "mnist_core") for path in sorted((ROOT / folder).rglob("*.py"))]
-SOURCES.append(ROOT / "mnistjobs.py")
+SOURCES += [ROOT / "mnistjobs.py"]
 CLASSES = [
     each for module in (errors, cluster, data_errors) for each in vars(module).values() if isinstance(each, type)
 ]
@@ -62,7 +62,8 @@ def messages(path: Path) -> list[str]:
 
 
 def test_every_quoted_message_is_in_the_code() -> None:
-    code = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    scripts = (ROOT / "jobs").rglob("*.sh")
+    code = "".join(path.read_text(encoding="utf-8") for path in [*SOURCES, *scripts])
     assert [text for text in QUOTED if text not in code] == []
 
 

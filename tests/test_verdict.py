@@ -142,3 +142,18 @@ def test_the_contrasts_of_a_report_are_those_of_the_api(store: Path) -> None:
         text.splitlines()[0]
         == "| axis | a | b | learning rate | n | a - b (pp) [95 % interval] | seeds agree | p (Holm) | result |"
     )
+
+
+def test_the_grid_declares_baseline_and_margin(store: Path) -> None:
+    compared = GRID.replace("tiny", "compared") + "compare: {baseline: {learning_rate: 0.01}, margin: 99.9pp}\n"
+    mnistjobs.submit_grid(command_line.write_grid(store.parent, compared), store, in_process=True)
+    (contrast,) = mnistjobs.read_contrasts(store, "compared").to_pylist()
+    assert (contrast["level_a"], contrast["level_b"]) == ("0.0001", "0.01")
+    assert (contrast["family"], contrast["word"]) == ("learning_rate against 0.01", "negligible")
+    (plain,) = mnistjobs.read_contrasts(store, "tiny").to_pylist()
+    (effect,) = mnistjobs.read_effects(store, "compared").to_pylist()
+    assert contrast["mean"] == effect["mean"] == -plain["mean"]
+    assert mnistjobs.judge_job(store, "compared", margin=1e-9).verdict != "negligible"
+    outcome = command_line.run("verdict", "compared", "--store", store)
+    assert outcome.code == EXIT_CODES["negligible"]
+    assert outcome.out.startswith("learning_rate 0.0001 against 0.01: negligible")

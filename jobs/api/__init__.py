@@ -1,6 +1,8 @@
 """The Python API: the commands of the command line as functions that return values and tables."""
 
+from jobs.api.answers import compare_jobs as compare_jobs
 from jobs.api.answers import judge_job as judge_job
+from jobs.api.answers import rank_job as rank_job
 from jobs.api.answers import read_contrasts as read_contrasts
 from jobs.api.answers import read_effects as read_effects
 from jobs.api.reading import export_weights as export_weights

@@ -73,6 +73,7 @@ def submit_grid(
     address: str | None = None,
     workers: int | None = None,
     in_process: bool = False,
+    allow_unauthenticated: bool = False,
     observe: Callable[[JobEvent], None] = lambda event: None,
 ) -> Job:
     """Train the trials of a grid that the store does not have yet, and return when they are done.
@@ -84,6 +85,7 @@ def submit_grid(
             the Ray that this program is connected to, which stays connected, else $RAY_ADDRESS, else `local`.
         workers: The most tasks at once; by default as many as the CPUs or GPUs allow.
         in_process: Whether to train in this process, one task after the other, without Ray.
+        allow_unauthenticated: Whether to use a cluster on a network that lets anybody run programs on it.
         observe: Called with each event of the job as it happens.
 
     Returns:
@@ -101,6 +103,8 @@ def submit_grid(
     plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(Path(store)))
     warn_of_unusable(plan.store, plan.unusable, may_move=True)
     options = {"address": address, "workers": workers, "in_process": in_process}
+    if allow_unauthenticated:
+        options["allow_unauthenticated"] = True
     if not plan.missing:
         return end_job(plan.store, _open_job(plan, options), JobState.finished)
     source = plan.grid.dataset_source()
@@ -115,6 +119,7 @@ def submit_grid(
                 address=address,
                 workers=workers,
                 in_process=in_process,
+                allow_unauthenticated=allow_unauthenticated,
                 admission=partial(node_admission, plan),
             ) as session:
                 dataset = loading.result()

@@ -1,7 +1,6 @@
 """The command that answers in one line."""
 
 import json
-import re
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -12,18 +11,20 @@ from jobs.cli.arguments import STORE, JobArgument, StoreOption
 from jobs.cli.output import echo
 
 if TYPE_CHECKING:
-    from jobs.report import Verdict
+    from jobs.report import JobComparison, Verdict
 
 EXIT_CODES = {"better": 0, "worse": 3, "negligible": 4, "keep going": 5}
-_MARGIN = re.compile(r"(?P<points>\d+(\.\d+)?|\.\d+) ?(pp|%)")
+COMPARISON_EXIT_CODES = {"equal": 0, "no worse": 0, "worse": 3, "open": 5}
 
 
 def _fraction(text: str | float) -> float:
     """Read percentage points as a fraction."""
-    match = _MARGIN.fullmatch(str(text).strip())
-    if not match or not 0 < float(match["points"]) < 100:
-        raise typer.BadParameter(f"{text!r}; allowed: percentage points above 0 and below 100, such as 0.3pp")
-    return float(match["points"]) / 100
+    from jobs.grid import fraction_of
+
+    try:
+        return fraction_of(str(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def verdict(
@@ -54,6 +55,92 @@ def verdict(
     found = judge_job(store, job, axis or None, level or None, margin)
     echo(json.dumps(asdict(found), indent=2) if json_ else verdict_line(found))
     sys.exit(EXIT_CODES[found.verdict])
+
+
+def best(
+    job: JobArgument,
+    store: StoreOption = STORE,
+    json_: Annotated[bool, typer.Option("--json", help="Print a list of objects, one per configuration.")] = False,
+) -> None:
+    """Rank a job's configurations by validation accuracy.
+
+    Those that cannot be told from the best are marked. The test set has no part in the choice, so that the test
+    accuracy of the first one is not flattered by it.
+
+    Example: mnistjobs best report
+    """
+    from jobs.api import rank_job
+    from jobs.cli.tables import lay_out, print_table
+    from jobs.report import ranking_cells
+
+    ranking = rank_job(store, job)
+    if json_:
+        echo(json.dumps(ranking.to_pylist(), indent=2))
+        return
+    if not ranking.num_rows:
+        echo("no trial has finished yet")
+        return
+    print_table(lay_out(*ranking_cells(ranking)))
+    tied = sum(ranking["is_tied"].to_pylist()) - 1
+    others = "1 configuration cannot be told from it" if tied == 1 else f"{tied} configurations cannot be told from it"
+    echo(f"Best: {ranking['configuration_id'][0]}; {others if tied else 'all others are clearly behind'}")
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="JOB", help="The job to compare with: an id, a name or a folder.")],
+    second: Annotated[str, typer.Argument(metavar="JOB", help="The job that may have become worse.")],
+    store: StoreOption = STORE,
+    gate: Annotated[
+        float | None,
+        typer.Option(metavar="0.2pp", parser=_fraction, help="The loss of test accuracy that is accepted."),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print an object with the figures.")] = False,
+) -> None:
+    """Compare two jobs: equal to the bit, or is one worse?
+
+    They may come from two versions of the code. Where not all trials are equal, the paired test decides. Exit code:
+    0 equal, or no worse than the gate allows; 3 worse; 5 open. The folder of a job also names its store.
+
+    Example: mnistjobs compare before after --gate 0.2pp
+    """
+    from jobs.api import compare_jobs
+
+    found = compare_jobs(store, first, second, gate or 0.0)
+    echo(json.dumps(asdict(found), indent=2) if json_ else comparison_lines(found))
+    sys.exit(COMPARISON_EXIT_CODES[found.outcome])
+
+
+def comparison_lines(found: "JobComparison") -> str:
+    """Say in a few lines what changed between two jobs."""
+    from jobs.report import format_count
+
+    lines = [f"{found.outcome}: {found.equal:,} of {format_count(found.trials, 'trial')} are equal in every number"]
+    if found.mean is not None and found.outcome != "equal":
+        where = f"{format_count(found.n, 'seed')}, {format_count(len(found.changes), 'configuration')}"
+        lines[0] += f"; test accuracy {100 * found.mean:+.2f} pp{_interval(found.low, found.high)}, {where}"
+        lines += _changed_configurations(found)
+    for count, which in ((found.only_first, "first"), (found.only_second, "second")):
+        if count:
+            lines.append(f"Only the {which} job has {format_count(count, 'trial')} more")
+    return "\n".join(lines)
+
+
+def _changed_configurations(found: "JobComparison") -> list[str]:
+    """Name the configurations whose change is clear."""
+    from jobs.report import CONFIGURATION_COLUMNS, IDENTIFYING, varying_settings
+
+    columns = {name: [change.settings[name] for change in found.changes] for name in CONFIGURATION_COLUMNS}
+    shown = [*IDENTIFYING, *varying_settings(columns)]
+    return [
+        f"  {', '.join(f'{name} {change.settings[name]}' for name in shown)}: {100 * change.difference.mean:+.2f} pp"
+        f"{_interval(change.difference.low, change.difference.high)}, p = {change.p_holm:.2g} (Holm)"
+        for change in found.changes
+        if change.p_holm is not None and change.p_holm < 0.05 and change.difference.mean is not None
+    ]
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" [{100 * low:+.2f}, {100 * high:+.2f}]"
 
 
 def verdict_line(found: "Verdict") -> str:

@@ -14,8 +14,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cluster import ClusterError
+<<<<<<< HEAD
 from jobs.cli.answers import verdict
 from jobs.cli.arguments import STORE, FiguresOption, Format, GridArgument, JobArgument, PlanFormat, StoreOption
+=======
+from jobs.cli.answers import best, compare, verdict
+from jobs.cli.arguments import STORE, Format, GridArgument, JobArgument, PlanFormat, StoreOption
+>>>>>>> main
 from jobs.cli.data import data_app
 from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES
@@ -38,6 +43,8 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.command()(verdict)
+app.command()(best)
+app.command()(compare)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -134,6 +141,9 @@ def submit(
         int | None, typer.Option(min=1, metavar="N", help="Tasks at once; default: as the CPUs and GPUs allow.")
     ] = None,
     in_process: Annotated[bool, typer.Option("--in-process", help="Train in this process, without Ray.")] = False,
+    allow_unauthenticated: Annotated[
+        bool, typer.Option("--allow-unauthenticated", help="Use a cluster that lets anybody run programs on it.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
 ) -> None:
     """Train a grid's missing trials; write tables and figures.
@@ -160,7 +170,14 @@ def submit(
             if made.missing and made.grid.dataset_source() == "mnist" and find_mnist() is None and not quiet:
                 fetch_mnist_with_bar()
             with LiveView(made, Console(stderr=True, quiet=quiet)) as view:
-                job = submit_grid(made, address=address, workers=workers, in_process=in_process, observe=view.observe)
+                job = submit_grid(
+                    made,
+                    address=address,
+                    workers=workers,
+                    in_process=in_process,
+                    allow_unauthenticated=allow_unauthenticated,
+                    observe=view.observe,
+                )
             if made.missing and not quiet:
                 # Where drawing takes all memory, the system kills the process: this is its last line then.
                 echo("What has finished is stored; writing tables and figures", err=True)

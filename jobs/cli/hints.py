@@ -5,7 +5,7 @@ HINTS is keyed by class; of an exception's classes, the most special one with a 
 
 from collections.abc import Mapping
 
-from cluster import AddressError, ClusterLostError, LocalRayError
+from cluster import AddressError, ClusterLostError, JobClientMissing, LocalRayError, UnauthenticatedError
 from jobs.errors import DamagedPartWarning, LostRecordError, LostWeightsError, OldRecordError, ReportError
 from mnist_core.errors import DatasetNotFound, DigestMismatch, KernelsError, NoMirrorDelivered
 
@@ -16,6 +16,8 @@ HINTS: Mapping[type[Exception], str] = {
     DigestMismatch: "then run `mnistjobs data fetch mnist`",
     NoMirrorDelivered: "`mnistjobs data fetch mnist --mirror URL` uses another one",
     AddressError: "`--address local` starts Ray on this machine",
+    UnauthenticatedError: "`--allow-unauthenticated` uses it all the same",
+    JobClientMissing: "run `pip install 'mnistjobs[cluster]'`",
     KernelsError: "`train: {numerics: native}` in the grid lets each CPU choose its kernels, under other trial ids",
     LocalRayError: "`--in-process` trains without Ray",
     ClusterLostError: "what has finished is stored; submit the same grid again, to another cluster if need be",

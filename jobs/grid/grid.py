@@ -9,9 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     PrivateAttr,
@@ -28,6 +26,7 @@ from jobs.grid.expand import GridSpec, Problem, expand
 from jobs.grid.messages import faults_of
 from jobs.grid.scalars import yaml_text
 from jobs.grid.schema_nodes import with_maximum
+from jobs.grid.sections import POINTS, Compare, DatasetFolder, Override, Resources, Section, unknown_levels
 from jobs.grid.settings import (
     DEFAULTS,
     RESOURCE_SETTINGS,
@@ -35,10 +34,8 @@ from jobs.grid.settings import (
     Axes,
     IncludedTrial,
     SomeSettings,
-    SomeTraining,
     TrainSettings,
     parse_bool,
-    setting_field,
 )
 from jobs.grid.source import STDIN, read_stdin, read_text
 from jobs.grid.yaml_document import parse_yaml
@@ -52,9 +49,10 @@ ALLOWED = {
     "name": "1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit, without '..'",
     "dataset": "mnist, digits or {path: FOLDER}",
     "path": "the path of a folder, relative to the grid file",
+    "margin": POINTS,
 }
 DATASET_NAME, DATASET_FOLDER = "a dataset's name", "a dataset's folder"  # pydantic's tags for the two forms
-OPTIONAL_SECTIONS = ("train", "exclude", "include", "overrides", "resources")
+OPTIONAL_SECTIONS = ("train", "exclude", "include", "overrides", "compare", "resources")
 SCHEMA_FILE = "grid.schema.json"  # the name by which the starter grid refers to its JSON Schema
 STARTER_GRID = Path(__file__).with_name("starter.yaml").read_text(encoding="utf-8")
 
@@ -66,58 +64,8 @@ def _safe_name(name: str) -> str:
     return name
 
 
-def _printable(path: str) -> str:
-    if not path.isprintable():
-        raise ValueError("not printable")
-    return path
-
-
 def _dataset_tag(value: object) -> str:
     return DATASET_FOLDER if isinstance(value, dict | DatasetFolder) else DATASET_NAME
-
-
-class Section(BaseModel):
-    """Base of the grid's mappings: frozen, without unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DatasetFolder(Section):
-    """A folder of four IDX files, gzipped or not."""
-
-    path: Annotated[str, AfterValidator(_printable)] = Field(
-        strict=True, min_length=1, description="The folder, relative to the grid file."
-    )
-
-
-class Override(Section):
-    """Training settings for some of the trials."""
-
-    when: SomeSettings = Field(description="Selects the trials that have all of these settings.")
-    set: SomeTraining = Field(description="The settings that these trials get instead.")
-
-
-class Resources(Section):
-    """What each task may use, and how long it may run without progress."""
-
-    cpus_per_trial: Annotated[int, setting_field("cpus_per_trial")] = DEFAULTS["cpus_per_trial"]
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="Where the trials are trained; auto: on cuda if there is a GPU, else on the CPU."
-    )
-    gpus_per_task: float = Field(
-        default=1.0, strict=True, gt=0, le=1, description="Share of a GPU per task; 0.5 puts two tasks on each GPU."
-    )
-    checkpoint_seconds: float = Field(
-        default=30.0, strict=True, ge=0, allow_inf_nan=False, description="Time between checkpoints of a long trial."
-    )
-    hung_after_seconds: float = Field(
-        default=600.0,
-        strict=True,
-        gt=0,
-        allow_inf_nan=False,
-        description="A task that finishes no epoch for this long, and for 20 times the usual time of an epoch, is "
-        "killed and tried again.",
-    )
 
 
 class Grid(Section):
@@ -141,6 +89,7 @@ class Grid(Section):
     exclude: list[SomeSettings] = Field(default=[], description="Drops the trials that match all keys of an entry.")
     include: list[IncludedTrial] = Field(default=[], description="Adds whole trials, after exclusion.")
     overrides: list[Override] = Field(default=[], description="Changes settings of the matching trials, in order.")
+    compare: Compare = Field(default=Compare(), description="How the configurations are compared.")
     resources: Resources = Field(default=Resources(), description="What each task may use.")
     retries: int = Field(
         default=2,
@@ -226,9 +175,22 @@ def parse_grid(text: str, *, file: str, folder: Path, dataset_info: DatasetInfo 
         raise InputError(faults)
     grid._text, grid._folder, grid._dataset_info = text, folder, info
     grid._trials, problems = expand(_spec(grid))
-    if problems:
-        raise InputError([_fault_of(problem, document) for problem in problems])
+    if problems or (faults := _baseline_faults(grid, document)):
+        raise InputError([_fault_of(problem, document) for problem in problems] or faults)
     return grid
+
+
+def _baseline_faults(grid: Grid, document: Document) -> list[InputFault]:
+    """Refuse a baseline that no trial has."""
+    levels = {axis: {getattr(trial, axis) for trial in grid._trials} for axis in grid.compare.baseline}
+    return [
+        document.fault(
+            ("compare", "baseline", axis),
+            f"{axis} {yaml_text(grid.compare.baseline[axis])}: no trial has it; allowed: "
+            + ", ".join(map(yaml_text, known)),
+        )
+        for axis, known in unknown_levels(grid.compare, levels).items()
+    ]
 
 
 def _fault_of(problem: Problem, document: Document) -> InputFault:

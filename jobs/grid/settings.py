@@ -100,6 +100,7 @@ def _mapping(
 
 _IDENTITY = {name: _setting_type(name) for name in IDENTITY_SETTINGS}
 _TRAINING = {name: _setting_type(name) for name in TRAINING_SETTINGS}
+_IDENTITY_OF_CONFIGURATION = {name: kind for name, kind in _IDENTITY.items() if name != "seed"}
 _SEED_COUNT = Annotated[
     int, Field(strict=True, ge=1, le=1_000_000, description="5 is short for seed: [0, 1, 2, 3, 4].")
 ]
@@ -114,6 +115,10 @@ SomeSettings = Annotated[
     _mapping("TrialSettings", "Selects the trials that have all of these settings.", {**_IDENTITY, **_TRAINING}),
     AfterValidator(_not_empty),
     Field(json_schema_extra={"minProperties": 1}),
+]
+Levels = Annotated[
+    dict[str, Any],
+    _mapping("Levels", "One level for some of the axes.", {**_IDENTITY_OF_CONFIGURATION, **_TRAINING}),
 ]
 IncludedTrial = Annotated[
     dict[str, Any],

@@ -1,8 +1,15 @@
 """What people read of a job: tables, summary, figures and the page."""
 
+from jobs.report.answer_formats import ranking_cells as ranking_cells
 from jobs.report.arms import ARM_COLUMNS as ARM_COLUMNS
 from jobs.report.arms import Arms as Arms
 from jobs.report.arms import read_arms as read_arms
+from jobs.report.comparison import RESULT_COLUMNS as RESULT_COLUMNS
+from jobs.report.comparison import ConfigurationChange as ConfigurationChange
+from jobs.report.comparison import JobComparison as JobComparison
+from jobs.report.comparison import compare_arms as compare_arms
+from jobs.report.comparison import count_equal as count_equal
+from jobs.report.comparison import judge_change as judge_change
 from jobs.report.configurations import CONFIGURATION_COLUMNS as CONFIGURATION_COLUMNS
 from jobs.report.configurations import IDENTIFYING as IDENTIFYING
 from jobs.report.configurations import varying_settings as varying_settings
@@ -19,6 +26,7 @@ from jobs.report.formats import summary_json as summary_json
 from jobs.report.formats import summary_markdown as summary_markdown
 from jobs.report.formats import summary_notes as summary_notes
 from jobs.report.formats import table_csv as table_csv
+from jobs.report.ranking import rank as rank
 from jobs.report.report import FigureFormat as FigureFormat
 from jobs.report.report import Report as Report
 from jobs.report.report import report_files as report_files

@@ -27,7 +27,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Arms:
-    """The configurations of a study, with the test accuracies of their seeds."""
+    """The configurations of a study, with the accuracies of their seeds: those on the test set, unless said."""
 
     settings: Mapping[str, Mapping[str, Level | None]]  # by configuration_id
     accuracies: Mapping[str, Accuracies]  # by configuration_id
@@ -79,20 +79,22 @@ def is_ordered(axis: str) -> bool:
     return setting_kind(axis) in (int, float)
 
 
-def read_arms(trials: pa.Table, requested: pa.Table) -> Arms:
+def read_arms(trials: pa.Table, requested: pa.Table, measure: str = "test_accuracy") -> Arms:
     """Collect the arms of a job.
 
     Args:
-        trials: The stored trials, with at least ARM_COLUMNS.
+        trials: The stored trials, with at least trial_id, status and `measure`.
         requested: One row per requested trial, in the schema REQUESTED.
+        measure: The column of accuracies.
 
     Returns:
-        The arms, in the order in which `requested` first mentions them. Diverged trials, and those without a test
+        The arms, in the order in which `requested` first mentions them. Diverged trials, and those without an
         accuracy, are left out.
     """
+    columns = (trials[name].to_pylist() for name in ("trial_id", "status", measure))
     found = {
         trial_id: accuracy
-        for trial_id, status, accuracy in zip(*(trials[name].to_pylist() for name in ARM_COLUMNS), strict=True)
+        for trial_id, status, accuracy in zip(*columns, strict=True)
         if status == "finished" and accuracy is not None and math.isfinite(accuracy)
     }
     settings: dict[str, Mapping[str, Level | None]] = {}

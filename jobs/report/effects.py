@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from jobs.report.arms import Arms, Level, Pair, is_ordered
+from jobs.report.arms import Arms, Level, Pair, is_ordered, level_pairs
 from jobs.report.contrasts import format_level
 from jobs.report.paired import holm, t_test
 from jobs.report.summary import binomial_std
@@ -47,45 +47,49 @@ class Effect(NamedTuple):
     pairs: Sequence[Pair] = ()  # of configurations, whose differences a main effect averages
 
 
-def effect_table(arms: Arms, test_images: int) -> pa.Table:
+def effect_table(arms: Arms, test_images: int, baseline: Mapping[str, Level] | None = None) -> pa.Table:
     """Average every axis, and every pair of axes, over the rest of the design.
 
     Args:
         arms: The study.
         test_images: The number of images that every accuracy is a share of.
+        baseline: For some axes, the level with which all others are compared.
 
     Returns:
         A table with the schema EFFECTS: the axes, then their interactions.
     """
-    rows = [_test(arms, effect, test_images) for effect in (*main_effects(arms), *_interactions(arms))]
+    effects = *main_effects(arms, baseline or {}), *_interactions(arms, baseline or {})
+    rows = [_test(arms, effect, test_images) for effect in effects]
     tested = [row for row in rows if row["p"] is not None]
     for row, corrected in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = corrected
     return pa.Table.from_pylist(rows, EFFECTS)
 
 
-def _level_pairs(arms: Arms, axis: str) -> list[tuple[Level, Level]]:
-    """Pair the largest level of an ordered axis with the smallest; of others, each level with the first."""
+def _level_pairs(arms: Arms, axis: str, baseline: Mapping[str, Level]) -> list[tuple[Level, Level]]:
+    """Pair each level with the baseline; without one, of numbers the largest with the smallest, else with the first."""
+    if axis in baseline:
+        return level_pairs(arms, axis, baseline[axis])
     first, *rest = arms.levels(axis)
     return [(level, first) for level in (rest[-1:] if is_ordered(axis) else rest)]
 
 
-def main_effects(arms: Arms) -> Iterator[Effect]:
+def main_effects(arms: Arms, baseline: Mapping[str, Level]) -> Iterator[Effect]:
     """Yield the effect of each axis, averaged over all pairs of configurations that differ in it alone."""
     for axis in arms.axes:
-        for level_a, level_b in _level_pairs(arms, axis):
+        for level_a, level_b in _level_pairs(arms, axis, baseline):
             pairs = list(arms.pairs(axis, level_a, level_b))
             if pairs:
                 yield Effect(axis, format_level(level_a), format_level(level_b), _mean_of(pairs), pairs)
 
 
-def _interactions(arms: Arms) -> Iterator[Effect]:
+def _interactions(arms: Arms, baseline: Mapping[str, Level]) -> Iterator[Effect]:
     """Compare the effect of one axis at two levels of another."""
     for one, other in combinations(arms.axes, 2):
         if _uses(one, other) or _uses(other, one):
             continue  # at one level of an axis the other has no levels
-        for a, b in _level_pairs(arms, one):
-            for at_a, at_b in _level_pairs(arms, other):
+        for a, b in _level_pairs(arms, one, baseline):
+            for at_a, at_b in _level_pairs(arms, other, baseline):
                 pairs: dict[Level, list[Pair]] = {at_a: [], at_b: []}
                 for pair in arms.pairs(one, a, b):
                     level = pair.context[other]

@@ -97,12 +97,12 @@ def summary_cells(summary: pa.Table) -> tuple[list[str], list[list[str]]]:
 def _result_cells(row: Row) -> dict[str, str]:
     return {
         N_HEADER: format_n([row["n"]], [row["seeds_requested"]], row["collapsed"]),
-        ACCURACY_HEADER: _percent(row["test_accuracy_mean"]) + _interval(row),
-        INTACT_HEADER: _percent(row["test_accuracy_mean_without_collapsed"]) if row["collapsed"] else "",
-        "std (pp)": _points(row["test_accuracy_std"]),
-        "train": _percent(row["train_accuracy_mean"]),
-        "validation": _percent(row["validation_accuracy_mean"]),
-        "gap (pp)": _points(row["train_validation_gap"]),
+        ACCURACY_HEADER: format_percent(row["test_accuracy_mean"]) + _interval(row),
+        INTACT_HEADER: format_percent(row["test_accuracy_mean_without_collapsed"]) if row["collapsed"] else "",
+        "std (pp)": format_points(row["test_accuracy_std"]),
+        "train": format_percent(row["train_accuracy_mean"]),
+        "validation": format_percent(row["validation_accuracy_mean"]),
+        "gap (pp)": format_points(row["train_validation_gap"]),
         **{name: f"{row[name]}" for name in COUNT_HEADERS},
         "note": row["note"],
     }
@@ -111,11 +111,11 @@ def _result_cells(row: Row) -> dict[str, str]:
 def _interval(row: Row) -> str:
     """Format the interval with its marks, or both values where there are two."""
     if row["n"] == 2:
-        return f" ({_points(row['test_accuracy_min'])}, {_points(row['test_accuracy_max'])})"
+        return f" ({format_points(row['test_accuracy_min'])}, {format_points(row['test_accuracy_max'])})"
     if row["interval"] is None:
         return ""
     low, high = (
-        _points(row[f"{end}_cut"]) + (CUT_MARK if row[f"{end}_cut"] != row[end] else "")
+        format_points(row[f"{end}_cut"]) + (CUT_MARK if row[f"{end}_cut"] != row[end] else "")
         for end in ("test_accuracy_low", "test_accuracy_high")
     )
     return f" [{low}, {high}]{BINOMIAL_MARK if row['interval'] == 'binomial' else ''}"
@@ -150,12 +150,19 @@ def summary_notes(summary: pa.Table) -> list[str]:
     return [note for note, applies in notes.items() if applies]
 
 
-def _points(fraction: float | None) -> str:
+def format_interval(row: Row) -> str:
+    """Format `low` and `high` of a row in percentage points, with a space before; nothing where there is none."""
+    return "" if row["low"] is None else f" [{format_points(row['low'])}, {format_points(row['high'])}]"
+
+
+def format_points(fraction: float | None) -> str:
+    """Format a fraction in percentage points with two decimals."""
     return NO_VALUE if fraction is None else f"{100 * fraction:z.2f}"
 
 
-def _percent(fraction: float | None) -> str:
-    return NO_VALUE if fraction is None else f"{_points(fraction)} %"
+def format_percent(fraction: float | None) -> str:
+    """Format a fraction in percent with two decimals and the sign."""
+    return NO_VALUE if fraction is None else f"{format_points(fraction)} %"
 
 
 def contrast_cells(contrasts: pa.Table) -> tuple[list[str], list[list[str]]]:
@@ -174,14 +181,13 @@ def contrast_cells(contrasts: pa.Table) -> tuple[list[str], list[list[str]]]:
 
 
 def _contrast_cells(row: Row, context: Sequence[str]) -> list[str]:
-    interval = "" if row["low"] is None else f" [{_points(row['low'])}, {_points(row['high'])}]"
     return [
         row["axis"].replace("_", " "),
         row["level_a"],
         row["level_b"],
         *(format_setting(row[name]) for name in context),
         f"{row['n']}",
-        _points(row["mean"]) + interval,
+        format_points(row["mean"]) + format_interval(row),
         NO_VALUE if row["seeds_agree"] is None else f"{row['seeds_agree']} of {row['n']}",
         NO_VALUE if row["p_holm"] is None else f"{row['p_holm']:.2g}",
         row["word"],
@@ -200,9 +206,8 @@ def effect_lines(effects: pa.Table) -> list[str]:
 
 def _effect_line(row: Row) -> str:
     levels = f"{row['effect'].replace('_', ' ')} {row['level_a']} against {row['level_b']}"
-    interval = "" if row["low"] is None else f" [{_points(row['low'])}, {_points(row['high'])}]"
     p = "" if row["p_holm"] is None else f", p = {row['p_holm']:.2g} (Holm)"
-    return f"{levels}: {_points(row['mean'])} pp{interval}, {format_count(row['n'], 'seed')}{p}"
+    return f"{levels}: {format_points(row['mean'])} pp{format_interval(row)}, {format_count(row['n'], 'seed')}{p}"
 
 
 def contrasts_markdown(contrasts: pa.Table) -> str:

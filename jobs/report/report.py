@@ -88,11 +88,12 @@ class _Content:
 
     @cached_property
     def contrasts(self) -> pa.Table:
-        return contrast_table(self.arms, self.job.dataset.test_size)
+        record = self.job.record
+        return contrast_table(self.arms, record.dataset.test_size, record.baseline, record.margin)
 
     @cached_property
     def effects(self) -> pa.Table:
-        return effect_table(self.arms, self.job.dataset.test_size)
+        return effect_table(self.arms, self.job.dataset.test_size, self.job.record.baseline)
 
     @cached_property
     def _weights(self) -> dict[str, str]:

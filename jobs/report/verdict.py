@@ -1,11 +1,12 @@
 """The verdict on one axis: better, worse, negligible, or keep going. One may ask after every seed."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from jobs.errors import InputError
-from jobs.report.arms import Arms
+from jobs.report.arms import Arms, Level
 from jobs.report.contrasts import ALPHA
 from jobs.report.effects import Effect, effect_values, main_effects
 from jobs.report.sequential import anytime_p, confidence_sequence, half_width, log_e_value_of
@@ -35,7 +36,12 @@ class Verdict:
 
 
 def judge(
-    arms: Arms, axis: str | None, test_images: int, level: str | None = None, margin: float | None = None
+    arms: Arms,
+    axis: str | None,
+    test_images: int,
+    level: str | None = None,
+    margin: float | None = None,
+    baseline: Mapping[str, Level] | None = None,
 ) -> Verdict:
     """Judge one axis by the e-process of jobs.report.sequential.
 
@@ -45,11 +51,12 @@ def judge(
         test_images: The number of images that every accuracy is a share of.
         level: The level of the axis to judge, as text, where it has more than two and is not ordered.
         margin: The difference, a fraction, below which two levels count as equally good.
+        baseline: For some axes, the level with which all others are compared.
 
     Raises:
         InputError: The axis does not vary in the study, or the axis or a level has to be chosen.
     """
-    effect = _find_effect(arms, axis, level)
+    effect = _find_effect(arms, axis, level, baseline or {})
     values, stand_in_sd = effect_values(arms, effect, test_images)
     common = (effect.name, effect.level_a, effect.level_b)
     if not values:
@@ -76,13 +83,13 @@ def judge(
     )
 
 
-def _find_effect(arms: Arms, axis: str | None, level: str | None) -> Effect:
+def _find_effect(arms: Arms, axis: str | None, level: str | None, baseline: Mapping[str, Level]) -> Effect:
     """Return the effect of an axis; raise InputError where there is none, or more than one."""
     if axis is None:
         if len(arms.axes) != 1:
             raise InputError(f"the settings that vary: {', '.join(arms.axes) or 'none'}; choose the one to judge")
         (axis,) = arms.axes
-    found = [effect for effect in main_effects(arms) if effect.name == axis]
+    found = [effect for effect in main_effects(arms, baseline) if effect.name == axis]
     if not found:
         raise InputError(f"{axis}: does not vary in this study; varying: {', '.join(arms.axes) or 'nothing'}")
     chosen = [effect for effect in found if level in (None, effect.level_a)]

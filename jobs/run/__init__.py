@@ -7,6 +7,7 @@ from jobs.run.driver import run_job as run_job
 from jobs.run.events import GiveUp as GiveUp
 from jobs.run.events import RefuseNode as RefuseNode
 from jobs.run.events import Retry as Retry
+from jobs.run.node_facts import PACKAGES as PACKAGES
 from jobs.run.packs import Pack as Pack
 from jobs.run.plan import Plan as Plan
 from jobs.run.plan import check_kernels as check_kernels

@@ -150,6 +150,8 @@ def open_job(plan: Plan, options: Mapping[str, str | int | bool | None] | None =
         stored_count=len(plan.stored),
         provenance=collect_provenance(),
         options=options,
+        baseline=plan.grid.compare.baseline,
+        margin=plan.grid.compare.margin_fraction,
     )
 
 

@@ -21,6 +21,7 @@ def open_session(
     address: str | None = None,
     workers: int | None = None,
     in_process: bool = False,
+    allow_unauthenticated: bool = False,
     admission: Callable[[Device], AbstractContextManager[Admission]] | None = None,
 ) -> Iterator[Session]:
     """Open a session for a grid's tasks; what it starts ends with the context.
@@ -31,6 +32,7 @@ def open_session(
             a Ray started here.
         workers: How many tasks a Ray started here runs at once; default: as its CPUs and GPUs allow.
         in_process: Whether to run tasks in this process instead.
+        allow_unauthenticated: Whether a cluster will do that lets anybody on its network run programs.
         admission: Given the device, returns what to ask of the nodes of a cluster; None: nothing.
 
     Raises:
@@ -55,6 +57,7 @@ def open_session(
             device=resources.device if is_elsewhere else _device_here(resources.device),
             gpus=resources.gpus_per_task,
             packages=_PACKAGES,
+            allow_unauthenticated=allow_unauthenticated,
             admission=admission,
         ) as session:
             yield session

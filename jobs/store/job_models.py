@@ -96,6 +96,8 @@ class JobRecord(SealedModel):
     trial_count: NonNegativeInt  # trials that the grid asks for
     stored_count: NonNegativeInt  # of these, the ones the store already had
     requested_sha256: str  # of requested.parquet
+    baseline: Mapping[Text, Text | bool | int | float] = {}  # levels with which the other levels are compared
+    margin: float | None = None  # the difference in accuracy, a fraction, that does not matter
 
 
 class JobEnd(SealedModel):

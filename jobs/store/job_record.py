@@ -57,7 +57,7 @@ def job_folder(store: Store, job_id: str) -> Path:
     return store.jobs / job_id
 
 
-def create_job(
+def create_job(  # noqa: PLR0913 - most of them are fields of the record
     store: Store,
     name: str,
     requested: pa.Table,
@@ -67,6 +67,8 @@ def create_job(
     stored_count: int = 0,
     provenance: Mapping[str, str] | None = None,
     options: Mapping[str, str | int | bool | None] | None = None,
+    baseline: Mapping[str, str | bool | int | float] | None = None,
+    margin: float | None = None,
 ) -> Job:
     """Make a job's folder, its requested.parquet and, last, its job.json.
 
@@ -79,6 +81,8 @@ def create_job(
         stored_count: How many of the trials the store already has.
         provenance: Versions, host and commit that the job was submitted with.
         options: Options of the submission.
+        baseline: For some axes, the level with which the others are compared.
+        margin: The difference in accuracy, a fraction, that does not matter.
 
     Returns:
         The new job, in the state running: its driver is this process.
@@ -100,6 +104,8 @@ def create_job(
         trial_count=requested.num_rows,
         stored_count=stored_count,
         requested_sha256=hashlib.sha256(content).hexdigest(),
+        baseline=baseline or {},
+        margin=margin,
     ).seal()
     folder = job_folder(store, record.job_id)
     write_file(folder / REQUESTED_FILE, content)

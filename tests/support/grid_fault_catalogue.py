@@ -227,6 +227,9 @@ INTENDED = [
     ("1]\n", "1]\nexclude:\n  - {model: cnn, seed: [0, 1]}\n", [f"1]\nexclude:\n  - {FIRST}\n  - {SECOND}\n"]),
     ("1]\n", "1]\nexclude:\n  - model: CNN\n", ["1]\nexclude:\n  - model: cnn\n"]),
     ("1]\n", "1]\nexclude:\n  - seed: 9\n  - model: cnn\n", ["1]\nexclude:\n  - model: cnn\n"]),
+    ("1]\n", "1]\ncompare: {margin: 0.3}\n", ["1]\ncompare: {margin: '0.3pp'}\n"]),
+    ("1]\n", "1]\ncompare:\n  margin: 0,3 points\n", ["1]\ncompare:\n  margin: '0.3pp'\n"]),
+    ("1]\n", "1]\ncompare: {baseline: {Model: mlp}}\n", ["1]\ncompare: {baseline: {model: mlp}}\n"]),
 ]
 
 # Pieces of a grid that is read as it is.
@@ -237,7 +240,7 @@ READ = [
     ("[0, 1]", "[0,\t1\t]\t"),
     ("[0, 1]\n", "\n  -\t0\n  - 1\n"),
     ("grid:\n", "grid:\t\n\t\n\t# a comment\n"),
-    *(("1]\n", f"1]\n{section}:\n#  - {{model: cnn}}\n") for section in ("exclude", "include", "overrides")),
+    *(("1]\n", f"1]\n{section}:\n#  - {{model: cnn}}\n") for section in ("exclude", "include", "overrides", "compare")),
     ("1]\n", "1]\ntrain:\n#  epochs: 5\nresources:\n"),
     ("seed: [0, 1]", "seed: [0x1, 0o7, 010]"),
 ]
@@ -260,6 +263,7 @@ FOLLOWED = [
         "the same number as a float; remove one of them",
         "  weight_init_std: [9007199254740992]\nexclude: [{model: cnn}]",
     ),
+    ("compare: {baseline: {epochs: 7}}", "no trial has it; allowed: 100", "compare: {baseline: {epochs: 100}}"),
     ("train: &t {epochs: 1}", "write out every value", "train: {epochs: 1}"),
     ("train: {epochs: *t}", "write out the value", "train: {epochs: 1}"),
     ("train: {epochs: !!int 3}", "write the value without a tag", "train: {epochs: 3}"),

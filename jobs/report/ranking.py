@@ -1,0 +1,83 @@
+"""The ranking of a study's configurations, and which of them cannot be told from the best one."""
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.report.arms import Arms
+from jobs.report.contrasts import ALPHA
+from jobs.report.paired import Difference, holm, paired_difference
+from jobs.store import SETTINGS, column
+
+_FLOAT = pa.float64()
+
+RANKING = pa.schema(
+    [
+        column("rank", pa.int64(), "Place by mean validation accuracy, from 1."),
+        column("configuration_id", pa.string(), "Hash of the dataset and the settings without the seed."),
+        *(field.with_nullable(True) for field in SETTINGS if field.name != "seed"),
+        column("n", pa.int64(), "Finished trials of the configuration.", unit="trials"),
+        column("validation_accuracy_mean", _FLOAT, "Mean accuracy on the validation set after the last epoch."),
+        column("behind", _FLOAT, "Mean over common seeds of the best one's validation accuracy minus this one's."),
+        column("low", _FLOAT, "Lower end of the 95 % interval of `behind`; null below three seeds.", nullable=True),
+        column("high", _FLOAT, "Upper end of the 95 % interval of `behind`; null below three seeds.", nullable=True),
+        column("p_holm", _FLOAT, "p of a difference of zero, corrected for all rows (Holm).", nullable=True),
+        column("is_tied", pa.bool_(), "Whether the configuration cannot be told from the best one."),
+        column("test_accuracy_mean", _FLOAT, "Mean test accuracy, which had no part in the ranking.", nullable=True),
+    ]
+)
+
+
+def rank(validation: Arms, test: Arms, validation_images: int) -> pa.Table:
+    """Rank configurations by validation accuracy, so that the test accuracy of the first one stays unbiased.
+
+    Args:
+        validation: The study, with validation accuracies.
+        test: The same study, with test accuracies.
+        validation_images: The number of images in the validation set.
+
+    Returns:
+        A table with the schema RANKING, the best first; configurations without a finished trial are left out.
+    """
+    means = {arm: fmean(values.values()) for arm, values in validation.accuracies.items() if values}
+    order = sorted(means, key=lambda arm: -means[arm])
+    behind = {arm: _behind(validation, order[0], arm, validation_images) for arm in order[1:]}
+    corrected = _corrected(behind)
+    rows = [
+        {
+            **validation.settings[arm],
+            "rank": place,
+            "configuration_id": arm,
+            "n": len(validation.accuracies[arm]),
+            "validation_accuracy_mean": means[arm],
+            **_distance(behind.get(arm), corrected.get(arm), means[order[0]] - means[arm]),
+            "test_accuracy_mean": fmean(test.accuracies[arm].values()) if test.accuracies.get(arm) else None,
+        }
+        for place, arm in enumerate(order, start=1)
+    ]
+    return pa.Table.from_pylist(rows, RANKING)
+
+
+def _behind(arms: Arms, best: str, arm: str, images: int) -> Difference:
+    first, other = arms.aligned(best, arm)
+    return paired_difference(first, other, images)
+
+
+def _corrected(behind: Mapping[str, Difference]) -> dict[str, float]:
+    p_values = {arm: each.p for arm, each in behind.items() if each.p is not None}
+    return dict(zip(p_values, holm(list(p_values.values())), strict=True))
+
+
+def _distance(found: Difference | None, p_holm: float | None, gap: float) -> dict[str, Any]:
+    """Describe how far a configuration is behind the best one; `gap` is that of the means, without common seeds."""
+    if found is None:
+        return {"behind": 0.0, "is_tied": True}
+    return {
+        "behind": gap if found.mean is None else found.mean,
+        "low": found.low,
+        "high": found.high,
+        "p_holm": p_holm,
+        "is_tied": p_holm is None or p_holm >= ALPHA,
+    }

@@ -1,0 +1,63 @@
+"""The ranking of configurations: by validation accuracy, with those that cannot be told from the best."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import command_line
+from support.study_arms import arms_of
+
+import mnistjobs
+from jobs.report.ranking import rank
+
+NOISE = [0.001, -0.001, 0.002, -0.002, 0.0]
+GRID = """\
+name: tiny
+dataset: {path: images}
+grid: {model: [mlp], subset_size: [20, 60], adaptive_lr: [false], seeds: 4}
+train: {epochs: 20, batch_size: 16, hidden_units: 4, learning_rate: 0.01}
+"""
+
+
+def validation(trial: Mapping[str, Any], seed: int) -> float:
+    """The two large subsets differ by noise alone; the small one is worse in every seed."""
+    return {100: 0.80 + NOISE[seed], 500: 0.90 + NOISE[seed], 2000: 0.9001 + NOISE[seed - 1]}[trial["subset_size"]]
+
+
+def test_a_configuration_that_differs_by_noise_is_tied_and_a_worse_one_is_not() -> None:
+    axes = {"subset_size": [100, 500, 2000]}
+    ranking = rank(arms_of(axes, 5, validation), arms_of(axes, 5, lambda trial, seed: 0.5), 1000).to_pylist()
+    assert [row["subset_size"] for row in ranking] == [2000, 500, 100]
+    assert [row["rank"] for row in ranking] == [1, 2, 3]
+    assert [row["is_tied"] for row in ranking] == [True, True, False]
+    assert [row["behind"] for row in ranking] == pytest.approx([0.0, 0.0001, 0.1001], abs=1e-12)
+    assert [row["test_accuracy_mean"] for row in ranking] == [0.5, 0.5, 0.5]
+    assert ranking[2]["low"] < 0.1001 < ranking[2]["high"]
+
+
+def test_with_three_seeds_no_configuration_can_be_told_from_the_best() -> None:
+    arms = arms_of({"subset_size": [100, 2000]}, 3, validation)
+    assert [row["is_tied"] for row in rank(arms, arms, 1000).to_pylist()] == [True, True]
+
+
+def test_a_configuration_without_a_finished_trial_is_left_out() -> None:
+    arms = arms_of({"subset_size": [100, 2000]}, 3, lambda trial, seed: 0.9 if trial["subset_size"] == 100 else None)
+    assert [row["subset_size"] for row in rank(arms, arms, 1000).to_pylist()] == [100]
+    assert rank(arms_of({}, 0, validation), arms_of({}, 0, validation), 1000).num_rows == 0
+
+
+def test_the_command_prints_the_ranking(tmp_path: Path) -> None:
+    store = tmp_path / "results"
+    mnistjobs.submit_grid(command_line.write_grid(tmp_path, GRID), store, in_process=True)
+    ranking = mnistjobs.rank_job(store, "tiny").to_pylist()
+    outcome = command_line.run("best", "tiny", "--store", store)
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[-1].startswith(f"Best: {ranking[0]['configuration_id']}; ")
+    assert json.loads(command_line.run("best", "tiny", "--json", "--store", store).out) == ranking
+    summary = {row["configuration_id"]: row for row in mnistjobs.read_summary(store, "tiny").to_pylist()}
+    for row in ranking:
+        of_summary = summary[row["configuration_id"]]
+        assert row["validation_accuracy_mean"] == of_summary["validation_accuracy_mean"]
+        assert row["test_accuracy_mean"] == of_summary["test_accuracy_mean"]
