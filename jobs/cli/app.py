@@ -14,13 +14,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cluster import ClusterError
-<<<<<<< HEAD
-from jobs.cli.answers import verdict
-from jobs.cli.arguments import STORE, FiguresOption, Format, GridArgument, JobArgument, PlanFormat, StoreOption
-=======
 from jobs.cli.answers import best, compare, verdict
-from jobs.cli.arguments import STORE, Format, GridArgument, JobArgument, PlanFormat, StoreOption
->>>>>>> main
+from jobs.cli.arguments import STORE, FiguresOption, Format, GridArgument, JobArgument, PlanFormat, StoreOption
 from jobs.cli.data import data_app
 from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES
