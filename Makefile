@@ -39,8 +39,9 @@ test-fast: .venv/installed-dev ## Run everything that does not need Ray, in a mi
 test-cluster: .venv/installed-dev ## Run a study on several hosts in namespaces of this machine; needs root, minutes long
 	$(PYTEST) -m several_nodes
 
-chaos: .venv/installed-dev ## Kill a study a hundred times and compare its results; about 20 minutes
+chaos: .venv/installed-dev ## Kill studies and detached jobs a hundred times each and compare their results; about an hour
 	$(BIN)/python tests/chaos.py --kills 100 --seed 0
+	$(BIN)/python tests/chaos_detached.py --kills 100 --seed 0
 	$(BIN)/python -m pytest -m chaos
 	MNISTJOBS_FLIPS=10000 $(BIN)/python -m pytest tests/test_bit_flips.py
 

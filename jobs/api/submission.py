@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from jobs.store import (
 )
 
 if TYPE_CHECKING:
-    from jobs.report import Report
+    from jobs.report import FigureFormat, Report
 
 StorePath = str | Path
 
@@ -162,12 +162,13 @@ def list_jobs(store: StorePath = "results") -> list[Job | DamagedJob]:
     return read_jobs(open_store(store))
 
 
-def report_job(store: StorePath, job: str | None = None) -> Report:
+def report_job(store: StorePath, job: str | None = None, figures: Sequence[FigureFormat] = ()) -> Report:
     """Write the tables, figures and page of a job into its folder, from the store alone.
 
     Args:
         store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
+        figures: The formats in which each figure is written besides SVG: pdf, png or both.
 
     Returns:
         The page's path, the summary, and the names of damaged parts.
@@ -176,9 +177,9 @@ def report_job(store: StorePath, job: str | None = None) -> Report:
         InputError: There is no such job.
         StoreError: The store cannot be read or written, or the job's record is damaged.
     """
-    from jobs.report import write_report  # imports matplotlib, which takes a second
+    from jobs.report import write_report
 
     opened, name = open_store_of(store, job)
-    report = write_report(opened, find_job(opened, name))
+    report = write_report(opened, find_job(opened, name), figures)
     warn_of_unusable(opened, report.damaged)
     return report
