@@ -39,7 +39,7 @@ test-fast: .venv/installed-dev ## Run everything that does not need Ray, in a mi
 test-cluster: .venv/installed-dev ## Run a study on several hosts in namespaces of this machine; needs root, minutes long
 	$(PYTEST) -m several_nodes
 
-chaos: .venv/installed-dev ## Kill a study a hundred times, attached and detached, and compare its results; about an hour
+chaos: .venv/installed-dev ## Kill studies and detached jobs a hundred times each and compare their results; about an hour
 	$(BIN)/python tests/chaos.py --kills 100 --seed 0
 	$(BIN)/python tests/chaos_detached.py --kills 100 --seed 0
 	$(BIN)/python -m pytest -m chaos
@@ -47,7 +47,7 @@ chaos: .venv/installed-dev ## Kill a study a hundred times, attached and detache
 
 bench: .venv/installed-dev ## Measure the figures of docs/performance.md again; about 15 minutes
 	$(PIP) --editable '.[bench]'
-	missed=; for name in mlp cnn workers overhead first_trial scale; do \
+	missed=; for name in mlp cnn workers overhead first_trial scale bucket; do \
 		$(BIN)/python benchmarks/$$name.py || missed="$$missed $$name"; done; \
 	test -z "$$missed" || { echo "limits missed:$$missed"; exit 1; }
 

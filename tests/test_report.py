@@ -60,7 +60,8 @@ def reasons(summary: pa.Table) -> list[str]:
 
 def files_of(store: Store, job: Job) -> dict[str, bytes]:
     write_report(store, job)
-    return {path.name: path.read_bytes() for path in job_folder(store, job.job_id).iterdir()}
+    files = {path.name: path for path in job_folder(store, job.job_id).iterdir()}
+    return {name: path.read_bytes() for name, path in files.items() if name not in ("lease.json", "progress.json")}
 
 
 @pytest.fixture(scope="module")

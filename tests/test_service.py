@@ -22,9 +22,10 @@ from support.warm_processes import WarmProcess
 import mnistjobs
 from cluster import usable_cpus
 from jobs.api.handle import JobHandle
+from jobs.errors import LeaseLostError
 from jobs.store.job_record import read_job
 from jobs.store.layout import Store, open_store
-from jobs.store.lease import read_lease
+from jobs.store.lease import new_lease, read_lease, succeed
 from jobs.store.processes import is_running
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
@@ -182,6 +183,40 @@ def test_of_many_who_cancel_a_job_all_find_it_cancelled(store: Path, tmp_path: P
     assert run("watch", job).code == 1
     assert json.loads(said("cancel", job, "--json")) == {"job_id": job, "state": "cancelled", "has_ended": True}
     assert status("tiny")["counts"]["waiting"] == 2
+
+
+def test_an_attached_submit_is_cancelled_from_elsewhere(store: Path, tmp_path: Path) -> None:
+    submit = WarmProcess("submit", write_grid(tmp_path, ENDLESS), "--in-process")
+    deadline = time.monotonic() + PATIENCE_S
+    while not mnistjobs.list_jobs(store):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    job = await_status("", is_training)["job_id"]
+    assert said("cancel") == f"{job}: cancelled\n"
+    ended = finish(submit)
+    assert ended.code == 1
+    assert f"{job} was cancelled; submit the same grid again to train the rest" in ended.err
+
+
+def test_a_driver_that_was_taken_for_gone_stops_and_writes_no_end(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.service.heartbeat.RENEW_S", 0.1)
+    grid = write_grid(tmp_path, ENDLESS)
+    with ThreadPoolExecutor(1) as pool:
+        driving = pool.submit(mnistjobs.submit_grid, grid, store, in_process=True)
+        deadline = time.monotonic() + PATIENCE_S
+        while not mnistjobs.list_jobs(store):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        job = await_status("", is_training)["job_id"]
+        lease = read_lease(Store(store), job)
+        assert lease
+        taken = succeed(Store(store), lease, new_lease(job))
+        with pytest.raises(LeaseLostError, match="has taken it over"):
+            driving.result(PATIENCE_S)
+    assert taken
+    assert not (store / "jobs" / job / "final.json").exists()
 
 
 def test_a_job_without_a_driver_is_cancelled_in_place_of_it(store: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ _POLL_S = 1.0
 
 
 def status(job: JobOption = None, store: StoreOption = STORE, json_: JsonOption = False) -> None:
-    """Show what a job is doing: its state, counts, running trials, time left.
+    """Show what a job is doing, or how it ended.
 
     Example: mnistjobs status
     """
@@ -39,7 +39,7 @@ def print_status_json(store: str, job: str) -> None:
 
 
 def watch(job: JobOption = None, store: StoreOption = STORE, json_: JsonOption = False) -> None:
-    """Show a job live until it ends; the exit code tells how.
+    """Show a job live, until it ends.
 
     Exit code: 0 finished or stopped, 1 failed, cancelled or lost, 130 interrupted.
 
@@ -72,7 +72,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Print the log of a detached job, and the tracebacks of its failures.
+    """Print the log of a detached job.
 
     Example: mnistjobs logs --follow
     """
@@ -87,7 +87,7 @@ def logs(
 
 
 def cancel(job: JobOption = None, store: StoreOption = STORE, json_: JsonOption = False) -> None:
-    """End a job: running trials stop, finished ones stay.
+    """End a job; what has finished stays.
 
     Example: mnistjobs cancel
     """

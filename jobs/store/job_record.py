@@ -198,7 +198,9 @@ def find_job(store: Store, job: str | None = None) -> Job:
     seconds = {job_id: match["second"][-_SECOND:] for job_id, match in ids.items() if job in (None, match["name"])}
     if not seconds:
         known = ", ".join(sorted({match["name"] for match in ids.values()})) or "none yet"
-        raise InputError(f"no job{f' {job!r}' if job else ''} in the store {store.locate()!r}; jobs there: {known}")
+        raise InputError(
+            f"no job{'' if job is None else f' {job!r}'} in the store {store.locate()!r}; jobs there: {known}"
+        )
     latest = max(seconds.values())
     candidates = (_read_record(store, job_id) for job_id, second in seconds.items() if second == latest)
     return _judge_all(store, [max(candidates, key=_age)])[0]
