@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
+from support import command_line
 from support.idx_files import write_idx_folder
 from support.tiny_study import tiny_trial
 
@@ -212,6 +213,7 @@ def test_a_stopped_job_has_whole_seeds_only_and_the_next_one_completes_the_study
     submit(tmp_path, "store", "[1]", rates="[0.01]")  # seed 1 is not whole
     stopped = submit(tmp_path, "store", "[0, 1, 2, 3]", within_s=1e-6)
     assert (stopped.state, stopped.stop and stopped.stop.seeds) == ("stopped", (0, 2))
+    assert stopped.reason.startswith("its budget was used up with 2 of 4 seeds; about 0 s more of training")
     mnistjobs.report_job(store, stopped.job_id)
     before = {name: table(store, stopped, name) for name in ("trials", "summary", "metrics", "predictions")}
     assert before["trials"]["seed"].to_pylist() == [0, 2, 0, 2]
@@ -270,3 +272,13 @@ STOP = Stop(
 def test_a_stopped_job_says_what_more_time_would_buy(seeds: tuple[int, ...], line: str) -> None:
     stop = STOP.model_copy(update={"seeds": seeds})
     assert stop_line(stop, 600.0) == f"{line}; submit the same grid again to go on"
+
+
+@pytest.mark.usefixtures("figures_drawn_once")
+def test_a_budget_that_is_too_small_for_a_seed_ends_with_a_sentence_and_exit_code_1(tmp_path: Path) -> None:
+    grid = command_line.write_grid(tmp_path, command_line.GRID.replace("epochs: 2", "epochs: 10000"))
+    outcome = command_line.run("submit", grid, "--store", tmp_path / "store", "--in-process", "--within", "1s")
+    assert outcome.code == 1, outcome
+    assert "within 1 s: about 0 of 3 seeds, as one more takes about" in outcome.out
+    assert "none of 3 seeds in 1 s; about" in outcome.out
+    assert command_line.run("submit", grid, "--within", "soon").code == 2

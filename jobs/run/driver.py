@@ -114,14 +114,14 @@ def run_job(
                 record.end(JobState.interrupted, "" if isinstance(error, KeyboardInterrupt) else str(error))
             raise
     assert state.outcome
-    stop = record.stop(state.budget.pace, workers) if state.budget and state.outcome == "stopped" else None
-    return record.end(JobState(state.outcome), stop=stop)
+    if state.budget and state.outcome == "stopped":
+        return record.end_early(state.budget.pace, workers)
+    return record.end(JobState(state.outcome))
 
 
 def stop_before_start(job: Job, plan: Plan) -> Job:
     """End a job whose budget is used up before anything can start."""
-    record = RunRecord(job, plan, lambda event: None)
-    return record.end(JobState.stopped, stop=record.stop(Pace(plan.timings.expected_seconds), workers=1))
+    return RunRecord(job, plan, lambda event: None).end_early(Pace(plan.timings.expected_seconds), workers=1)
 
 
 def open_job(

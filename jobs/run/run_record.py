@@ -11,7 +11,17 @@ from jobs.run.pace import Pace
 from jobs.run.packs import Pack
 from jobs.run.plan import Plan
 from jobs.run.task import TaskResult
-from jobs.store import Job, JobState, Stop, TaskRetry, TrialFailure, check_job_exists, end_job, is_stored
+from jobs.store import (
+    Job,
+    JobState,
+    Stop,
+    TaskRetry,
+    TrialFailure,
+    check_job_exists,
+    end_job,
+    format_seconds,
+    is_stored,
+)
 
 PackEvent: TypeAlias = TaskEvent[Pack, int, TaskResult] | NodeEvent
 JobEvent: TypeAlias = PackEvent | Retry | GiveUp | RefuseNode
@@ -53,8 +63,14 @@ class RunRecord:
             )
         self._observe(event)
 
-    def stop(self, pace: Pace, workers: int) -> Stop:
-        """Find out which seeds are whole, and how long the rest takes."""
+    def end_early(self, pace: Pace, workers: int) -> Job:
+        """Write that the job's budget is used up, which seeds are whole, and how long the rest takes."""
+        stop = self._stop(pace, workers)
+        more = f"{format_seconds(stop.seconds_left)} more of training for all"
+        reason = f"its budget was used up with {len(stop.seeds)} of {stop.seed_count} seeds; about {more}"
+        return self.end(JobState.stopped, reason, stop)
+
+    def _stop(self, pace: Pace, workers: int) -> Stop:
         seeds = {trial_id: trial.seed for trial_id, trial in self._plan.trials.items()}
         whole = whole_seeds(seeds, self._ended)
         left = [self._plan.trials[trial_id] for trial_id in self._plan.missing if trial_id not in self._ended]

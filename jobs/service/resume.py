@@ -46,7 +46,7 @@ def resume_job(store: Store, job: Job, options: JobOptions, observe: Observer) -
         OSError, ClusterError: The driver cannot be started.
     """
     if job.end:
-        plan = make_plan(grid_of(store, job), store)
+        plan, options = make_plan(grid_of(store, job), store), replace(options, within_s=None)  # a budget is used up
         again = submit_detached(plan, options) if options.detach else train_attached(plan, options, observe)
         return Resumed(again, True)
     if job.state is JobState.running or (job.state is JobState.queued and job.driver):
