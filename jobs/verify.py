@@ -56,7 +56,7 @@ def verify_job(store: str | Path, job: str | None = None, rerun: int = 0) -> Ver
     """Check every byte of a job, and train some of its trials again: the results must be equal to the bit.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
         rerun: How many trials to train again, chosen at random among those that ran on a CPU. On a GPU the last bits
             depend on which trials train together. Where other kernels trained a trial than do so here, a difference

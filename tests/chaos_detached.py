@@ -1,4 +1,4 @@
-"""Kill the drivers of detached jobs, and their Rays, again and again; look at their states every second meanwhile.
+"""Kill the drivers of detached jobs, their Rays and their watchers; look at their states every second meanwhile.
 
 No look may show a state that is false: `queued` or `running` without a driver, `lost` with one. A lost job is resumed
 by two at once, of which one succeeds. At the end the tables are those of an undisturbed study.
@@ -122,20 +122,35 @@ def _watch(run: Run, store: Store, kills: int) -> str:
     deadline = time.monotonic() + PATIENCE_S
     due_s = time.monotonic() + run.rng.uniform(0, 30)
     driver: Process | None = None
+    watcher = _command("watch", "--store", store.root)
     while time.monotonic() < deadline:
         job = _look(run, store)
         if job.state not in ("queued", "running"):
             while driver and is_running(driver) and time.monotonic() < deadline:  # it writes the report
                 time.sleep(LOOK_S)
+            _kill(watcher)
             return str(job.state.value)
         driver = job.driver
         if kills and time.monotonic() >= due_s and job.driver:
             kills, due_s = kills - 1, time.monotonic() + run.rng.uniform(0, 30)
-            victim = run.rng.choices([*VICTIMS], [*VICTIMS.values()])[0]
-            run.kills[victim] += kill_one(Driver(job.driver.pid), victim, run.rng)
+            victim = run.rng.choices([*VICTIMS, "client"], [*VICTIMS.values(), 1])[0]
+            if victim == "client":
+                run.kills[victim] += _kill(watcher)
+                watcher = _command("watch", "--store", store.root)
+            else:
+                run.kills[victim] += kill_one(Driver(job.driver.pid), victim, run.rng)
         time.sleep(LOOK_S)
+    _kill(watcher)
     run.fault(store.root.name, ["a job hangs"])
     return "hangs"
+
+
+def _kill(process: "subprocess.Popen[str]") -> bool:
+    """SIGKILL a command; tell whether it was still there."""
+    is_alive = process.poll() is None
+    process.kill()
+    process.communicate()
+    return is_alive
 
 
 def _look(run: Run, store: Store) -> Job:

@@ -76,14 +76,11 @@ def figures_drawn_once(drawings: Path) -> Iterator[None]:
     Equal contents give an equal figure: test_figures.py draws every time, and tests that compare reports to the byte
     clear the drawings first.
     """
-    from support.drawings import FOLDER, NAMES, draw_once
-
-    from jobs.report import figures
+    from support.drawings import FOLDER, RENDER, draw_once
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(FOLDER, str(drawings))
-        for name in NAMES:
-            patch.setattr(figures, name, draw_once(name, drawings))
+        patch.setattr(RENDER, draw_once(drawings))
         yield
 
 

@@ -226,5 +226,7 @@ def test_a_server_that_never_answers_is_given_up(server: S3Server, impatient: No
     server.process.send_signal(signal.SIGSTOP)
     with pytest.raises(StoreError, match=r"s3://studies/a: cannot be written: nothing answers .*, tried for \d+ s"):
         backend.put("a", b"1")
+    started_s = time.monotonic()
     with pytest.raises(StoreError, match="cannot be listed: nothing answers"):
         list(backend.list(""))
+    assert time.monotonic() - started_s < 60.0  # soon: its patience is used up

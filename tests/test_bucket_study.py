@@ -16,7 +16,7 @@ import mnistjobs
 from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.errors import StoreError
 from jobs.run import node_admission
-from jobs.store import Store, StoreUrl, compact, open_store, write_part
+from jobs.store import Store, StoreUrl, compact, open_store, scan_parts, write_part
 from jobs.store.backends import lease
 from jobs.store.compaction import Compaction
 from jobs.store.layout import PARTS
@@ -236,3 +236,14 @@ def test_without_a_home_nothing_is_kept(parts: Store, monkeypatch: pytest.Monkey
     before = whole(parts, range(40))
     assert not Path("relative").exists()
     assert whole(parts, range(40)) == before
+
+
+def test_the_second_plan_opens_no_part(parts: Store, tmp_path: Path) -> None:
+    def rows() -> list[object]:
+        return [rows.to_pylist() for _, rows in scan_parts(parts, ["trial_id", "seconds"]) if rows]
+
+    before = rows()
+    for name in parts.backend.names(PARTS):
+        (tmp_path / "mnistjobs" / "parts" / name).unlink()
+        parts.backend.put(f"{PARTS}{name}", b"not read any more")
+    assert rows() == before

@@ -256,9 +256,11 @@ def test_a_terminal_without_unicode_is_served(words: list[str], finished: Path) 
     assert outcome.out.isascii()
 
 
-def test_a_notebook_s_backend_of_matplotlib_and_a_wrong_date_do_no_harm(finished: Path) -> None:
-    outcome = in_fresh_process("report", "tiny", MPLBACKEND="module://not_installed.here", SOURCE_DATE_EPOCH="abc")
+def test_a_report_in_a_fresh_process_writes_pdf_and_png_too(finished: Path) -> None:
+    outcome = in_fresh_process("report", "tiny", "--figures", "pdf", "--figures", "png")
     assert (outcome.code, outcome.err) == (0, "")
+    files = {path.suffix for path in Path(outcome.out.split("Report: ")[1].strip()).parent.glob("learning-curve.*")}
+    assert files == {".svg", ".pdf", ".png"}
 
 
 @pytest.mark.parametrize("words", [["summary", "tiny", "--format", "json"], ["list"], ["schema"]])

@@ -17,7 +17,7 @@ from jobs.cli.exit_codes import BAD_INPUT, INTERRUPTED
 
 COMMANDS = ["", "init", "plan", "submit", "summary", "report", "verify", "list", "compact", "schema"]
 COMMANDS += ["data", "data fetch", "data verify"]
-HEAVY = {"torch", "ray", "matplotlib", "sklearn", "scipy"}  # to import any of them takes longer than --help may
+HEAVY = {"torch", "ray", "altair", "sklearn", "scipy"}  # to import any of them takes longer than --help may
 
 
 @pytest.fixture

@@ -10,9 +10,14 @@ import pyarrow as pa
 import pytest
 from support.study_tables import StoredTables, confusion_of, metrics_of, study, summary_of, together
 
+from jobs.escape import escape
 from jobs.report import choice
-from jobs.report.curves import Floats, Line, Panel, learning_curve, training_curves
+from jobs.report.arms import read_arms
+from jobs.report.contrasts import contrast_table
+from jobs.report.curves import MEASURES, Curves, Floats, shared_axes, training_curves, training_panel
+from jobs.report.drawing import convert, draw
 from jobs.report.figures import FigureSection, ReportFigure, draw_figures
+from jobs.report.learning import Line, learning_curve
 from jobs.report.matrices import MAX_UNITS, confusion_matrix, weight_sheet
 from jobs.store.schemas import CONFUSION, METRICS, SUMMARY, TRIALS
 
@@ -34,11 +39,12 @@ def sections(trials: pa.Table, requested: pa.Table, accuracies: Sequence[float] 
     rng = np.random.default_rng(0)
     weights = {"trial-0": rng.normal(0, 0.1, (64, 784)).astype(np.float32)}
     stored = StoredTables(metrics_of(trials, accuracies), confusion_of(trials), weights)
-    drawn = draw_figures(summary_of(trials, requested), trials, stored)
+    contrasts = contrast_table(read_arms(trials, requested), 1000)
+    drawn = draw_figures(summary_of(trials, requested), trials, stored, contrasts)
     return {section.heading: section for section in drawn}
 
 
-def draw(trials: pa.Table, requested: pa.Table, accuracies: Sequence[float] = RISING) -> dict[str, ReportFigure]:
+def figures(trials: pa.Table, requested: pa.Table, accuracies: Sequence[float] = RISING) -> dict[str, ReportFigure]:
     drawn = sections(trials, requested, accuracies).values()
     return {figure.file_name: figure for section in drawn for figure in section.figures}
 
@@ -46,7 +52,7 @@ def draw(trials: pa.Table, requested: pa.Table, accuracies: Sequence[float] = RI
 @cache
 def drawn() -> dict[str, ReportFigure]:
     """Draw both schedules, once for all tests that look at them."""
-    return draw(*both_schedules())
+    return figures(*both_schedules())
 
 
 def test_every_kind_of_figure_has_its_file_name() -> None:
@@ -56,62 +62,89 @@ def test_every_kind_of_figure_has_its_file_name() -> None:
         "confusion-mlp-2000-fixed.svg",
         "confusion-mlp-2000-adaptive.svg",
         "w1-mlp-2000-fixed.svg",
+        "differences.svg",
     ]
 
 
 def test_a_further_varying_setting_is_part_of_the_file_names() -> None:
-    names = list(draw(*together(study(0.9), study(0.9, name="narrow", hidden_units=32))))
+    names = list(figures(*together(study(0.9), study(0.9, name="narrow", hidden_units=32))))
     assert names[1] == "curves-mlp-2000-hidden_units=32.svg"
-    assert names[-2] == "confusion-mlp-2000-fixed-hidden_units=32.svg"
+    assert names[-3] == "confusion-mlp-2000-fixed-hidden_units=32.svg"
 
 
 def test_file_names_hold_allowed_characters_only() -> None:
-    names = draw(*study(0.9, model="../x y\x1b<")).keys()
+    names = figures(*study(0.9, model="../x y\x1b<")).keys()
     assert all(re.fullmatch(r"[A-Za-z0-9._=-]+", name) for name in names)
 
 
 def test_training_curves_name_their_axes_and_say_n() -> None:
     found = texts(drawn()["curves-mlp-2000.svg"].svg)
-    assert {"epoch", "accuracy (%)", "fixed learning rate", "adaptive learning rate"} <= set(found)
-    assert {"train (n = 3)", "validation (n = 3)", "train (n = 2–3 of 3)"} <= set(found)
+    assert {"epoch", "validation accuracy (%)", "train accuracy (%)"} <= set(found)
+    assert {"fixed (n = 3)", "adaptive (n = 2–3 of 3)"} <= set(found)
+
+
+def curves(*accuracies: Sequence[float], schedule: str = "fixed", requested: int = 1) -> Curves:
+    """Seeds with these accuracies in percent, as train and as validation accuracy, and with losses of one."""
+    values: Floats = np.array(accuracies, dtype=np.float64)
+    each = {name: values if name.endswith("accuracy") else np.ones_like(values) for name in MEASURES}
+    return Curves(schedule, each, requested, 0)
 
 
 def test_training_curves_show_training_and_validation() -> None:
-    figure = draw(*study(0.9))["curves-mlp-2000.svg"]
-    train: Floats = 100 * np.array([RISING])
-    validation: Floats = 100 * (np.array([RISING]) - 0.02)
-    assert figure.svg == training_curves(figure.title, [Panel("fixed learning rate", train, validation, 1, 0)])
-    assert figure.svg != training_curves(figure.title, [Panel("fixed learning rate", validation, train, 1, 0)])
+    figure = figures(*study(0.9))["curves-mlp-2000.svg"]
+    train, validation = 100 * np.array([RISING]), 100 * (np.array([RISING]) - 0.02)
+    values = {"train_accuracy": train, "validation_accuracy": validation}
+    expected = training_curves(figure.title, [Curves("fixed", values, 1, 0)])
+    swapped = dict(zip(values, reversed(values.values()), strict=True))
+    other = training_curves(figure.title, [Curves("fixed", swapped, 1, 0)])
+    assert figure.svg.endswith(expected[-2000:])
+    assert lines_of(figure.svg) == lines_of(expected) != lines_of(other)
+
+
+def lines_of(svg: str) -> list[str]:
+    """Return the paths of the lines of means."""
+    return re.findall(r'd="(M0,[^"A]*)"[^>]*stroke-width="2"', svg)
+
+
+def test_a_thin_line_per_seed_stands_behind_the_mean() -> None:
+    svg = training_curves("t", [curves((10, 20, 30), (30, 40, 80)), curves((5, 6, 7), schedule="adaptive")])
+    assert svg.count('stroke-width="0.8"') == 2 * 2
+    assert len(lines_of(svg)) == 2 * 2
+    # The mean of two seeds, whose accuracy axis has a height of 230 pixels.
+    heights = [float(y) for y in re.findall(r"[\d.]+,([\d.]+)", lines_of(svg)[0])]
+    assert (heights[0] - heights[2]) / (heights[0] - heights[1]) == pytest.approx((55 - 20) / (30 - 20), rel=1e-3)
 
 
 def test_the_epoch_of_divergence_is_not_drawn() -> None:
-    svg = draw(*study(None))["curves-mlp-2000.svg"].svg
-    assert texts(svg).count("train (n = 1)") == 1
-    assert "4" not in texts(svg)
+    svg = figures(*study(None))["curves-mlp-2000.svg"].svg
+    assert texts(svg).count("fixed (n = 1)") == 1
+    assert all(path.count(",") == 2 for path in lines_of(svg))
 
 
 def test_a_configuration_that_diverged_at_once_is_empty() -> None:
-    found = texts(draw(*study(None), accuracies=(0.1, 0.1))["curves-mlp-2000.svg"].svg)
-    assert "n = 0 of 1: those stored diverged in the first epoch" in found
-    assert not any(text.startswith("train (") for text in found)
+    found = texts(figures(*study(None), accuracies=(0.1, 0.1))["curves-mlp-2000.svg"].svg)
+    assert "fixed (n = 0 of 1: those stored diverged in the first epoch)" in found
 
 
-def test_curves_that_rise_early_get_a_close_up() -> None:
-    early: Floats = 100 - 80 * np.exp(-np.arange(40.0))[None]
-    slow: Floats = np.linspace(10.0, 100.0, 40)[None]
-    panels = [Panel("fixed learning rate", curve, curve, 1, 0) for curve in (early, slow)]
-    enlarged = "enlarged detail"
-    assert [enlarged in texts(training_curves("t", [panel])) for panel in panels] == [True, False]
+@pytest.mark.parametrize("epochs", [1, 2, 12, 40])
+def test_curves_that_rise_early_get_an_enlargement_of_the_late_epochs(epochs: int) -> None:
+    long: Floats = 100 - 80 * np.exp(-np.arange(40.0))
+    slow = np.linspace(10, 100, 40)
+    enlarged = "enlarged detail: validation accuracy (%)"
+    both = [curves(long[:epochs].tolist()), curves(long.tolist(), schedule="adaptive")]
+    assert enlarged in texts(training_curves("t", both))
+    assert enlarged not in texts(training_curves("t", [both[0], curves(slow.tolist(), schedule="adaptive")]))
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 12])
-def test_panels_of_different_lengths_share_their_axes(epochs: int) -> None:
-    long: Floats = 100 - 80 * np.exp(-np.arange(40.0))[None]
-    short = long[:, :epochs]
-    panels = [Panel("fixed learning rate", short, short, 1, 0), Panel("adaptive", long, long, 1, 0)]
-    found = texts(training_curves("t", panels))
-    assert found.count("enlarged detail") == 2
-    assert found.count("train (n = 1)") == 2
+def test_the_panels_of_the_page_share_their_axes_and_give_their_means() -> None:
+    groups = [[curves((50, 60, 70), (52, 62, 72))], [curves((90, 95))]]
+    axes = shared_axes(groups, "validation_accuracy")
+    assert (axes[0].low, axes[0].high) == (1, 3)
+    assert axes[1].low < 50
+    assert axes[1].high > 95
+    panel = training_panel(groups[0], "validation_accuracy", axes)
+    assert (panel.first, panel.last, panel.means) == (1, 3, {"fixed": [51.0, 61.0, 71.0]})
+    assert shared_axes(groups, "train_loss")[1].scale == "log"
 
 
 def test_the_learning_curve_names_its_axes_the_sizes_and_n() -> None:
@@ -125,17 +158,17 @@ def test_the_learning_curve_has_a_tick_at_every_size(sizes: tuple[int, ...]) -> 
     assert {f"{size:,}" for size in sizes} <= set(texts(learning_curve("t", [line_of(*sizes)])))
 
 
-def line_of(*sizes: int, name: str = "MLP, fixed", group: int = 0, n: int = 1, **changed: Floats) -> Line:
+def line_of(*sizes: int, name: str = "MLP, fixed", panel: str = "MLP", n: int = 1, **changed: Floats) -> Line:
     """A line from 50 to 90 percent without intervals, except for what is changed."""
     mean, nothing = np.linspace(50, 90, len(sizes)), np.full(len(sizes), np.nan)
-    values = {"mean": mean, "low": nothing, "high": nothing, "min": mean, "max": mean, **changed}
-    counts = (n,) * len(sizes)
-    return Line(name, group, False, sizes, **values, n=counts, requested=counts, collapsed=0)
+    values = {"mean": mean, "low": nothing, "high": nothing, **changed}
+    counts, seeds = (n,) * len(sizes), tuple((float(each),) * n for each in mean)
+    return Line(name, panel, False, sizes, **values, seeds=seeds, n=counts, requested=counts, collapsed=0)
 
 
 def test_long_names_leave_room_for_the_learning_curve() -> None:
     name = "MLP, fixed" + ", one more setting 0.001" * 7
-    lines = [line_of(2000, name=name, group=group) for group in range(24)]
+    lines = [line_of(2000, name=name, panel=f"{number}") for number in range(24)]
     assert "test accuracy (%)" in texts(learning_curve("t", lines))
 
 
@@ -144,24 +177,17 @@ def test_a_confusion_matrix_shows_row_percent_summed_over_seeds() -> None:
     found = texts(figure.svg)
     assert (found.count("97.00"), found.count("3.00"), found.count("0.00")) == (10, 10, 80)
     assert found.count("300") == 10
-    assert {"predicted digit", "actual digit", "Percent of each row over n = 3: 3,000 predictions."} <= set(found)
+    assert {"predicted digit", "actual digit"} <= set(found)
+    assert any("Percent of each row over n = 3: 3,000 predictions." in text for text in found)
     assert figure.caption.endswith("n = 3: 3,000 predictions, 2,910 of them correct.")
-
-
-def _position(svg: str, label: str) -> tuple[str | None, str | None]:
-    """Return x and y of the first text that is this label."""
-    found = (text for text in ElementTree.fromstring(svg).iter(f"{SVG}text") if "".join(text.itertext()) == label)
-    text = next(found)
-    return text.get("x"), text.get("y")
 
 
 def test_rows_are_actual_and_columns_predicted_digits() -> None:
     counts = np.diag(np.full(10, 4))
     counts[2, 7] = 1
     svg = confusion_matrix(counts, "t", "f")
-    _, row_of_2 = _position(svg, "80.00")
-    column_of_7, _ = _position(svg, "7")
-    assert _position(svg, "20.00") == (column_of_7, row_of_2)
+    (cell,) = re.findall(r'aria-label="([^"]*percent: 20[^"]*)"', svg)
+    assert {"actual digit: 2", "predicted digit: 7"} <= set(cell.split("; "))
 
 
 def test_a_digit_without_images_has_an_empty_row() -> None:
@@ -185,18 +211,15 @@ def test_a_hostile_title_is_inert(title: str) -> None:
     svg = weight_sheet(np.zeros((8, 784), np.float32), title)
     root = ElementTree.fromstring(svg)
     assert not list(root.iter(f"{SVG}script"))
+    assert escape(title)[:60] in "".join(texts(svg))
     assert "\x1b" not in svg
     assert "‮" not in svg
-
-
-def test_dollar_signs_are_no_formula() -> None:
-    assert "$x^2$" in texts(weight_sheet(np.zeros((8, 784), np.float32), "$x^2$"))
 
 
 def test_the_order_of_rows_does_not_change_a_figure() -> None:
     trials, requested = both_schedules()
     backwards = trials.take(list(reversed(range(len(trials)))))
-    assert draw(backwards, requested) == drawn()
+    assert figures(backwards, requested) == drawn()
 
 
 def test_no_figure_refers_to_anything_elsewhere() -> None:
@@ -206,8 +229,8 @@ def test_no_figure_refers_to_anything_elsewhere() -> None:
 
 
 def test_one_seed_and_one_epoch_are_enough() -> None:
-    found = texts(draw(*study(0.9), accuracies=(0.5,))["curves-mlp-2000.svg"].svg)
-    assert "train (n = 1)" in found
+    found = texts(figures(*study(0.9), accuracies=(0.5,))["curves-mlp-2000.svg"].svg)
+    assert "fixed (n = 1)" in found
 
 
 def test_without_data_nothing_is_drawn() -> None:
@@ -243,45 +266,54 @@ def test_what_has_nothing_to_draw_is_named() -> None:
     assert omitted["W1"] == [("no trial finished", [diverged, missing])]
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(1, (300,)), (16, (300,)), (8, (300, 900)), (24, (10, 20, 50_000))])
+@pytest.mark.parametrize(("count", "sizes"), [(1, (300,)), (8, (300, 900)), (24, (10, 20, 50_000))])
 def test_every_point_of_a_legend_is_in_the_picture(count: int, sizes: tuple[int, ...]) -> None:
-    lines = [line_of(*sizes, name=f"line {group}", group=group, n=3) for group in range(count)]
-    svg = learning_curve("t", lines)
-    left, right, top, bottom = _axes(svg)
-    points = [(float(use.get("x", "nan")), float(use.get("y", "nan"))) for use in _markers(svg)]
+    lines = [line_of(*sizes, name=f"line {number}", n=3) for number in range(count)]
+    points = points_of(learning_curve("t", lines))
     assert len(points) == count * len(sizes)
-    assert all(left <= x <= right and top <= y <= bottom for x, y in points)
+    assert all(0 <= x <= 300 and 0 <= y <= 260 for x, y in points)
 
 
-def _axes(svg: str) -> tuple[float, float, float, float]:
-    """Return left, right, top and bottom of the first axes: the extent of the patch behind them."""
-    axes = next(group for group in ElementTree.fromstring(svg).iter(f"{SVG}g") if group.get("id") == "axes_1")
-    path = next(axes.iter(f"{SVG}path")).get("d", "")
-    numbers = [float(number) for number in re.findall(r"-?[\d.]+", path)]
-    return min(numbers[::2]), max(numbers[::2]), min(numbers[1::2]), max(numbers[1::2])
+def points_of(svg: str) -> list[tuple[float, float]]:
+    """Return where the means are, in pixels from the upper left corner of their panel."""
+    places = re.findall(r'aria-label="[^"]* n = \d+"[^>]*transform="translate\(([-\d.]+),([-\d.]+)\)', svg)
+    return [(float(x), float(y)) for x, y in places]
 
 
-def _markers(svg: str) -> list[ElementTree.Element]:
-    """Return the markers of the lines' points: drawn within the axes, and neither caps nor ticks."""
-    root = ElementTree.fromstring(svg)
-    groups = [group for group in root.iter(f"{SVG}g") if (group.get("clip-path") or "").startswith("url(#")]
-    return [use for group in groups for use in group.findall(f"{SVG}use")]
-
-
-def test_an_interval_ends_at_100_percent_with_an_arrowhead_and_two_values_are_dots() -> None:
+def test_an_interval_ends_at_100_percent_with_an_arrowhead_and_seeds_are_dots() -> None:
     cut = line_of(300, 900, n=3, mean=np.array([90.0, 99.0]), low=np.array([85.0, 96.0]), high=np.array([95.0, 102.0]))
-    assert "Arrowheads: bars cut at 0 or 100 %." in " ".join(texts(learning_curve("t", [cut])))
-    pair = line_of(300, 900, n=2)
-    found = " ".join(texts(learning_curve("t", [pair])))
-    assert "Dots: both values, where n is 2." in found
-    assert "Bars" not in found
-    assert len(_markers(learning_curve("t", [pair]))) == 3 * 2
+    found = texts(learning_curve("t", [cut]))
+    assert "Arrowheads: bars cut at 0 or 100 %." in " ".join(found)
+    assert found.count("▲") == 1
+    pair = texts(learning_curve("t", [line_of(300, 900, n=2)]))
+    assert "Small dots: seeds." in " ".join(pair)
+    assert "Bars" not in " ".join(pair)
+
+
+def test_the_forest_plot_has_a_row_for_each_difference() -> None:
+    found = texts(drawn()["differences.svg"].svg)
+    assert {"Adaptive rate minus fixed rate", "open", "clear"} <= set(found)
+    assert "differences.svg" not in figures(*study(0.9, 0.92))
+
+
+def test_a_figure_becomes_a_pdf_and_a_png_of_twice_its_size() -> None:
+    svg = draw({"mark": "bar", "data": {"values": [{}]}, "width": 20, "height": 20}, {})
+    assert convert(svg, "pdf").startswith(b"%PDF")
+    png = convert(svg, "png")
+    (width,) = re.findall(r'^<svg [^>]*width="(\d+)"', svg)
+    assert int.from_bytes(png[16:20], "big") == 2 * int(width)
+
+
+def test_a_limited_address_space_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1 << 33, 1 << 33))
+    with pytest.raises(MemoryError):
+        draw({"mark": "bar"}, {})
 
 
 def test_collapsed_trials_are_in_the_legends() -> None:
-    figures = draw(*study(0.1, 0.9, 0.1))
-    assert "train (n = 3 of 3, 2 collapsed)" in texts(figures["curves-mlp-2000.svg"].svg)
-    assert "MLP, fixed (n = 3 of 3, 2 collapsed)" in texts(figures["learning-curve.svg"].svg)
-    assert "n = 3 of 3, 2 collapsed: 3,000 predictions" in figures["confusion-mlp-2000-fixed.svg"].caption
-    assert figures["w1-mlp-2000-fixed.svg"].caption.endswith(" This trial collapsed.")
+    found = figures(*study(0.1, 0.9, 0.1))
+    assert "fixed (n = 3 of 3, 2 collapsed)" in texts(found["curves-mlp-2000.svg"].svg)
+    assert "MLP, fixed (n = 3 of 3, 2 collapsed)" in texts(found["learning-curve.svg"].svg)
+    assert "n = 3 of 3, 2 collapsed: 3,000 predictions" in found["confusion-mlp-2000-fixed.svg"].caption
+    assert found["w1-mlp-2000-fixed.svg"].caption.endswith(" This trial collapsed.")
     assert "collapsed" not in drawn()["w1-mlp-2000-fixed.svg"].caption

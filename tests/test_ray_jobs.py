@@ -15,7 +15,7 @@ import psutil
 import pytest
 from support.cluster_page import blocks
 from support.hosts import Network, network_of_hosts, why_no_hosts
-from support.job_hosts import JobHosts, Laptop, give_token, laptop_environment, start_cluster
+from support.job_hosts import BUCKET, JobHosts, Laptop, give_token, laptop_environment, start_cluster, start_storage
 from support.ray_hosts import REPOSITORY, wait_until
 from support.reference_study import ReferenceStudy, reference_study
 
@@ -29,6 +29,12 @@ name: long
 dataset: digits
 grid: {model: [mlp], subset_size: [1200], adaptive_lr: [false, true], seed: [0, 1]}
 train: {epochs: 5000, batch_size: 32, learning_rate: 0.002}
+"""
+COMPARE = f"""
+import sys
+sys.path.append({str(REPOSITORY / "tests")!r})
+from support.reference_study import tables
+print(tables(*sys.argv[1:3]) == tables(*sys.argv[3:]))
 """
 SUBMIT_NOTHING = """
 import pathlib, cluster.ray_jobs as ray_jobs
@@ -44,6 +50,7 @@ def network() -> Iterator[Network]:
     if reason := why_no_hosts():
         pytest.skip(reason)
     with network_of_hosts() as network:
+        start_storage(network)
         yield network
 
 
@@ -75,7 +82,9 @@ def submit(laptop: Laptop, grid: Path, address: str) -> str:
     return job_id
 
 
-def test_a_cluster_that_refuses_the_user_is_named_in_one_line(laptop: Laptop, cluster: JobHosts) -> None:
+def test_a_cluster_that_refuses_the_user_is_named_in_one_line(
+    laptop: Laptop, cluster: JobHosts, network: Network
+) -> None:
     words = ("submit", QUICKSTART, "--detach", "--quiet", "--address")
     for token, reason in {
         "b" * 64: "refuses the token in RAY_AUTH_TOKEN",
@@ -87,7 +96,7 @@ def test_a_cluster_that_refuses_the_user_is_named_in_one_line(laptop: Laptop, cl
         assert line.startswith(f"Ray's job server at '{cluster.address}': {reason}")
     done = laptop.run(*words, f"http://{cluster.head.address}:6379", timeout_s=SUBMIT_S)
     assert "another service answers there" in done.stderr
-    assert not laptop.store.exists() or mnistjobs.list_jobs(laptop.store) == []
+    assert not (network.folder / "store").exists()
 
 
 def test_a_head_without_an_agent_that_answers_is_given_up(laptop: Laptop, cluster: JobHosts) -> None:
@@ -113,24 +122,21 @@ def name(process: psutil.Process) -> str:
         return ""
 
 
-def test_a_driver_that_does_not_start_is_explained(laptop: Laptop, cluster: JobHosts) -> None:
-    words = ("submit", QUICKSTART, "--detach", "--quiet", "--address", cluster.address)
-    job_id = laptop.run(*words, MNISTJOBS_PYTHON="/no/such/python").stdout.strip()
-    status = laptop.wait_for(job_id, lambda status: "has ended" in status["note"], "the cluster tells why", JOB_S)
-    assert status["state"] == "queued"
-    assert status["note"].startswith(
-        "its driver on the cluster has ended (Job entrypoint command failed with exit code 1"
-    )
-    assert "/no/such/python" in laptop.run("logs", job_id).stdout
-    assert laptop.run("cancel", job_id).returncode == 0
-    assert laptop.status(job_id)["state"] == "cancelled"
-
-
-def test_a_dataset_that_the_cluster_does_not_have_is_named(laptop: Laptop, cluster: JobHosts, network: Network) -> None:
+def test_a_driver_that_gives_up_is_explained(laptop: Laptop, cluster: JobHosts, network: Network) -> None:
     grid = network.folder / "mnist.yaml"
     grid.write_text(LONG.replace("dataset: digits", "dataset: mnist").replace("long", "mnist"))
-    job_id = submit(laptop, grid, cluster.address)
-    status = laptop.wait_for(job_id, lambda status: status["state"] == "interrupted", "the driver gives up", JOB_S)
+    without_dataset = submit(laptop, grid, cluster.address)
+    words = ("submit", QUICKSTART, "--detach", "--quiet", "--address", cluster.address)
+    without_python = laptop.run(*words, MNISTJOBS_PYTHON="/no/such/python").stdout.strip()
+
+    status = laptop.wait_for(without_python, lambda status: "has ended" in status["note"], "the cluster tells", JOB_S)
+    assert status["state"] == "queued"
+    assert "its driver on the cluster has ended (Job entrypoint command failed with exit code 1" in status["note"]
+    assert "/no/such/python" in laptop.run("logs", without_python).stdout
+    assert laptop.run("cancel", without_python).returncode == 0
+    assert laptop.status(without_python)["state"] == "cancelled"
+
+    status = laptop.wait_for(without_dataset, lambda status: status["state"] == "interrupted", "it gives up", JOB_S)
     assert "no mirror delivered it" in status["note"]
     assert "MNISTJOBS_DATA_DIR" in status["note"]
 
@@ -172,28 +178,29 @@ def test_the_slurm_script_of_the_page_runs_a_study_on_its_first_node(network: Ne
     assert (code, job.state) == (0, "finished"), (host.folder / "slurm.log").read_text()[-3000:]
 
 
-def test_a_cancelled_job_stops_on_all_nodes(laptop: Laptop, cluster: JobHosts, network: Network) -> None:
+def test_jobs_end_when_cancelled_and_when_ray_stops_them(laptop: Laptop, cluster: JobHosts, network: Network) -> None:
     grid = network.folder / "long.yaml"
     grid.write_text(LONG)
-    job_id = submit(laptop, grid, cluster.address)
-    laptop.wait_for(job_id, lambda status: len(status["running"]) == 2, "two trials run", JOB_S)
-    done = laptop.run("cancel", job_id)
+    first, second = (submit(laptop, grid, cluster.address) for _ in range(2))
+    laptop.wait_for(first, lambda status: len(status["running"]) == 2, "two trials run", JOB_S)
+    laptop.wait_for(second, lambda status: status["state"] == "running", "another job waits for room", JOB_S)
+
+    code = f"from jobs.service.ray_launch import stop_on_ray; print(stop_on_ray('{cluster.address}', '{second}'))"
+    stopped = laptop.host.run(sys.executable, "-c", code, env=laptop_environment())
+    assert stopped.stdout == "True\n", stopped.stderr
+    laptop.wait_for(second, lambda status: status["state"] == "interrupted", "its driver has ended it", 60)
+
+    done = laptop.run("cancel", first)
     assert done.returncode == 0, done.stderr
-    assert laptop.status(job_id)["state"] == "cancelled"
+    assert laptop.status(first)["state"] == "cancelled"
     workers = [each for node in cluster.nodes for each in psutil.Process(node.first_pid).children(recursive=True)]
     wait_until(lambda: not any("ray::run_if_admitted" in name(each) for each in workers), "no trial runs", 30)
 
 
-def test_a_driver_that_ray_stops_ends_its_job(laptop: Laptop, cluster: JobHosts, network: Network) -> None:
-    job_id = submit(laptop, network.folder / "long.yaml", cluster.address)
-    laptop.wait_for(job_id, lambda status: bool(status["running"]), "a trial runs", JOB_S)
-    code = f"from jobs.service.ray_launch import stop_on_ray; print(stop_on_ray('{cluster.address}', '{job_id}'))"
-    stopped = laptop.host.run(sys.executable, "-c", code, env=laptop_environment())
-    assert stopped.stdout == "True\n", stopped.stderr
-    laptop.wait_for(job_id, lambda status: status["state"] == "interrupted", "its driver has ended it", 60)
-
-
-def test_a_job_outlives_its_head(laptop: Laptop, cluster: JobHosts, network: Network, expected: ReferenceStudy) -> None:
+def test_a_job_in_a_bucket_outlives_its_head(
+    laptop: Laptop, cluster: JobHosts, network: Network, expected: ReferenceStudy
+) -> None:
+    laptop = Laptop(laptop.host, BUCKET)
     job_id = submit(laptop, QUICKSTART, cluster.address)
     laptop.wait_for(job_id, lambda status: status["counts"]["finished"] >= 4, "some trials end", JOB_S)
     network.remove(cluster.head)
@@ -219,4 +226,6 @@ def test_a_job_outlives_its_head(laptop: Laptop, cluster: JobHosts, network: Net
     assert laptop.status(job_id)["state"] == "finished"
     assert "finished" in laptop.run("logs", job_id).stdout
     assert 4 <= stored < 24
-    expected.check_equal(laptop.store, job_id)
+    words = (sys.executable, "-c", COMPARE, BUCKET, job_id, expected.store, expected.finish())
+    compared = laptop.host.run(*words, env=laptop_environment(), timeout_s=JOB_S)
+    assert compared.stdout == "True\n", compared.stderr

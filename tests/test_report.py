@@ -153,7 +153,7 @@ def test_a_diverged_study_has_curves_only(tmp_path: Path) -> None:
 def test_a_report_covers_both_models(tmp_path: Path) -> None:
     store, job = submit_tiny(tmp_path, model="[mlp, cnn]", seed="[0]")
     files = files_of(store, job)
-    expected = [*FIGURES, "confusion-cnn-20-fixed.svg", "curves-cnn-20.svg"]
+    expected = [*FIGURES, "confusion-cnn-20-fixed.svg", "curves-cnn-20.svg", "differences.svg"]
     assert sorted(name for name in files if name.endswith(".svg")) == sorted(expected)
 
 
@@ -200,7 +200,8 @@ def test_figures_of_earlier_reports_go_and_other_files_stay(study: tuple[Store, 
     folder = job_folder(store, job.job_id)
     before = files_of(store, job)
     old = ["curves-mlp-40.svg", "confusion-cnn-20-adaptive.svg", "w1-mlp-20-fixed-hidden_units=8.svg"]
-    kept = ["mine.svg", "curves.svg", "curves-mlp-20.png", "w1-notes.svg", "learning-curve-2.svg"]
+    old += ["learning-curve.pdf", "differences.png"]
+    kept = ["mine.svg", "curves.svg", "curves-mlp-20.jpg", "w1-notes.svg", "learning-curve-2.svg"]
     for name in (*old, *kept):
         (folder / name).write_text("x")
     write_report(store, job)

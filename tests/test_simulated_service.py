@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from support.simulated_service import Service, violations
 
-STUDIES = 4_000
+STUDIES = 6_000
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def read_contrasts(store: StorePath, job: str, margin: float | None = None) -> p
     """Compare all configurations of a job that differ in one setting only, seed by seed.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
         margin: The difference in test accuracy, a fraction, below which two configurations count as equally good; by
             default that of the job's grid.
@@ -50,7 +50,7 @@ def read_effects(store: StorePath, job: str) -> pa.Table:
     """Average the effect of each axis of a job, and of each pair of axes, over the other axes.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
@@ -70,7 +70,7 @@ def judge_job(
     """Judge what one axis of a job does to the test accuracy; ask as often as you like while seeds are added.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
         axis: The setting to judge; by default the only one that varies.
         level: The value of the setting to judge, as in the grid, where it has more than two and they are no numbers.
@@ -92,7 +92,7 @@ def rank_job(store: StorePath, job: str) -> pa.Table:
     """Rank the configurations of a job by validation accuracy; the test set has no part in the choice.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
@@ -112,7 +112,7 @@ def compare_jobs(store: StorePath, first: str, second: str, gate: float = 0.0) -
     """Compare two jobs: trial by trial to the bit, and where that fails, by a paired test over their common seeds.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         first: The job to compare with: its id, a name, or the path of its folder, which also names the store.
         second: The job that may have become worse.
         gate: The loss of test accuracy, a fraction, that is accepted.

@@ -19,7 +19,7 @@ def drive(store: StorePath, job: str, observe: Observer, begin: Callable[[], Non
     """Drive a detached job to its end, then write its report and run its command; for the driver's own process.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id.
         observe: Called with each event of the job as it happens.
         begin: Called once what this process prints goes to the job's log.
@@ -76,7 +76,7 @@ def resume_job(
     """Train what is missing of a job: of a lost one under a new driver, of one that has ended as a new job.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store;
             None means the latest job of the store.
         address: Of a cluster, as `submit_grid` takes it; None: as before, which goes for the others, too.

@@ -26,7 +26,7 @@ class JobHandle:
     """A job of a store, which goes on whether or not this object lives.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job_id: The job's id.
     """
 
@@ -137,7 +137,7 @@ def get_job(store: StorePath = "results", job: str | None = None) -> JobHandle:
     """Find a job, to look at it, to wait for it or to end it.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store;
             None means the latest job of the store.
 

@@ -14,7 +14,7 @@ def job_status(store: StorePath = "results", job: str | None = None, *, is_exact
     """Find out what a job is doing, or how it ended.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store;
             None means the latest job of the store.
         is_exact: Whether to count finished trials in the store; otherwise those of a running job are counted as its
@@ -35,7 +35,7 @@ def cancel_job(store: StorePath = "results", job: str | None = None) -> Job:
     """End a job: its running trials stop, what has finished stays.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store;
             None means the latest job of the store.
 
@@ -57,7 +57,7 @@ def read_log(
     """Read the lines of a detached job's log, and the tracebacks of its failures.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store;
             None means the latest job of the store.
         trial_id: The trial that the lines have to concern, or the beginning of its id.

@@ -44,7 +44,7 @@ def read_summary(store: StorePath, job: str | None = None) -> pa.Table:
     """Summarize what the store has of a job now.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
@@ -64,7 +64,7 @@ def read_trials(store: StorePath, job: str) -> pa.Table:
     """Read the trials of a job that have ended: those that the store has now, and those that failed for good.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
@@ -82,7 +82,7 @@ def read_metrics(store: StorePath, job: str) -> pa.Table:
     """Read the losses and accuracies after each epoch of a job's trials.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
@@ -100,7 +100,7 @@ def read_confusion(store: StorePath, job: str) -> pa.Table:
     """Read the confusion matrices of a job's finished trials.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
@@ -118,7 +118,7 @@ def read_predictions(store: StorePath, job: str) -> pa.Table:
     """Read what each finished trial of a job predicted for each test image.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, or a name, which means its latest job.
 
     Returns:
@@ -136,7 +136,7 @@ def read_weights(store: StorePath, trial_id: str) -> dict[str, NDArray[Any]]:
     """Read the trained weights of one trial.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         trial_id: The trial, as in the column of that name.
 
     Returns:
@@ -160,7 +160,7 @@ def export_weights(store: StorePath, job: str, folder: str | Path) -> list[Path]
     """Write the weights of a job's stored trials, one file per trial.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
         folder: Where to write `<trial_id>.safetensors` for each trial; made if it does not exist. Its tensors are
             named by parameter.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from jobs.store import (
 )
 
 if TYPE_CHECKING:
-    from jobs.report import Report
+    from jobs.report import FigureFormat, Report
 
 StorePath = str | Path
 
@@ -35,7 +35,7 @@ def plan_grid(grid: str | Path | Grid, store: StorePath = "results", *, quaranti
 
     Args:
         grid: The path of a grid file, or a grid that was read.
-        store: The store's folder; it need not exist.
+        store: The store's folder or URL; it need not exist.
         quarantine: Whether to move damaged parts to quarantine/, as `submit_grid` does; by default nothing is written.
 
     Returns:
@@ -69,7 +69,7 @@ def submit_grid(  # noqa: PLR0913 - the options of a submission
 
     Args:
         grid: The path of a grid file, or a plan, which brings its own store.
-        store: The store's folder; it is made where it does not exist.
+        store: The store's folder or URL; it is made where it does not exist.
         address: Of a Ray cluster, as HOST:PORT; `auto` for the one on this machine, `local` to start one. By default
             the Ray that this program is connected to, which stays connected, else $RAY_ADDRESS, else `local`. With
             `detach` also http://HOST:8265: the job runs on that cluster; the default is $RAY_API_SERVER_ADDRESS then.
@@ -132,7 +132,7 @@ def compact_store(store: StorePath = "results") -> Compaction:
     This is safe at any time, also while jobs run and others read.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
 
     Returns:
         The names of the parts that were merged and written, and of the damaged ones.
@@ -151,7 +151,7 @@ def list_jobs(store: StorePath = "results") -> list[Job | DamagedJob]:
     """List the jobs of a store.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
 
     Returns:
         The jobs, oldest first; before them, as DamagedJob, those whose record cannot be read.
@@ -162,12 +162,13 @@ def list_jobs(store: StorePath = "results") -> list[Job | DamagedJob]:
     return read_jobs(open_store(store))
 
 
-def report_job(store: StorePath, job: str | None = None) -> Report:
+def report_job(store: StorePath, job: str | None = None, figures: Sequence[FigureFormat] = ()) -> Report:
     """Write the tables, figures and page of a job into its folder, from the store alone.
 
     Args:
-        store: The store's folder.
+        store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
+        figures: The formats in which each figure is written besides SVG: pdf, png or both.
 
     Returns:
         The page's path, the summary, and the names of damaged parts.
@@ -176,9 +177,9 @@ def report_job(store: StorePath, job: str | None = None) -> Report:
         InputError: There is no such job.
         StoreError: The store cannot be read or written, or the job's record is damaged.
     """
-    from jobs.report import write_report  # imports matplotlib, which takes a second
+    from jobs.report import write_report
 
     opened, name = open_store_of(store, job)
-    report = write_report(opened, find_job(opened, name))
+    report = write_report(opened, find_job(opened, name), figures)
     warn_of_unusable(opened, report.damaged)
     return report

@@ -15,7 +15,16 @@ import typer
 
 from cluster import ClusterError
 from jobs.cli.answers import best, compare, verdict
-from jobs.cli.arguments import STORE, Format, GridArgument, JobArgument, JobOption, PlanFormat, StoreOption
+from jobs.cli.arguments import (
+    STORE,
+    FiguresOption,
+    Format,
+    GridArgument,
+    JobArgument,
+    JobOption,
+    PlanFormat,
+    StoreOption,
+)
 from jobs.cli.data import data_app
 from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES
@@ -148,14 +157,14 @@ def summary(
 
 
 @app.command()
-def report(job: JobOption = None, store: StoreOption = STORE) -> None:
+def report(job: JobOption = None, store: StoreOption = STORE, figures: FiguresOption = None) -> None:
     """Write a job's tables, figures and page again, from the store.
 
-    Example: mnistjobs report report
+    Example: mnistjobs report report --figures pdf
     """
     from jobs.api import report_job
 
-    print_report(report_job(store, job))
+    print_report(report_job(store, job, [figure.value for figure in figures or ()]))
 
 
 @app.command("verify")

@@ -78,6 +78,19 @@ class Format(StrEnum):
     markdown = "markdown"
 
 
+class FigureFile(StrEnum):
+    """The kinds of files in which figures are written besides SVG."""
+
+    pdf = "pdf"
+    png = "png"
+
+
+FiguresOption = Annotated[
+    list[FigureFile] | None,
+    typer.Option(help="Write each figure in this format, too; may be given twice."),
+]
+
+
 class PlanFormat(StrEnum):
     """Formats of `plan`."""
 

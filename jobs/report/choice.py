@@ -1,5 +1,6 @@
 """Which configurations are drawn: all, or where there are too many the most and the least accurate."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ class Configuration:
     trial_ids: tuple[str, ...]
     finished_ids: tuple[str, ...]
     finished_seeds: tuple[int, ...]
+    accuracies: tuple[float, ...]  # of the finished trials, on the test set
     collapsed_ids: tuple[str, ...]
     others: tuple[tuple[str, str], ...]  # varying settings beyond model, subset_size and adaptive_lr: name, text
 
@@ -82,7 +84,7 @@ def configurations_of(summary: pa.Table, trials: pa.Table) -> list[Configuration
         trials: A table with the schema TRIALS.
     """
     stored: dict[str, list[dict[str, Any]]] = {}
-    columns = ["trial_id", "configuration_id", "status", "seed", "collapsed"]
+    columns = ["trial_id", "configuration_id", "status", "seed", "collapsed", "test_accuracy"]
     for row in trials.select(columns).filter(pc.field("status") != "failed").sort_by("seed").to_pylist():
         stored.setdefault(row["configuration_id"], []).append(row)
     others = varying_settings(summary.select(CONFIGURATION_COLUMNS).to_pydict())
@@ -96,6 +98,7 @@ def _configuration(row: Row, trials: Sequence[Row], others: Sequence[str]) -> Co
         tuple(trial["trial_id"] for trial in trials),
         tuple(trial["trial_id"] for trial in finished),
         tuple(trial["seed"] for trial in finished),
+        tuple(math.nan if trial["test_accuracy"] is None else trial["test_accuracy"] for trial in finished),
         tuple(trial["trial_id"] for trial in finished if trial["collapsed"]),
         tuple((name, str(row[name])) for name in others if row[name] is not None),
     )

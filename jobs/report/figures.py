@@ -5,16 +5,20 @@ A new kind of figure is a function here that returns a FigureSection, called by 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from jobs.report.choice import Choice, Configuration, Omission, choose, configurations_of
-from jobs.report.curves import Line, Panel, learning_curve, training_curves
+from jobs.report.curves import FOOTNOTE, MEASURES, Curves, training_curves
+from jobs.report.drawing import as_file
+from jobs.report.forest import FOREST_FOOTNOTE, forest
 from jobs.report.formats import format_count, format_n
+from jobs.report.learning import Line, learning_curve
 from jobs.report.matrices import confusion_matrix, weight_sheet
+from jobs.report.wording import contrast_heading, contrast_label, to_points
 from mnist_core.data import DIGITS
 
 
@@ -50,13 +54,16 @@ class FigureSection:
     omissions: tuple[Omission, ...]
 
 
-def draw_figures(summary: pa.Table, trials: pa.Table, stored: StoredTrials) -> list[FigureSection]:
+def draw_figures(
+    summary: pa.Table, trials: pa.Table, stored: StoredTrials, contrasts: pa.Table | None = None
+) -> list[FigureSection]:
     """Draw every figure of the report, kind by kind.
 
     Args:
         summary: A table with the schema SUMMARY; its order is the order of the figures.
         trials: A table with the schema TRIALS.
         stored: The epochs, confusion matrices and weights of these trials.
+        contrasts: A table as `contrast_table` makes it.
 
     Returns:
         The kinds that have a figure. Of many configurations some are chosen; the section names the others.
@@ -67,6 +74,7 @@ def draw_figures(summary: pa.Table, trials: pa.Table, stored: StoredTrials) -> l
         _learning_section(configurations),
         _confusion_section(configurations, stored),
         _weight_section(configurations, stored),
+        *([_forest_section(contrasts)] if contrasts is not None else []),
     ]
     return [section for section in sections if section.figures]
 
@@ -80,71 +88,90 @@ def _grouped(configurations: Iterable[Configuration], settings: tuple[str, ...])
 
 
 def _training_section(configurations: Sequence[Configuration], stored: StoredTrials) -> FigureSection:
-    groups = _grouped((one for one in configurations if one.trial_ids), ("model", "subset_size"))
-    choice = choose(groups, lambda group: group[0].title(group[0].images))
+    choice = choose(training_groups(configurations), lambda group: group[0].title(group[0].images))
     figures = tuple(_training_figure(group, stored) for group in choice.drawn)
     absent = Omission("no trial is stored", [one.full_title for one in configurations if not one.trial_ids])
     return _section("Training curves", figures, choice, absent)
 
 
+def training_groups(configurations: Iterable[Configuration]) -> list[list[Configuration]]:
+    """Group the configurations that differ in their schedule alone: the fixed one first."""
+    groups = _grouped((one for one in configurations if one.trial_ids), ("model", "subset_size"))
+    return [sorted(group, key=lambda one: one.schedule, reverse=True) for group in groups]
+
+
 def _training_figure(group: Sequence[Configuration], stored: StoredTrials) -> ReportFigure:
-    ordered = sorted(group, key=lambda one: one.schedule, reverse=True)  # fixed, then adaptive
-    title = f"Training curves: {ordered[0].title(ordered[0].images)}"
+    title = f"Training curves: {group[0].title(group[0].images)}"
     caption = (
-        "Accuracy on the training subset and on the validation set after each epoch, with "
-        f"{' and with '.join(_with_article(one.schedule) for one in ordered)} learning rate. "
-        "Lines: mean over n seeds. Bands: range over seeds."
+        "Accuracy on the validation set and on the training subset after each epoch, with "
+        f"{' and with '.join(_with_article(one.schedule) for one in group)} learning rate. {FOOTNOTE}"
     )
-    svg = training_curves(title, [_panel(one, stored.metrics(one.trial_ids)) for one in ordered])
-    return ReportFigure(ordered[0].file_name("curves"), title, caption, svg)
+    svg = as_file(training_curves(title, [curves_of(one, stored.metrics(one.trial_ids)) for one in group]), title)
+    return ReportFigure(group[0].file_name("curves"), title, caption, svg)
 
 
 def _with_article(schedule: str) -> str:
     return "an adaptive" if schedule == "adaptive" else "a fixed"
 
 
-def _panel(configuration: Configuration, metrics: pa.Table) -> Panel:
+def curves_of(configuration: Configuration, metrics: pa.Table) -> Curves:
+    """Collect the training curves of a configuration from its rows in the schema METRICS."""
     ids = metrics["trial_id"].to_pylist()
-    seed = np.array([configuration.trial_ids.index(trial_id) for trial_id in ids])
+    place = {trial_id: index for index, trial_id in enumerate(configuration.trial_ids)}
+    seed = np.array([place[trial_id] for trial_id in ids], dtype=np.int64)
     epoch = metrics["epoch"].to_numpy()
     # Once the loss is not a number, the accuracy is meaningless.
     finite = np.isfinite(metrics["train_loss"].to_numpy()) & np.isfinite(metrics["validation_loss"].to_numpy())
-    train, validation = np.full((2, len(configuration.trial_ids), int(epoch.max())), np.nan)
-    for curve, name in ((train, "train_accuracy"), (validation, "validation_accuracy")):
-        curve[seed, epoch - 1] = np.where(finite, 100 * metrics[name].to_numpy(), np.nan)
-    name = f"{configuration.schedule} learning rate"
-    return Panel(name, train, validation, configuration.row["seeds_requested"], configuration.row["collapsed"])
+    shape = len(configuration.trial_ids), int(epoch.max(initial=1))
+    values = {}
+    for name in MEASURES:
+        scale = 100 if name.endswith("accuracy") else 1
+        values[name] = np.full(shape, np.nan)
+        values[name][seed, epoch - 1] = np.where(finite, scale * metrics[name].to_numpy(), np.nan)
+    row = configuration.row
+    return Curves(configuration.schedule, values, row["seeds_requested"], row["collapsed"])
 
 
 def _learning_section(configurations: Sequence[Configuration]) -> FigureSection:
+    choice, lines = learning_lines(configurations)
+    title = "Learning curve: test accuracy against subset size"
+    caption = "Accuracy on the test set after the last epoch against the number of training images."
+    figures = (
+        (ReportFigure("learning-curve.svg", title, caption, as_file(learning_curve(title, lines), title)),)
+        if lines
+        else ()
+    )
+    absent = Omission("no trial finished", [one.full_title for one in configurations if not one.row["n"]])
+    return _section("Learning curve", figures, choice, absent)
+
+
+def learning_lines(configurations: Sequence[Configuration]) -> tuple[Choice, list[Line]]:
+    """Choose which lines the learning curve shows, and return both."""
     groups = _grouped((one for one in configurations if one.row["n"]), ("model",))
     parts = [part for group in groups for part in _by_schedule(group)]
     choice = choose(parts, lambda part: part[0].title(f"{part[0].schedule} learning rate"))
-    number = {id(part[0]): number for number, group in enumerate(groups) for part in _by_schedule(group)}
-    lines = [_line(number[id(part[0])], part) for part in choice.drawn]
-    title = "Learning curve: test accuracy against subset size"
-    caption = "Accuracy on the test set after the last epoch against the number of training images."
-    figures = (ReportFigure("learning-curve.svg", title, caption, learning_curve(title, lines)),) if lines else ()
-    absent = Omission("no trial finished", [one.full_title for one in configurations if not one.row["n"]])
-    return _section("Learning curve", figures, choice, absent)
+    return choice, [_line(part) for part in choice.drawn]
 
 
 def _by_schedule(group: Sequence[Configuration]) -> list[list[Configuration]]:
     return [part for kind in ("fixed", "adaptive") if (part := [one for one in group if one.schedule == kind])]
 
 
-def _line(group: int, part: Sequence[Configuration]) -> Line:
+def _line(part: Sequence[Configuration]) -> Line:
     ordered = sorted(part, key=lambda one: one.size)
     percent = {
         name: 100 * np.array([one.row[f"test_accuracy_{name}"] for one in ordered], dtype=np.float64)
-        for name in ("mean", "low", "high", "min", "max")
+        for name in ("mean", "low", "high")
     }
     return Line(
-        name=ordered[0].title(ordered[0].schedule),
-        group=group,
-        adaptive_lr=ordered[0].row["adaptive_lr"],
-        subset_sizes=tuple(one.size for one in ordered),
-        **percent,
+        part[0].title(part[0].schedule),
+        part[0].title(),
+        part[0].schedule == "adaptive",
+        tuple(one.size for one in ordered),
+        percent["mean"],
+        percent["low"],
+        percent["high"],
+        tuple(tuple(100 * each for each in one.accuracies) for one in ordered),
         n=tuple(one.row["n"] for one in ordered),
         requested=tuple(one.row["seeds_requested"] for one in ordered),
         collapsed=sum(one.row["collapsed"] for one in ordered),
@@ -167,7 +194,7 @@ def _confusion_figure(configuration: Configuration, rows: pa.Table) -> ReportFig
     title = f"Confusion matrix: {configuration.full_title}"
     counted = f"n = {n}: {format_count(int(counts.sum()), 'prediction')}"
     caption = f"Percent of each actual digit's test images over {counted}, {np.trace(counts):,} of them correct."
-    svg = confusion_matrix(counts, title, f"Percent of each row over {counted}.")
+    svg = as_file(confusion_matrix(counts, title, f"Percent of each row over {counted}."), title)
     return ReportFigure(configuration.file_name("confusion", configuration.schedule), title, caption, svg)
 
 
@@ -201,7 +228,24 @@ def _weight_figure(configuration: Configuration, stored: StoredTrials) -> Report
         f"{' This trial collapsed.' if trial_id in configuration.collapsed_ids else ''}"
     )
     file_name = configuration.file_name("w1", configuration.schedule)
-    return ReportFigure(file_name, title, caption, weight_sheet(weight, title))
+    return ReportFigure(file_name, title, caption, as_file(weight_sheet(weight, title), title))
+
+
+def _forest_section(contrasts: pa.Table) -> FigureSection:
+    """Draw all differences that at least one seed gives."""
+    panels: dict[str, list[dict[str, Any]]] = {}
+    for row in contrasts.to_pylist():
+        if row["mean"] is not None:
+            found = {"label": contrast_label(row, contrasts.column_names), "word": row["word"]}
+            found |= {name: to_points(row[name]) for name in ("mean", "low", "high")}
+            panels.setdefault(contrast_heading(row), []).append(found)
+    title = "Differences in test accuracy"
+    figures = (
+        (ReportFigure("differences.svg", title, FOREST_FOOTNOTE, as_file(forest(title, panels), title)),)
+        if panels
+        else ()
+    )
+    return FigureSection("Differences", figures, ())
 
 
 def _section(heading: str, figures: tuple[ReportFigure, ...], choice: Choice, *absent: Omission) -> FigureSection:

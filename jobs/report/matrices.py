@@ -1,13 +1,14 @@
 """Figures of matrices: the confusion matrix, and W1 as a sheet of small images."""
 
+import base64
+import io
 import math
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
 from numpy.typing import NDArray
 
-from jobs.report.figure_style import GREY, figure_style, new_figure, to_svg
+from jobs.report.charts import DIVERGING, confusion_chart, weight_chart
+from jobs.report.drawing import Rows, draw, titled
 from mnist_core.data import SIDE
 
 COLUMNS = 8  # of the sheet
@@ -15,9 +16,19 @@ MAX_UNITS = 256  # hidden units drawn; a wider layer's sheet would be too tall t
 
 _GAP = 2  # pixels between two images of the sheet
 _CLIPPED = 0.002  # share of the weights beyond the colour scale: a few large ones would make all others pale
+_SHADES = 33  # colours of a sheet: more make a larger file and no difference to the eye
+_BLANK = 255  # the index of the gaps' colour
+_WIDTH = 476  # pixels of the drawn sheet: twice those of its image
 
 
-@figure_style()
+def percent_of_rows(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return a confusion matrix in percent of each row; NaN in a row without images."""
+    totals = counts.sum(axis=1, keepdims=True)  # (actual, 1)
+    percent = np.full(counts.shape, np.nan)
+    np.divide(100 * counts, totals, out=percent, where=totals > 0)
+    return percent
+
+
 def confusion_matrix(counts: NDArray[np.int64], title: str, footnote: str) -> str:
     """Draw a confusion matrix in percent of each row.
 
@@ -29,47 +40,22 @@ def confusion_matrix(counts: NDArray[np.int64], title: str, footnote: str) -> st
     Returns:
         The figure as SVG.
     """
-    totals = counts.sum(axis=1, keepdims=True)  # (actual, 1)
-    percent = np.full(counts.shape, np.nan)
-    np.divide(100 * counts, totals, out=percent, where=totals > 0)
-    figure = new_figure(6.8, 5.9, title, footnote)
-    ax = figure.subplots()
-    # A power below 1 makes errors of a fraction of a percent visible beside a diagonal near 100 percent.
-    mesh = ax.pcolormesh(percent, cmap="Blues", norm=PowerNorm(0.4, vmin=0, vmax=100), edgecolor="white")
-    _label_cells(ax, percent)
-    _label_digits(ax, totals.ravel())
-    bar = figure.colorbar(mesh, ax=ax, label="share of the actual digit's images (%)", shrink=0.8, pad=0.03)
-    bar.set_ticks([0, 0.5, 2, 5, 10, 25, 50, 100], labels=["0", "0.5", "2", "5", "10", "25", "50", "100"])
-    bar.outline.set_visible(False)
-    return to_svg(figure, title)
+    cells = [
+        {
+            "actual": actual,
+            "predicted": predicted,
+            "percent": float(share),
+            "text": f"{share:.2f}",
+            "tone": "light" if share > 20 else "dark" if share > 0 else "none",
+        }
+        for (actual, predicted), share in np.ndenumerate(percent_of_rows(counts))
+        if not math.isnan(share)
+    ]
+    totals = [{"actual": digit, "images": f"{total:,}"} for digit, total in enumerate(counts.sum(axis=1).tolist())]
+    note = f"{footnote} Right of each row: the images of the digit."
+    return draw(titled(confusion_chart(), title, note, 520), {"cells": cells, "totals": totals})
 
 
-def _label_cells(ax: Axes, percent: NDArray[np.float64]) -> None:
-    for (actual, predicted), share in np.ndenumerate(percent):
-        if math.isnan(share):
-            continue
-        colour = "white" if share > 20 else "black" if share > 0 else "#8C8C8C"
-        weight = "bold" if actual == predicted else "normal"
-        at = (predicted + 0.5, actual + 0.5)
-        label = ax.text(*at, f"{share:.2f}", ha="center", va="center", fontsize=7.5, color=colour, fontweight=weight)
-        label.set_in_layout(False)  # it fits its cell: measuring a hundred labels would be slow
-
-
-def _label_digits(ax: Axes, totals: NDArray[np.int64]) -> None:
-    digits = np.arange(len(totals))
-    ax.set_xticks(digits + 0.5, [f"{digit}" for digit in digits])
-    ax.set_yticks(digits + 0.5, [f"{digit}" for digit in digits])
-    ax.set(xlabel="predicted digit", ylabel="actual digit", aspect="equal")
-    ax.invert_yaxis()
-    ax.grid(visible=False)
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    for digit, total in zip(digits, totals, strict=True):
-        ax.text(len(totals) + 0.15, digit + 0.5, f"{total:,}", va="center", fontsize=7, color=GREY)
-    ax.text(len(totals) + 0.15, -0.15, "images", va="bottom", fontsize=7, color=GREY)
-
-
-@figure_style()
 def weight_sheet(weight: NDArray[np.float32], title: str) -> str:
     """Draw the rows of W1 as 28x28 images, from left to right and top to bottom.
 
@@ -80,24 +66,54 @@ def weight_sheet(weight: NDArray[np.float32], title: str) -> str:
     Returns:
         The figure as SVG.
     """
-    hidden = len(weight)
-    drawn = weight[:MAX_UNITS]
-    largest = float(np.quantile(np.abs(drawn), 1 - _CLIPPED)) or 1.0
-    sheet = _sheet(drawn)
+    hidden, largest = len(weight), colour_range(weight)
     omitted = f" Only the first {MAX_UNITS} of {hidden:,} hidden units are drawn." if hidden > MAX_UNITS else ""
     footnote = f"Weights beyond ±{largest:.2g} have the colour of that end of the scale.{omitted}"
-    figure = new_figure(6.8, 1.2 + 5.6 * sheet.shape[0] / sheet.shape[1], title, footnote)
-    ax = figure.subplots()
-    image = ax.imshow(sheet, cmap="PuOr_r", vmin=-largest, vmax=largest, interpolation="none")
-    ax.set_axis_off()
-    figure.colorbar(image, ax=ax, label="weight", extend="both", shrink=0.8, aspect=30, pad=0.03)
-    return to_svg(figure, title)
+    height, width = sheet_shape(hidden)
+    chart = weight_chart(_WIDTH, round(_WIDTH * height / width), largest)
+    url = "data:image/png;base64," + base64.b64encode(weight_png(weight, largest)).decode("ascii")
+    rows: dict[str, Rows] = {"sheet": [{"url": url}], "scale": [{"w": -largest}, {"w": largest}]}
+    return draw(titled(chart, title, footnote, _WIDTH + 60), rows)
 
 
-def _sheet(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    rows, step = math.ceil(len(weight) / COLUMNS), SIDE + _GAP
-    sheet = np.full((rows * step - _GAP, COLUMNS * step - _GAP), np.nan, dtype=np.float32)
-    for unit, image in enumerate(weight.reshape(-1, SIDE, SIDE)):
+def colour_range(weight: NDArray[np.float32]) -> float:
+    """Return the weight at which the colour scale ends."""
+    return float(np.quantile(np.abs(weight[:MAX_UNITS]), 1 - _CLIPPED)) or 1.0
+
+
+def sheet_shape(hidden: int) -> tuple[int, int]:
+    """Return height and width of the sheet of so many hidden units, in pixels."""
+    rows, step = math.ceil(min(hidden, MAX_UNITS) / COLUMNS), SIDE + _GAP
+    return rows * step - _GAP, COLUMNS * step - _GAP
+
+
+def weight_png(weight: NDArray[np.float32], largest: float) -> bytes:
+    """Draw the rows of W1 as one PNG with a palette; equal weights give equal bytes.
+
+    Args:
+        weight: Shape (hidden, 784).
+        largest: The weight at which the colour scale ends, on both sides.
+    """
+    from PIL import Image
+
+    drawn = weight[:MAX_UNITS]
+    shade = np.clip(np.rint((drawn / largest + 1) / 2 * (_SHADES - 1)), 0, _SHADES - 1).astype(np.uint8)
+    step = SIDE + _GAP
+    sheet = np.full(sheet_shape(len(weight)), _BLANK, dtype=np.uint8)
+    for unit, image in enumerate(shade.reshape(-1, SIDE, SIDE)):
         top, left = unit // COLUMNS * step, unit % COLUMNS * step
         sheet[top : top + SIDE, left : left + SIDE] = image
-    return sheet
+    sheet[sheet == _BLANK] = _SHADES
+    picture = Image.fromarray(sheet, mode="P")
+    picture.putpalette([*_palette(), 255, 255, 255])
+    file = io.BytesIO()
+    picture.save(file, format="PNG", optimize=True, transparency=_SHADES, bits=8)
+    return file.getvalue()
+
+
+def _palette() -> list[int]:
+    """Return the colours from the lowest to the highest weight: red, green and blue of each."""
+    anchors = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in DIVERGING])
+    at = np.linspace(0, len(anchors) - 1, _SHADES)
+    shades = np.stack([np.interp(at, range(len(anchors)), anchors[:, channel]) for channel in range(3)], axis=1)
+    return [int(each) for each in np.rint(shades).ravel()]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -39,8 +40,11 @@ from jobs.store import (
 )
 from mnist_core.data import DIGITS
 
-# The file names that jobs.report.figures makes.
-_FIGURE = re.compile(r"(learning-curve|(curves|confusion|w1)-[A-Za-z0-9_]+-\d+(-[A-Za-z0-9._=-]*)?)\.svg")
+# The file names that jobs.report.figures makes, with those of other formats: outdated ones would mislead, too.
+_FIGURE = re.compile(
+    r"(learning-curve|differences|(curves|confusion|w1)-[A-Za-z0-9_]+-\d+(-[A-Za-z0-9._=-]*)?)\.(svg|pdf|png)"
+)
+FigureFormat = Literal["pdf", "png"]
 _PAGE = "report.html"
 _ROWS_AT_ONCE = 1 << 20  # of a flat table; longer ones are made and encoded piece by piece
 # What libraries say that have no memory: to be loaded, or for a thread.
@@ -122,12 +126,13 @@ class _Content:
         return self.rows.filter(pc.is_in(self.rows["trial_id"], pa.array(trial_ids, pa.string())))
 
 
-def write_report(store: Store, job: Job) -> Report:
+def write_report(store: Store, job: Job, formats: Sequence[FigureFormat] = ()) -> Report:
     """Write a job's tables, figures and page into its folder; the tables first.
 
     Args:
         store: The store.
         job: The job.
+        formats: Those in which each figure is written besides SVG.
 
     Returns:
         The page's path, the summary, and the names of damaged parts.
@@ -139,7 +144,10 @@ def write_report(store: Store, job: Job) -> Report:
     with _within_memory(job):
         requested = read_requested(store, job)
         content = _Content(store, job, requested, read_parts(store, counted_trials(job, requested)))
-        written = [*_write_files(store, job, _table_files(content)), *_write_files(store, job, _drawn_files(content))]
+        written = [
+            *_write_files(store, job, _table_files(content)),
+            *_write_files(store, job, _drawn_files(content, formats)),
+        ]
         if outdated := _outdated_figures(store, job, written):
             store.backend.delete([job_key(job.job_id, name) for name in outdated])
         return Report(store, job.job_id, content.summary, content.parts.damaged)
@@ -186,15 +194,19 @@ def _write_files(store: Store, job: Job, files: Mapping[str, bytes]) -> list[str
     return list(files)
 
 
-def _drawn_files(content: _Content) -> dict[str, bytes]:
-    # Only here: matplotlib takes a second to import, jinja2 a quarter.
+def _drawn_files(content: _Content, formats: Sequence[FigureFormat] = ()) -> dict[str, bytes]:
+    # Only here: altair and jinja2 take a quarter of a second each to import.
+    from jobs.report.drawing import convert
     from jobs.report.figures import draw_figures
     from jobs.report.page import render_page
 
-    sections = draw_figures(content.summary, content.trials, content)
-    figures = {figure.file_name: figure.svg.encode() for section in sections for figure in section.figures}
+    sections = draw_figures(content.summary, content.trials, content, content.contrasts)
+    figures = {figure.file_name: figure.svg for section in sections for figure in section.figures}
+    files = {name: svg.encode() for name, svg in figures.items()}
+    for kind in formats:
+        files |= {f"{name.removesuffix('.svg')}.{kind}": convert(svg, kind) for name, svg in figures.items()}
     page = render_page(content.job, content.summary, sections, content.trials, content.contrasts, content.effects)
-    return {**figures, _PAGE: page.encode()}
+    return {**files, _PAGE: page.encode()}
 
 
 def _outdated_figures(store: Store, job: Job, files: Collection[str]) -> list[str]:

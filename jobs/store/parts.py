@@ -18,6 +18,8 @@ from jobs.errors import StoreError
 from jobs.store.layout import COMPACTION_LOCK, PARTS, Store, is_part_name
 from jobs.store.part_bytes import part_name as part_name
 from jobs.store.part_bytes import read_part_bytes, read_parts_bytes
+from jobs.store.part_cache import part_cache
+from jobs.store.part_index import LIGHT, PartIndex
 from jobs.store.schemas import PART
 from jobs.store.weights import stored_weights
 
@@ -170,12 +172,14 @@ def scan_parts(store: Store, columns: Sequence[str], use_cache: bool = True) -> 
         StoreError: the folder or a part cannot be read, or parts keep disappearing.
     """
     seen: set[str] = set()
+    index = None
+    if use_cache and store.is_remote and set(columns) <= set(LIGHT):
+        index = PartIndex(store, part_cache(), PART_FORMAT)
     for listing in range(_MAX_LISTINGS):
         has_lost_one, before = False, store.backend.lock_state(COMPACTION_LOCK)
         names = [name for name in store.backend.names(PARTS) if is_part_name(name) and name not in seen]
         seen.update(names)
-        for name, content in read_parts_bytes(store, names, use_cache):
-            rows = None if content is None else decode_part(content, columns)
+        for name, rows in _read_rows(store, names, columns, index, use_cache):
             if rows is None and not store.backend.is_taken(f"{PARTS}{name}"):
                 has_lost_one = True
             else:
@@ -183,8 +187,28 @@ def scan_parts(store: Store, columns: Sequence[str], use_cache: bool = True) -> 
         # A single listing may miss both a deleted part and the one that replaces it, unless nobody has compacted.
         is_settled = listing > 0 or (before is not None and before == store.backend.lock_state(COMPACTION_LOCK))
         if is_settled and not has_lost_one:
+            if index:
+                index.save(seen)
             return
     raise StoreError(f"{store.locate(PARTS)}: parts disappeared during each of {_MAX_LISTINGS} readings; read again")
+
+
+def _read_rows(
+    store: Store, names: Sequence[str], columns: Sequence[str], index: PartIndex | None, use_cache: bool
+) -> Iterator[tuple[str, pa.Table | None]]:
+    """Yield parts with these columns in this order; those that an index has are not opened."""
+    known = {name for name in names if index and name in index}
+    reading = read_parts_bytes(store, [name for name in names if name not in known], use_cache)
+    for name in names:
+        if index and name in known:
+            yield name, index.rows(name, columns)
+            continue
+        _, content = next(reading)
+        rows = None if content is None else decode_part(content, LIGHT if index else columns)
+        if index and rows is not None:
+            index.add(name, rows)
+            rows = rows.select(list(columns))
+        yield name, rows
 
 
 def read_part(store: Store, name: str, columns: Sequence[str]) -> pa.Table | None:

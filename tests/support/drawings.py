@@ -4,31 +4,29 @@ The folder serves a test process and the processes that it starts.
 """
 
 import hashlib
+import json
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 FOLDER = "MNISTJOBS_TEST_DRAWINGS"  # the environment variable that tells a process of the folder
-NAMES = ("training_curves", "learning_curve", "confusion_matrix", "weight_sheet")  # what draws, in jobs.report.figures
+RENDER = "jobs.report.drawing.render"  # what turns a specification with its rows into SVG
 
 
-def draw_once(name: str, folder: Path) -> Callable[..., str]:
-    """Wrap a function that draws a figure, so that equal arguments are drawn once.
+def draw_once(folder: Path) -> Callable[[dict[str, Any]], str]:
+    """Wrap the function that draws, so that equal figures are drawn once.
 
     Args:
-        name: Of the function, which returns the SVG of its positional arguments.
-        folder: Where the figures are kept, by the function's name and its arguments.
+        folder: Where the figures are kept, by a hash of their specification.
     """
-    draw: Callable[..., str] = getattr(_figures(), name)
+    from jobs.report.drawing import render
 
-    def draw_or_look_up(*arguments: Any) -> str:  # noqa: ANN401
-        kept = folder / hashlib.sha256(pickle.dumps((name, arguments))).hexdigest()
+    def draw_or_look_up(spec: dict[str, Any]) -> str:
+        kept = folder / hashlib.sha256(json.dumps(spec).encode()).hexdigest()
         if kept.exists():
             return kept.read_text(encoding="utf-8")
-        own, figure = kept.with_suffix(f".{os.getpid()}"), draw(*arguments)
+        own, figure = kept.with_suffix(f".{os.getpid()}"), render(spec)
         try:
             own.write_text(figure, encoding="utf-8")
             own.rename(kept)
@@ -42,14 +40,9 @@ def draw_once(name: str, folder: Path) -> Callable[..., str]:
 def draw_once_if_told() -> None:
     """Draw every figure once, for the rest of this process's life, if its environment names a folder for them."""
     if folder := os.environ.get(FOLDER):
-        for name in NAMES:
-            setattr(_figures(), name, draw_once(name, Path(folder)))
+        from jobs.report import drawing
 
-
-def _figures() -> ModuleType:
-    from jobs.report import figures  # only here: matplotlib takes long to import
-
-    return figures
+        setattr(drawing, RENDER.rpartition(".")[2], draw_once(Path(folder)))
 
 
 def forget(folder: Path) -> None:

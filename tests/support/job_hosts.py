@@ -1,6 +1,7 @@
 """The cluster of docs/cluster.md on hosts of this machine, started by the page's own commands, and a laptop beside it.
 
-The nodes have everything that is needed but mnistjobs. The laptop is no node: it reaches the head's port and the store.
+The nodes have everything that is needed but mnistjobs. The laptop is no node: it reaches the head's port and the store,
+which is a folder that all hosts share, or a bucket on a host of its own.
 """
 
 import json
@@ -16,10 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from support.cluster_page import blocks
-from support.hosts import Host, Network
-from support.ray_hosts import REPOSITORY
+from support.hosts import NETWORK, Host, Network
+from support.ray_hosts import REPOSITORY, wait_until
 
 START_TIMEOUT_S = 240.0
+STORAGE, STORAGE_PORT = f"{NETWORK}.1", 9000  # the first host of its network
+BUCKET = "s3://studies/lab"
+_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "a-test-key",
+    "AWS_SECRET_ACCESS_KEY": "a-test-secret",
+    "AWS_REGION": "us-east-1",
+    "AWS_ENDPOINT_URL": f"http://{STORAGE}:{STORAGE_PORT}",
+}
+_MAKE_BUCKET = "import urllib.request as r, sys; r.urlopen(r.Request(sys.argv[1], method='PUT'), timeout=5)"
 # What the commands of the page leave to the machine: addresses and sizes that suit a host which is a namespace. Ray
 # gives a node 30 seconds to start, which a busy machine may not have.
 _PRELUDE = """
@@ -42,7 +52,8 @@ _PROGRAMS = Path(sys.executable).parent
 def environment(**variables: str) -> dict[str, str]:
     """Return the environment of a user on a host: no Ray and no mnistjobs of this process, and no python with Ray."""
     own = {name: "" for name in os.environ if name.startswith(("RAY_", "MNISTJOBS_", "PYTHON"))}
-    return {**own, "PATH": _SYSTEM_PATH, "RAY_USAGE_STATS_ENABLED": "0", "TMPDIR": "/tmp", **variables}
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "TMPDIR": "/tmp"}
+    return {**own, **_CREDENTIALS, **quiet, "PATH": _SYSTEM_PATH, **variables}
 
 
 def laptop_environment(**variables: str) -> dict[str, str]:
@@ -60,6 +71,16 @@ class JobHosts:
     @property
     def address(self) -> str:
         return f"http://{self.head.address}:8265"
+
+
+def start_storage(network: Network) -> Host:
+    """Start a server of S3 on the first host of a network, and make the bucket."""
+    host = network.add_host("storage")
+    assert host.address == STORAGE
+    host.start(sys.executable, "-m", "moto.server", "-H", "0.0.0.0", "-p", STORAGE_PORT, log="moto.log")
+    make = (sys.executable, "-c", _MAKE_BUCKET, f"http://{STORAGE}:{STORAGE_PORT}/studies")
+    wait_until(lambda: host.run(*make).returncode == 0, "the bucket is there", START_TIMEOUT_S)
+    return host
 
 
 def start_cluster(network: Network, head: str, *nodes: str) -> JobHosts:
@@ -111,7 +132,7 @@ class Laptop:
     """A host with mnistjobs that is no node."""
 
     host: Host
-    store: Path
+    store: Path | str
 
     def run(self, *words: object, timeout_s: float = 120.0, **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run mnistjobs on the store."""

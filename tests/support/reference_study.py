@@ -23,13 +23,17 @@ class ReferenceStudy:
     process: "subprocess.Popen[str]"
     store: Path
 
-    def check_equal(self, store: Path, job_id: str) -> None:
-        """Assert that a job has the tables of this study, as soon as that has ended."""
+    def finish(self) -> str:
+        """Wait for the end of the study; return its job's id."""
         _, errors = self.process.communicate(timeout=TIMEOUT_S) if self.process.poll() is None else ("", "")
         assert self.process.returncode == 0, errors
         (reference,) = mnistjobs.list_jobs(self.store)
         assert isinstance(reference, Job)
-        assert _tables(store, job_id) == _tables(self.store, reference.job_id)
+        return reference.job_id
+
+    def check_equal(self, store: Path, job_id: str) -> None:
+        """Assert that a job has the tables of this study, as soon as that has ended."""
+        assert tables(store, job_id) == tables(self.store, self.finish())
 
 
 @contextmanager
@@ -44,7 +48,8 @@ def reference_study(grid: Path, store: Path) -> Iterator[ReferenceStudy]:
         process.communicate()
 
 
-def _tables(store: Path, job_id: str) -> list[pa.Table]:
+def tables(store: Path | str, job_id: str) -> list[pa.Table]:
+    """Read a job's tables, without what differs from run to run."""
     readers = (mnistjobs.read_trials, mnistjobs.read_metrics, mnistjobs.read_confusion, mnistjobs.read_summary)
     read = [reader(store, job_id) for reader in readers]
     return [table.drop_columns(WALL_CLOCK & set(table.column_names)) for table in read]

@@ -10,6 +10,7 @@ from mnist_core.trial import Trial
 
 VERSION = {"version": "1"}
 OTHER_VERSION = {"version": "2"}
+NOISE = (0.8, 1.25)  # by which packs of one kind differ
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ def make_study(seed: int) -> Study:
     rng = random.Random(seed)
     packs, number = [], itertools.count()
     for index in range(rng.randint(0, 12)):
-        size = rng.choice((1, 1, 1, 2, 5))
-        packs.append(Pack({f"t{next(number)}": _trial(rng.randint(1, 9)) for _ in range(size)}, round=index // 3))
+        size, trial = rng.choice((1, 1, 1, 2, 5)), _trial(rng.randint(1, 9))
+        packs.append(Pack({f"t{next(number)}": trial for _ in range(size)}, round=index // 3))
     ids = [trial_id for pack in packs for trial_id in pack.trials]
     return Study(
         packs=tuple(packs),
@@ -60,3 +61,12 @@ def _node(name: str, rng: random.Random) -> NodeJoined:
 
 def _trial(epochs: int) -> Trial:
     return Trial(model="mlp", subset_size=20, adaptive_lr=False, seed=0, epochs=epochs)
+
+
+def expected_s(trial: Trial) -> float:
+    """Return how long a trial is expected to take."""
+    return float(trial.epochs)
+
+
+def expected_pack_s(pack: Pack) -> float:
+    return sum(map(expected_s, pack.trials.values()))

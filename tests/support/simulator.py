@@ -23,14 +23,12 @@ from jobs.run.budget import Budget
 from jobs.run.events import CancelAsked, GiveUp, RefuseNode, Retry
 from jobs.run.pace import Pace
 from jobs.run.packs import Pack
-from mnist_core.trial import Trial
 from support.simulated_history import WAITING_KINDS, History, is_retry_allowed
-from support.simulated_study import OTHER_VERSION, VERSION, Study, make_study
+from support.simulated_study import NOISE, OTHER_VERSION, VERSION, Study, expected_pack_s, expected_s, make_study
 
 HANG_S = 50.0
 TOLERANCE_S = 1e-6
 MAX_EVENTS = 20_000  # of one study: a scheduler that needs more is not live
-NOISE = (0.8, 1.25)  # by which packs of one kind differ
 FAULTS = ("crashed", "storage", "out_of_memory", "raised", "hang", "lie")
 
 
@@ -129,6 +127,7 @@ class VirtualExecutor:
                 self._last_event[pack] = self.now_s
             case Done(pack) | Failed(pack):
                 self._in_flight.discard(pack)
+                self._is_measured |= isinstance(event, Done) and event.result.part == "stored"
             case NodeJoined(node, slots):
                 self._announced[node] = slots
             case NodeLost(node):
@@ -175,14 +174,16 @@ class VirtualExecutor:
             fault = self._rng.choice(FAULTS)
         if self._study.broken & pack.trials.keys():
             fault = "raised"
-        for share in (0.3, 0.6):
-            self._at(self.now_s + share * seconds, lambda: self._progress(pack, node))
+        all_epochs = pack.first_trial.epochs * len(pack.trials)
+        for epochs in (max(1, int(share * all_epochs)) for share in (0.3, 0.6)):
+            when_s = self.now_s + seconds * epochs / all_epochs
+            self._at(when_s, lambda epochs=epochs: self._progress(pack, node, epochs))  # type: ignore[misc]
         if fault != "hang":
             self._at(self.now_s + seconds, lambda: self._finish(pack, node, fault))
 
-    def _progress(self, pack: Pack, node: str) -> Iterator[Any]:
+    def _progress(self, pack: Pack, node: str, epochs: int) -> Iterator[Any]:
         if self._is_current(pack, node):
-            yield Progress(pack, 1)
+            yield Progress(pack, epochs)
 
     def _finish(self, pack: Pack, node: str, fault: str | None) -> Iterator[Any]:
         if not self._is_current(pack, node):
@@ -193,7 +194,6 @@ class VirtualExecutor:
             return
         if fault is None:
             self.history.stored.update(dict.fromkeys(pack.trials, self.now_s))
-            self._is_measured = True
         yield Done(pack, TaskResult(fault or "stored", node, ("finished",)))
 
     def _release(self, pack: Pack) -> None:
@@ -226,9 +226,9 @@ class VirtualExecutor:
         return iter(())
 
     def _give_up_cut_off(self, node: str) -> Iterator[Any]:
+        if node not in self._cut_off:
+            return  # it was lost meanwhile, and may have come back
         self._cut_off.discard(node)
-        if node not in self._slots:
-            return
         unheard = [pack for pack, other in self._on.items() if other == node and pack not in self._last_event]
         for pack in unheard:  # an executor sends them elsewhere: for the scheduler they are still queued
             del self._on[pack]
@@ -273,15 +273,6 @@ class VirtualExecutor:
         heard_s = self._last_event.get(pack)
         if failure.kind == "hung" and (heard_s is None or self.now_s - heard_s < HANG_S - TOLERANCE_S):
             self.history.hung_too_early.append(pack)
-
-
-def expected_s(trial: Trial) -> float:
-    """Return how long a trial is expected to take."""
-    return float(trial.epochs)
-
-
-def expected_pack_s(pack: Pack) -> float:
-    return sum(map(expected_s, pack.trials.values()))
 
 
 _LOST = TaskFailure("node_lost", "reported late", "")

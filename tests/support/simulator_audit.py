@@ -5,7 +5,8 @@ from collections import Counter
 from jobs.run.budget import MARGIN
 from jobs.run.retries import RETRY_BUDGETS
 from support.simulated_history import History
-from support.simulator import NOISE, TOLERANCE_S, expected_pack_s
+from support.simulated_study import NOISE, expected_pack_s
+from support.simulator import TOLERANCE_S
 
 
 def violations(history: History) -> list[str]:

@@ -9,13 +9,9 @@ import scipy.special
 import jobs.api
 import jobs.cli.app
 import jobs.cli.progress
-import jobs.report.figures
+import jobs.report.figures  # draws nothing here: the threads of the library do not survive a fork
 import jobs.report.page
 import jobs.run
-from jobs.report.figure_style import figure_style, new_figure, to_svg
-
-with figure_style():
-    to_svg(new_figure(2.0, 2.0, "Warm", "up"), "Warm")
 
 gc.collect()
 gc.freeze()

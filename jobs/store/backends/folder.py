@@ -42,7 +42,7 @@ class FolderBackend:
         self, key: str, content: bytes, *, create_only: bool = False, if_match: Version | None = None
     ) -> Version | Refused:
         """Write beside the file's place, fsync, rename, and fsync the folder."""
-        path = self._path(key)
+        path = self.root / key
         if if_match is not None:
             with _refused(path.parent, "written"):
                 make_folder(path.parent)
@@ -70,7 +70,7 @@ class FolderBackend:
 
     def get(self, key: str) -> tuple[bytes, Version] | None:
         """Read a regular file, also behind a link."""
-        path = self._path(key)
+        path = self.root / key
         while True:
             version = self._version(path)
             content = read_file(path)
@@ -91,7 +91,7 @@ class FolderBackend:
 
     def _keys(self, prefix: str) -> Iterator[str]:
         # Sorted as keys are: a folder's name sorts with its slash.
-        names = [f"{name}/" if (self._path(prefix) / name).is_dir() else name for name in self.names(prefix)]
+        names = [f"{name}/" if (self.root / prefix / name).is_dir() else name for name in self.names(prefix)]
         for name in sorted(names):
             if name.endswith("/"):
                 yield from self._keys(f"{prefix}{name}")
@@ -100,12 +100,12 @@ class FolderBackend:
 
     def names(self, prefix: str, objects_only: bool = False) -> Sequence[str]:
         """List a folder; nothing where it does not exist."""
-        return sorted(list_files(self._path(prefix))) if objects_only else list_dir(self._path(prefix))
+        return sorted(list_files(self.root / prefix)) if objects_only else list_dir(self.root / prefix)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete files, and make that durable."""
         folders: dict[Path, list[str]] = {}
-        for path in map(self._path, keys):
+        for path in map(self.root.joinpath, keys):
             folders.setdefault(path.parent, []).append(path.name)
         for folder, names in folders.items():
             if folder.is_dir():
@@ -113,24 +113,21 @@ class FolderBackend:
 
     def now_s(self, beside: str) -> float:
         """Return the modification time of a new temporary file."""
-        folder = self._path(beside).parent
+        folder = (self.root / beside).parent
         with _refused(folder, "written"):
             make_folder(folder)
             return seconds_now(folder)
 
     def locate(self, key: str = "") -> str:
         """Return the path."""
-        return str(self._path(key))
+        return str(self.root / key)
 
     def honours_conditions(self) -> bool:
         """Return True: a link fails where a name is taken."""
         return True
 
-    def _path(self, key: str) -> Path:
-        return self.root / key
-
     def _entry(self, key: str) -> Entry | None:
-        found = self._stat(self._path(key))
+        found = self._stat(self.root / key)
         return found and Entry(key, found.st_size, _version_of(found), found.st_mtime)
 
     def _version(self, path: Path) -> Version:
@@ -150,7 +147,7 @@ class FolderBackend:
 
     def is_taken(self, key: str) -> bool:
         """Look without following a link; behind a link that leads nowhere there was something."""
-        path = self._path(key)
+        path = self.root / key
         try:
             path.lstat()
         except OSError as error:
@@ -159,7 +156,7 @@ class FolderBackend:
 
     def obstacle(self, key: str) -> str:
         """Describe a link, a folder, a device or a pipe."""
-        path = self._path(key)
+        path = self.root / key
         try:
             mode = path.lstat().st_mode
         except OSError:
@@ -173,19 +170,19 @@ class FolderBackend:
 
     def dead_link(self, key: str) -> str:
         """Describe the link; it may be any of the folders above."""
-        return describe_missing(self._path(key))
+        return describe_missing(self.root / key)
 
     def is_growing(self, key: str, seconds: float) -> bool:
         """Compare the modification time with the clock of the file system."""
         entry = self._entry(key)
         try:
-            return entry is not None and seconds_now(self._path(key).parent) - entry.changed_s < seconds
+            return entry is not None and seconds_now((self.root / key).parent) - entry.changed_s < seconds
         except OSError as error:
             raise StoreError(error.strerror or str(error)) from error
 
     def move(self, key: str, prefix: str) -> str | None:
         """Rename a file, and make that durable; if a crash undoes the move, the next command repeats it."""
-        path, folder = self._path(key), self._path(prefix)
+        path, folder = self.root / key, self.root / prefix
         try:
             target = _free_name(folder, path.name)
             try:
@@ -205,7 +202,7 @@ class FolderBackend:
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Lock a file."""
-        with _locked(self._path(key)):
+        with _locked(self.root / key):
             yield
 
     def lock_state(self, key: str) -> str | None:
@@ -234,7 +231,7 @@ class FolderBackend:
         ]
 
     def _temporary_files(self, prefixes: Iterable[str]) -> Iterator[tuple[Path, Process]]:
-        for folder in map(self._path, prefixes):
+        for folder in map(self.root.joinpath, prefixes):
             if folder.is_dir() and not folder.is_symlink():
                 for name in list_dir(folder):
                     if writer := temporary_writer(name):
@@ -243,12 +240,12 @@ class FolderBackend:
     @contextmanager
     def local_file(self, key: str) -> Iterator[Path | None]:
         """Give the file itself."""
-        path = self._path(key)
+        path = self.root / key
         yield path if os.path.isfile(path) else None
 
     def claim_folder(self, prefix: str) -> bool:
         """Make a folder, durably; a store that was there before may itself not be durable yet."""
-        path = self._path(prefix)
+        path = self.root / prefix
         try:
             make_folder(path.parent)
             fsync_folder(self.root)  # an earlier process may have been killed between making a folder in it and this
@@ -263,7 +260,7 @@ class FolderBackend:
 
     def has_folder(self, prefix: str) -> bool:
         """Look for the folder: without it, most likely, the whole store is gone."""
-        return os.path.isdir(self._path(prefix))
+        return os.path.isdir(self.root / prefix)
 
 
 @contextmanager

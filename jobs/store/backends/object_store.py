@@ -1,5 +1,6 @@
 """A store in a bucket of an object store: one request per operation, tried again while the bucket does not answer."""
 
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,14 +97,9 @@ class ObjectBackend:
         """List objects, a thousand per request; an outage in the middle goes on behind the last one."""
         import obstore
 
-        stream = partial(obstore.list, self.requests.client(), prefix or None, chunk_size=_PAGE)
-        last = after
-        while True:
-            page = self.requests.ask(partial(_first_page, stream, last), prefix, "listed")
+        pages = _Pages(partial(obstore.list, self.requests.client(), prefix or None, chunk_size=_PAGE), after)
+        while page := self.requests.ask(pages.next, prefix, "listed"):
             yield from map(_entry, page)
-            if len(page) < _PAGE:
-                return
-            last = page[-1]["path"]
 
     def names(self, prefix: str, objects_only: bool = False) -> Sequence[str]:
         """List the names below a prefix up to their next slash."""
@@ -155,8 +151,8 @@ class ObjectBackend:
         """Check, with one small request, that the bucket exists and may be listed; raises StoreError soon."""
         import obstore
 
-        page = partial(obstore.list, self.requests.client(), chunk_size=1)
-        self.requests.ask(partial(_first_page, page, _BEHIND_ALL), "", "listed", patience_s=FIRST_PATIENCE_S)
+        pages = _Pages(partial(obstore.list, self.requests.client(), chunk_size=1), _BEHIND_ALL)
+        self.requests.ask(pages.next, "", "listed", patience_s=FIRST_PATIENCE_S)
 
     def is_taken(self, key: str) -> bool:
         """Ask for the object; nothing else can have a key."""
@@ -256,9 +252,23 @@ class ObjectBackend:
         return True
 
 
-def _first_page(stream: Callable[..., Any], after: str) -> Sequence[Any]:
-    """Ask for the first page behind a key."""
-    return next(iter(stream(offset=after or None)), [])
+class _Pages:
+    """The pages of a listing; where one could not be had, it begins again behind the last key."""
+
+    def __init__(self, start: Callable[..., Iterator[Sequence[Any]]], after: str) -> None:
+        self._start = start
+        self._last = after
+        self._stream: Iterator[Sequence[Any]] | None = None
+
+    def next(self) -> Sequence[Any]:
+        """Ask for the next page; an empty one is the end."""
+        stream = self._stream or iter(self._start(offset=self._last or None))
+        self._stream = None  # until it has answered
+        for page in stream:
+            if new := [entry for entry in page if entry["path"] > self._last]:  # some services ignore the offset
+                self._stream, self._last = stream, new[-1]["path"]
+                return new
+        return ()
 
 
 def _copy(copy: Callable[..., None], client: "ObjectStore", key: str, target: str) -> bool:
@@ -271,7 +281,9 @@ def _entry(meta: Any) -> Entry:  # noqa: ANN401 - obstore's ObjectMeta
 
 
 def _version_of(meta: Any) -> Version:  # noqa: ANN401 - an ObjectMeta or a PutResult
-    return Version("\n".join((meta["e_tag"] or "", meta["version"] or "")))
+    e_tag = meta["e_tag"] or ""
+    quoted = f'"{e_tag}"' if re.fullmatch(r'[^"]+', e_tag) else e_tag  # Azure lists them without their quotes
+    return Version("\n".join((quoted, meta["version"] or "")))
 
 
 def _update(version: Version) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Requests to an object store: sent again while nothing answers, within bounds, and what their failure means."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class Requests:
     url: StoreUrl
     patience_s: float = PATIENCE_S
     _clients: dict[int, "ObjectStore"] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _lost: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
 
     def client(self, size: int | None = None) -> "ObjectStore":
         """Return the client whose patience with one request suits what is sent."""
@@ -64,16 +66,24 @@ class Requests:
         from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
         limit_s = self.patience_s if patience_s is None else patience_s
+        if self._lost.is_set():  # its patience is used up: what is left of a command ends soon
+            limit_s = min(limit_s, FIRST_PATIENCE_S)
         started_s, attempts = time.monotonic(), 0
         while True:
             try:
-                return request()
+                answer = request()
+                self._lost.clear()
+                return answer
             except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
+                self._lost.clear()
                 error.add_note(f"attempt {attempts + 1}")
                 raise
             except (BaseError, OSError) as error:
                 waited_s = time.monotonic() - started_s
-                if not is_passing(error) or waited_s >= limit_s:
+                is_over = waited_s >= limit_s
+                if is_passing(error) and is_over:
+                    self._lost.set()
+                if is_over or not is_passing(error):
                     raise self.failure(error, key, verb, consequence, waited_s) from None
             time.sleep(_WAITS_S[min(attempts, len(_WAITS_S) - 1)])
             attempts += 1
