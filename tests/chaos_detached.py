@@ -22,6 +22,7 @@ from pathlib import Path
 from support.chaos_checks import Seen, check_store, compare_stores
 from support.chaos_processes import VICTIMS, Driver, await_end, end_all, kill_one, processes_of
 
+import mnistjobs
 from jobs.service import queue
 from jobs.store.job_models import Job
 from jobs.store.job_record import find_job
@@ -99,6 +100,7 @@ def _round(run: Run, store: Store, clean: Store) -> None:
             run.fault(store.root.name, [f"resuming a job that was {state} ends with {codes}"])
         job_id = find_job(store, NAME).job_id
     _, wrong = check_store(store, before)
+    mnistjobs.report_job(store.root, job_id)  # where the driver was killed while it wrote the report
     run.fault(store.root.name, wrong + compare_stores(clean, store, NAME))
     run.say(f"{store.root.name}: {run.kills.total()} kills so far, {run.looks} looks")
 
