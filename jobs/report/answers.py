@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.report.configurations import IDENTIFYING
+from jobs.report.contrasts import ALPHA
 from jobs.report.formats import format_count
 from jobs.report.paired import MIN_FOR_P
 from jobs.report.summary import Row
@@ -20,6 +21,8 @@ _UNSURE = {
     "negligible": "the difference lies within the margin that does not matter",
     "open": "{seeds} leave it open",
 }
+
+_NOT_DECIDED = "Not decided: "
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def answers(summary: pa.Table, contrasts: pa.Table, effects: pa.Table) -> list[A
         Answer(
             axis,
             question(axis, found[0]),
-            headline(axis, found, context_columns(names)),
+            headline(axis, found, context_columns(names), averages.get(axis)),
             tuple(_finding(row, names, configurations, _has_steps(found)) for row in found),
             _average(averages.get(axis), len(found)),
         )
@@ -83,13 +86,14 @@ def question(axis: str, row: Row) -> str:
     return f"What does the {setting_name(axis)} change?"
 
 
-def headline(axis: str, rows: Sequence[Row], context: Sequence[str]) -> str:
+def headline(axis: str, rows: Sequence[Row], context: Sequence[str], average: Row | None = None) -> str:
     """Answer in one sentence.
 
     Args:
         axis: The setting.
         rows: Its contrasts.
         context: The other settings that vary.
+        average: The effect of the setting, averaged over the others: it may be clear where no single contrast is.
     """
     measured = [row for row in rows if row["mean"] is not None]
     if not measured:
@@ -103,7 +107,10 @@ def headline(axis: str, rows: Sequence[Row], context: Sequence[str]) -> str:
     if axis == "subset_size" and set(groups) == {"gain"}:
         return f"{_range(measured)} Each comparison is clear."
     clauses = [f"{_where(found, measured, context)}{_says(axis, kind, found)}" for kind, found in groups.items()]
-    return f"{_lead(axis, groups)}{'; '.join(clauses)}."
+    lead = _lead(axis, groups)
+    if lead == _NOT_DECIDED and average and average["p_holm"] is not None and average["p_holm"] < ALPHA:
+        lead = f"On average {points(average['mean'])} points{_interval(average)}, which is clear. One by one: "
+    return f"{lead}{'; '.join(clauses)}."
 
 
 def _outcomes(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -121,7 +128,7 @@ def _lead(axis: str, groups: Mapping[str, Sequence[Row]]) -> str:
         return "It depends: "
     decided = groups.keys() & {"gain", "loss"}
     if not decided:
-        return "Not decided: " if groups.keys() != {"negligible"} else "It hardly matters: "
+        return _NOT_DECIDED if groups.keys() != {"negligible"} else "It hardly matters: "
     if axis not in ("adaptive_lr", "model"):
         return ""
     if decided == {"loss"}:
