@@ -75,7 +75,9 @@ def test_nothing_is_refused_or_loaded_and_everything_reacts(browser: "Browser", 
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_keeps_people_from_reading_the_page(browser: "Browser", address: str, width: int, scheme: str) -> None:
+def test_nothing_keeps_people_from_reading_the_page(
+    browser: "Browser", address: str, width: int, scheme: Literal["light", "dark"]
+) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
     page.goto(address)
