@@ -12,6 +12,7 @@ from jobs.errors import InputError, LostWeightsError
 from jobs.report import (
     CONFUSION_COLUMNS,
     METRICS_COLUMNS,
+    PREDICTION_COLUMNS,
     PREDICTIONS_COLUMNS,
     SUMMARY_COLUMNS,
     TRIALS_COLUMNS,
@@ -54,7 +55,7 @@ def read_summary(store: StorePath, job: str | None = None) -> pa.Table:
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    found, requested, rows = read_job(store, job, SUMMARY_COLUMNS)
+    found, requested, rows = read_job(store, job, (*SUMMARY_COLUMNS, *PREDICTION_COLUMNS))
     counted = counted_trials(found, requested)
     failed = [failure.trial_id for failure in counted_failures(found, counted)]
     return summarize(rows, requested, failed, test_images=found.dataset.test_size)

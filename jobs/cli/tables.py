@@ -17,6 +17,7 @@ from jobs.report import (
     COUNT_HEADERS,
     INTACT_HEADER,
     N_HEADER,
+    NEW_IMAGES_HEADER,
     format_count,
     summary_cells,
     summary_notes,
@@ -73,7 +74,7 @@ def summary_table(summary: pa.Table) -> Table:
     percent = {
         name: name.replace(" [", " (%) [") if "[" in name else f"{name} (%)" for name in header if name in _PERCENT
     }
-    columns = [index for index, name in enumerate(header) if name not in COUNT_HEADERS]
+    columns = [index for index, name in enumerate(header) if name not in (*COUNT_HEADERS, NEW_IMAGES_HEADER)]
     cells = [[_shorten(header[index], row[index]) for index in columns] for row in rows[:_MAX_SUMMARIZED]]
     table = lay_out([percent.get(header[index], header[index]) for index in columns], cells)
     if (rest := len(rows) - _MAX_SUMMARIZED) > 0:

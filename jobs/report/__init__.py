@@ -19,6 +19,7 @@ from jobs.report.formats import ACCURACY_HEADER as ACCURACY_HEADER
 from jobs.report.formats import COUNT_HEADERS as COUNT_HEADERS
 from jobs.report.formats import INTACT_HEADER as INTACT_HEADER
 from jobs.report.formats import N_HEADER as N_HEADER
+from jobs.report.formats import NEW_IMAGES_HEADER as NEW_IMAGES_HEADER
 from jobs.report.formats import format_count as format_count
 from jobs.report.formats import format_setting as format_setting
 from jobs.report.formats import summary_cells as summary_cells
@@ -31,6 +32,7 @@ from jobs.report.report import FigureFormat as FigureFormat
 from jobs.report.report import Report as Report
 from jobs.report.report import report_files as report_files
 from jobs.report.report import write_report as write_report
+from jobs.report.summary import PREDICTION_COLUMNS as PREDICTION_COLUMNS
 from jobs.report.summary import SUMMARY_COLUMNS as SUMMARY_COLUMNS
 from jobs.report.summary import summarize as summarize
 from jobs.report.tables import CONFUSION_COLUMNS as CONFUSION_COLUMNS

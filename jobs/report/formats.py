@@ -16,6 +16,7 @@ CUT_MARK, BINOMIAL_MARK = "*", "†"
 # Columns of words; all others are numbers, and aligned to the right.
 TEXT_HEADERS = ("model", "numerics", "note", "axis", "a", "b", "result")
 N_HEADER, ACCURACY_HEADER, INTACT_HEADER = "n", "test accuracy [95 % interval]", "without collapsed"
+NEW_IMAGES_HEADER = "[95 % interval, new images]"
 _OTHER_HEADERS = ("std (pp)", "train", "validation", "gap (pp)")
 _CONTRAST_HEADERS = ("n", "a - b (pp) [95 % interval]", "seeds agree", "p (Holm)", "result")
 COUNT_HEADERS = ("diverged", "failed")  # which a note repeats
@@ -87,6 +88,7 @@ def summary_cells(summary: pa.Table) -> tuple[list[str], list[list[str]]]:
         N_HEADER,
         ACCURACY_HEADER,
         *([INTACT_HEADER] if has_collapsed else []),
+        *([NEW_IMAGES_HEADER] if any(each is not None for each in summary["new_images_low"].to_pylist()) else []),
         *_OTHER_HEADERS,
         *COUNT_HEADERS,
         *(["note"] if has_notes else []),
@@ -103,6 +105,9 @@ def _result_cells(row: Row) -> dict[str, str]:
         "train": format_percent(row["train_accuracy_mean"]),
         "validation": format_percent(row["validation_accuracy_mean"]),
         "gap (pp)": format_points(row["train_validation_gap"]),
+        NEW_IMAGES_HEADER: NO_VALUE
+        if row["new_images_low"] is None
+        else f"[{format_points(row['new_images_low'])}, {format_points(row['new_images_high'])}]",
         **{name: f"{row[name]}" for name in COUNT_HEADERS},
         "note": row["note"],
     }
@@ -136,6 +141,9 @@ def summary_notes(summary: pa.Table) -> list[str]:
     notes = {
         f"Interval: 95 %, for the mean over seeds, on {test_set}; it does not cover other test images.": kinds
         != {None},
+        "Interval, new images: 95 %, for the mean over seeds and over new test images like these.": any(
+            row["new_images_low"] is not None for row in rows
+        ),
         "No interval: three finished seeds are the fewest that give one.": kinds == {None},
         "(a, b): both values, where n is 2.": any(row["n"] == 2 for row in rows),
         f"{CUT_MARK} cut to what an accuracy can be.": any(

@@ -1,6 +1,7 @@
-"""The report page: one HTML file that loads nothing from elsewhere and runs no script."""
+"""The report page: one HTML file that loads nothing from elsewhere, and answers with scripts switched off."""
 
 import base64
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,126 +10,131 @@ from importlib.resources import files
 import jinja2
 import pyarrow as pa
 import pyarrow.compute as pc
+from markupsafe import Markup
 
 from jobs.escape import escape
-from jobs.report.choice import Omission
-from jobs.report.figures import FigureSection, ReportFigure
-from jobs.report.formats import (
-    COUNT_HEADERS,
-    TEXT_HEADERS,
-    contrast_cells,
-    effect_lines,
-    format_count,
-    summary_cells,
-    summary_notes,
+from jobs.report.answers import answers, configuration_name, first_line
+from jobs.report.choice import configurations_of
+from jobs.report.configurations import CONFIGURATION_COLUMNS, IDENTIFYING, varying_settings
+from jobs.report.formats import format_count, format_setting, summary_notes
+from jobs.report.page_figures import (
+    PageTrials,
+    embed_learning,
+    embed_matrices,
+    embed_training,
+    embed_weights,
+    find_hardest,
 )
+from jobs.report.page_tables import configuration_rows, forests, heat_table
+from jobs.report.wording import level_words
 from jobs.store import Job
 
 _TRIAL_FACTS = ("host", "device", "kernels", "mnistjobs_version", "python_version", "numpy_version", "torch_version")
-_MAX_CONTRASTS = 20  # of each axis
 _MAX_DISTINCT = 20  # values of a column that are named
-_MAX_NAMED, _MAX_OPEN = 500, 8  # configurations that are not drawn: named, and named without unfolding
+_MANY = 24  # configurations from which on an overview comes first
+_OPEN_FINDINGS = 12  # comparisons that are listed without unfolding
+_MAX_FOREST = 120  # rows of a forest
+_FIXED = ("epochs", "batch_size", "learning_rate")  # settings of the first line, where they do not vary
 
 
 @dataclass(frozen=True)
-class EmbeddedFigure:
-    """A figure as the page contains it."""
+class PageContent:
+    """What a page is made from."""
 
-    anchor: str
-    title: str
-    caption: str
-    data_url: str
-
-
-@dataclass(frozen=True)
-class EmbeddedOmission:
-    """What a section leaves out, as the page shows it."""
-
-    reason: str
-    names: str
-    is_long: bool  # the names are folded
+    job: Job
+    summary: pa.Table  # in the schema SUMMARY
+    trials: pa.Table  # in the schema TRIALS
+    contrasts: pa.Table  # as `contrast_table` makes it
+    effects: pa.Table  # in the schema EFFECTS
+    stored: PageTrials
+    file_names: Sequence[str]  # of the tables and figures beside the page
 
 
 @dataclass(frozen=True)
-class EmbeddedSection:
-    """A section of figures as the page shows it: first what is not drawn."""
+class FailureGroup:
+    """Failed trials with one traceback."""
 
-    heading: str
-    omissions: list[EmbeddedOmission]
-    figures: list[EmbeddedFigure]
-
-
-@dataclass(frozen=True)
-class SummaryRow:
-    """A row of the summary as the page shows it."""
-
-    cells: list[str]
-    complete: bool  # every requested seed has finished, and none collapsed
+    message: str
+    traceback: str
+    trials: list[str]  # configuration and seed, or the trial's id
 
 
-@dataclass(frozen=True)
-class ContrastRows:
-    """The table of differences as the page shows it."""
-
-    header: list[tuple[str, bool]]  # and whether the column holds words
-    rows: list[list[str]]
-    left_out: int
-
-
-def render_page(
-    job: Job,
-    summary: pa.Table,
-    sections: Sequence[FigureSection],
-    trials: pa.Table,
-    contrasts: pa.Table,
-    effects: pa.Table,
-) -> str:
+def render_page(content: PageContent) -> str:
     """Render the report of a job.
-
-    Args:
-        job: The job.
-        summary: A table with the schema SUMMARY.
-        sections: The figures, kind by kind, in the order in which to show them.
-        trials: A table with the schema TRIALS.
-        contrasts: A table as `contrast_table` makes it.
-        effects: A table with the schema EFFECTS.
 
     Returns:
         One self-contained HTML document.
     """
-    header, rows = _summary_table(summary)
-    notes = summary["note"].to_pylist()
+    summary, trials, job = content.summary, content.trials, content.job
+    varying = _varying(summary)
+    configurations = configurations_of(summary, trials)
+    names = {one.row["configuration_id"]: configuration_name(one.row, varying) for one in configurations}
+    training = embed_training(configurations, names, content.stored)
+    matrices = embed_matrices(configurations, names, content.stored)
+    weights = embed_weights(configurations, names, content.stored)
+    links: dict[str, list[tuple[str, str]]] = {}
+    for part in (*training.links, *matrices.links, *weights.links):
+        links.setdefault(part[0], []).append(part[1:])
+    found = answers(summary, content.contrasts, content.effects)
+    style, script = _asset("page.css"), _asset("page.js")
     progress = _progress(summary)
     return _template().render(
         title=job.name,
-        state=job.state,
-        progress=progress,
-        requested=format_count(progress["seeds_requested"], "trial"),
-        header=[(name, name in TEXT_HEADERS) for name in header],
-        rows=[SummaryRow(cells, not note) for cells, note in zip(rows, notes, strict=True)],
-        summary_notes=summary_notes(summary),
-        effects=effect_lines(effects),
-        contrasts=_contrasts(contrasts),
-        sections=[_embed_section(section) for section in sections],
+        style=style,
+        script=script,
+        hashes=[_hash(script), _hash(style)],
+        facts=_facts(content, progress),
+        troubles=[
+            f"{progress[name]} {name}" for name in ("collapsed", "diverged", "failed", "missing") if progress[name]
+        ],
+        first_line=first_line(summary, varying),
+        answers=found,
+        fold=sum(len(each.findings) for each in found) > _OPEN_FINDINGS,
+        forests=forests(summary, content.contrasts, content.effects),
+        max_forest=_MAX_FOREST,
+        rows=configuration_rows(configurations, trials, varying, links),
+        notes=summary_notes(summary),
+        test_images=job.dataset.test_size,
+        heat=heat_table(summary, varying) if len(configurations) > _MANY else None,
+        learning=embed_learning(configurations),
+        training=training,
+        matrices=matrices,
+        hardest=find_hardest(configurations, names, content.stored),
+        weights=weights,
+        failures=_failures(job, trials, names),
         provenance=_provenance(job, trials),
+        file_names=content.file_names,
         grid=job.grid,
-        failures=job.failures,
+        commit=job.record.provenance.get("git_commit", ""),
     )
 
 
-def _summary_table(summary: pa.Table) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the cells, without the counts that notes repeat where there are any."""
-    header, rows = summary_cells(summary)
-    kept = [index for index, name in enumerate(header) if "note" not in header or name not in COUNT_HEADERS]
-    return [header[index] for index in kept], [[row[index] for index in kept] for row in rows]
+def _varying(summary: pa.Table) -> list[str]:
+    columns = summary.select(CONFIGURATION_COLUMNS).to_pydict()
+    return [name for name in IDENTIFYING if len(set(columns[name])) > 1] + varying_settings(columns)
 
 
-def _contrasts(contrasts: pa.Table) -> ContrastRows:
-    """Return the first contrasts of each axis, so that none hides the others."""
-    header, rows = contrast_cells(contrasts)
-    axes = contrasts["axis"].to_pylist()
-    shown = [row for index, row in enumerate(rows) if axes[:index].count(axes[index]) < _MAX_CONTRASTS]
-    return ContrastRows([(name, name in TEXT_HEADERS) for name in header], shown, len(rows) - len(shown))
+def _facts(content: PageContent, progress: dict[str, int]) -> list[str]:
+    """Return the line below the title."""
+    rows = content.summary.to_pylist()
+    fixed = []
+    for name in _FIXED:
+        values = {row[name] for row in rows}
+        if len(values) == 1:
+            text = format_setting(values.pop())
+            fixed.append(f"{text} epochs" if name == "epochs" else f"{name.replace('_', ' ')} {text}")
+    for name in IDENTIFYING:
+        levels = {row[name] for row in rows}
+        if len(levels) == 1:
+            fixed.append(level_words(name, levels.pop()))
+    dataset = content.job.dataset
+    return [
+        f"{dataset.name}, {format_count(dataset.test_size, 'test image')}",
+        *fixed,
+        format_count(len(rows), "configuration"),
+        f"{progress['done']} of {format_count(progress['seeds_requested'], 'trial')} done",
+        content.job.state_text,
+    ]
 
 
 def _template() -> jinja2.Template:
@@ -137,7 +143,16 @@ def _template() -> jinja2.Template:
     )
     environment.filters["escape_text"] = lambda value: escape(str(value))
     environment.filters["escape_lines"] = lambda value: escape(str(value), keep="\n\t")
-    return environment.from_string(files("jobs.report").joinpath("page.html.j2").read_text(encoding="utf-8"))
+    return environment.from_string(_asset("page.html.j2"))
+
+
+def _asset(name: str) -> Markup:
+    return Markup(files("jobs.report").joinpath(name).read_text(encoding="utf-8"))
+
+
+def _hash(text: str) -> str:
+    """Return the hash by which the page's policy allows a script or style."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
 def _progress(summary: pa.Table) -> dict[str, int]:
@@ -146,23 +161,16 @@ def _progress(summary: pa.Table) -> dict[str, int]:
     return {**counted, "done": counted["n"] + counted["diverged"]}
 
 
-def _embed_section(section: FigureSection) -> EmbeddedSection:
-    omissions = [_embed_omission(omission) for omission in section.omissions]
-    return EmbeddedSection(section.heading, omissions, [_embed(figure) for figure in section.figures])
-
-
-def _embed_omission(omission: Omission) -> EmbeddedOmission:
-    count = len(omission.names)
-    names = "; ".join(omission.names[:_MAX_NAMED])
-    rest = f"; and {count - _MAX_NAMED:,} more" if count > _MAX_NAMED else ""
-    reason = f"Not drawn, because {omission.reason}"
-    return EmbeddedOmission(f"{reason}: {count:,}" if count > _MAX_OPEN else reason, names + rest, count > _MAX_OPEN)
-
-
-def _embed(figure: ReportFigure) -> EmbeddedFigure:
-    data = base64.b64encode(figure.svg.encode()).decode("ascii")
-    anchor = figure.file_name.removesuffix(".svg")
-    return EmbeddedFigure(anchor, figure.title, figure.caption, f"data:image/svg+xml;base64,{data}")
+def _failures(job: Job, trials: pa.Table, names: dict[str, str]) -> list[FailureGroup]:
+    """Group the failed trials by their traceback, the most frequent first."""
+    columns = (trials[name].to_pylist() for name in ("trial_id", "configuration_id", "seed"))
+    known = {trial: f"{names.get(one, one)}, seed {seed} ({trial})" for trial, one, seed in zip(*columns, strict=True)}
+    groups: dict[tuple[str, str], list[str]] = {}
+    for failure in job.failures:
+        key = (failure.traceback or failure.message, failure.message)
+        groups.setdefault(key, []).append(known.get(failure.trial_id, f"trial {failure.trial_id}"))
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+    return [FailureGroup(message, traceback, of_group) for (traceback, message), of_group in ordered]
 
 
 def _provenance(job: Job, trials: pa.Table) -> list[tuple[str, str]]:

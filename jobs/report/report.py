@@ -39,6 +39,7 @@ from jobs.store import (
     read_weights,
 )
 from mnist_core.data import DIGITS
+from mnist_core.trial import SETTINGS, Trial
 
 # The file names that jobs.report.figures makes, with those of other formats: outdated ones would mislead, too.
 _FIGURE = re.compile(
@@ -122,6 +123,26 @@ class _Content:
         weights = read_weights(self.store, trial_id, self._weights[trial_id])
         return None if weights is None else weights["W1"]
 
+    def initial_layer(self, trial_id: str) -> NDArray[np.float32]:
+        from mnist_core.models.mlp import MLP
+        from mnist_core.seeds import generator
+
+        (row,) = self.requested.filter(pc.equal(self.requested["trial_id"], trial_id)).to_pylist()
+        trial = Trial(**{name: row[name] for name in SETTINGS})
+        layer: NDArray[np.float32] = MLP.from_trial(trial, generator(trial.seed, "weights")).parameters["W1"]
+        return layer
+
+    def digits(self, trial_id: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+        row = self._places[trial_id]
+        actual, predicted = (self.parts.table[name][row].as_py() for name in ("actual", "predicted"))
+        if actual is None or predicted is None or len(actual) != len(predicted):
+            return None
+        return np.frombuffer(actual, np.uint8), np.frombuffer(predicted, np.uint8)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {trial_id: row for row, trial_id in enumerate(self.parts.table["trial_id"].to_pylist())}
+
     def _rows_of(self, trial_ids: Sequence[str]) -> pa.Table:
         return self.rows.filter(pc.is_in(self.rows["trial_id"], pa.array(trial_ids, pa.string())))
 
@@ -198,21 +219,38 @@ def _drawn_files(content: _Content, formats: Sequence[FigureFormat] = ()) -> dic
     # Only here: altair and jinja2 take a quarter of a second each to import.
     from jobs.report.drawing import convert
     from jobs.report.figures import draw_figures
-    from jobs.report.page import render_page
+    from jobs.report.page import PageContent, render_page
 
     sections = draw_figures(content.summary, content.trials, content, content.contrasts)
     figures = {figure.file_name: figure.svg for section in sections for figure in section.figures}
     files = {name: svg.encode() for name, svg in figures.items()}
     for kind in formats:
         files |= {f"{name.removesuffix('.svg')}.{kind}": convert(svg, kind) for name, svg in figures.items()}
-    page = render_page(content.job, content.summary, sections, content.trials, content.contrasts, content.effects)
-    return {**files, _PAGE: page.encode()}
+    page = PageContent(
+        content.job,
+        content.summary,
+        content.trials,
+        content.contrasts,
+        content.effects,
+        content,
+        sorted([*_TABLE_NAMES, *files]),
+    )
+    return {**files, _PAGE: render_page(page).encode()}
 
 
 def _outdated_figures(store: Store, job: Job, files: Collection[str]) -> list[str]:
     """Name the figures of earlier reports that are not among these files; other files are left alone."""
     found = store.backend.names(job_key(job.job_id))
     return [name for name in found if _FIGURE.fullmatch(name) and name not in files]
+
+
+_TABLE_NAMES = [
+    *(
+        f"{name}.parquet"
+        for name in ("trials", "metrics", "confusion", "predictions", "summary", "contrasts", "effects")
+    ),
+    *(f"{name}.{kind}" for name in ("summary", "contrasts") for kind in ("csv", "md")),
+]
 
 
 def _table_files(content: _Content) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from jobs.report.configurations import CONFIGURATION_COLUMNS
@@ -18,6 +19,7 @@ SUMMARY_COLUMNS = (  # read from trials
     "validation_accuracy",
     "collapsed",
 )
+PREDICTION_COLUMNS = ("actual", "predicted")  # read as well, for the interval that covers new images
 CONFIDENCE = 0.95
 MIN_INTERVAL_N = 3  # with fewer seeds an interval says less than the values themselves
 
@@ -44,7 +46,8 @@ def summarize(trials: pa.Table, requested: pa.Table, failed_ids: Collection[str]
     """Aggregate stored trials over seeds.
 
     Args:
-        trials: The stored trials, with at least SUMMARY_COLUMNS; the order of the rows does not matter.
+        trials: The stored trials, with at least SUMMARY_COLUMNS, and PREDICTION_COLUMNS for the interval that covers
+            new images; the order of the rows does not matter.
         requested: One row per requested trial, in the schema REQUESTED.
         failed_ids: The trials that failed for good.
         test_images: Number of images in the test set.
@@ -62,18 +65,46 @@ def summarize(trials: pa.Table, requested: pa.Table, failed_ids: Collection[str]
         if configuration not in seeds:
             first_rows.append(index)
         seeds.setdefault(configuration, []).append(trial_id)
+    hits = _Hits(trials)
     names = ["configuration_id", *CONFIGURATION_COLUMNS]
     settings = requested.select(names).take(pa.array(first_rows, pa.int64())).to_pylist()
     failed = frozenset(failed_ids)
     rows = [
-        {**row, "test_images": test_images, **_aggregate(each, results, failed, test_images)}
+        {**row, "test_images": test_images, **_aggregate(each, results, failed, test_images, hits)}
         for row, each in zip(settings, seeds.values(), strict=True)
     ]
     return pa.Table.from_pylist(rows, schema=SUMMARY)
 
 
+class _Hits:
+    """Which test images each stored trial classifies correctly, where the predictions have been read."""
+
+    def __init__(self, trials: pa.Table) -> None:
+        self._columns = [trials[name] for name in PREDICTION_COLUMNS if name in trials.column_names]
+        self._row = {trial_id: row for row, trial_id in enumerate(trials["trial_id"].to_pylist())}
+
+    def interval(self, trial_ids: Sequence[str]) -> Row:
+        """Return the interval for seeds and new images; nothing for fewer than MIN_INTERVAL_N seeds."""
+        from jobs.report.crossed import crossed_interval
+
+        if len(trial_ids) < MIN_INTERVAL_N or len(self._columns) < len(PREDICTION_COLUMNS):
+            return {}
+        pairs = [[column[self._row[trial_id]].as_py() for column in self._columns] for trial_id in trial_ids]
+        if any(actual is None or predicted is None for actual, predicted in pairs):
+            return {}
+        if len({len(each) for pair in pairs for each in pair}) != 1:
+            return {}
+        actual, predicted = (np.frombuffer(b"".join(each), np.uint8) for each in zip(*pairs, strict=True))
+        crossed = crossed_interval((actual == predicted).reshape(len(pairs), -1))
+        return {"new_images_low": crossed.low, "new_images_high": crossed.high} if crossed else {}
+
+
 def _aggregate(
-    trial_ids: Sequence[str], results: Mapping[str, _Result], failed: frozenset[str], test_images: int
+    trial_ids: Sequence[str],
+    results: Mapping[str, _Result],
+    failed: frozenset[str],
+    test_images: int,
+    hits: _Hits,
 ) -> Row:
     """Return the columns of one configuration, apart from its settings."""
     found = [results[trial_id] for trial_id in trial_ids if trial_id in results]
@@ -90,6 +121,7 @@ def _aggregate(
         "n": len(finished),
         "collapsed": collapsed,
         **_accuracies(finished, test_images),
+        **hits.interval([trial.trial_id for trial in finished]),
         **counts,
         "note": _note(len(finished), len(trial_ids), counts, collapsed),
     }

@@ -218,6 +218,11 @@ SUMMARY = pa.schema(
             "deviation of one test set replaces it; null where there is no interval.",
             nullable=True,
         ),
+        _accuracy(
+            "new_images_low",
+            "Lower end of the 95 % interval of the mean over seeds and new test images; null for n below 3.",
+        ),
+        _accuracy("new_images_high", "Upper end of that interval."),
         _accuracy("train_accuracy_mean", "Mean accuracy on the training subset after the last epoch."),
         _accuracy("validation_accuracy_mean", "Mean accuracy on the validation set after the last epoch."),
         _accuracy("train_validation_gap", "train_accuracy_mean minus validation_accuracy_mean."),

@@ -135,3 +135,13 @@ class StoredTables:
     def first_layer(self, trial_id: str) -> NDArray[np.float32] | None:
         """Return W1."""
         return self.weights.get(trial_id)
+
+    def initial_layer(self, trial_id: str) -> NDArray[np.float32]:
+        """Return W1 before training: zeros."""
+        return np.zeros_like(self.weights[trial_id])
+
+    def digits(self, trial_id: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+        """Return ten test images, one of each digit; a network takes the digit of its name's last figure for a nine."""
+        actual = np.arange(10, dtype=np.uint8)
+        wrong = int(trial_id[-1]) if trial_id[-1].isdigit() else 0
+        return actual, np.where(actual == wrong, 9, actual).astype(np.uint8)

@@ -1,0 +1,247 @@
+"""The figures of the page: as SVG in the page's own colours, as tables of confusion matrices, and as PNG."""
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from jobs.escape import escape
+from jobs.report.choice import Configuration, Group, Omission, choose
+from jobs.report.curves import MEASURES, Curves, TrainingPanel, axis_title, late_axes, shared_axes, training_panel
+from jobs.report.figures import StoredTrials, curves_of, learning_lines, training_groups
+from jobs.report.formats import format_count, format_n
+from jobs.report.learning import by_panel, learning_footnote, learning_panel
+from jobs.report.matrices import MAX_UNITS, colour_range, sheet_shape, weight_png
+from jobs.report.mistakes import HardImage, Matrix, hardest_images, matrix
+from mnist_core.data import DIGITS
+
+_ENLARGED = "validation accuracy, late epochs enlarged (axes differ)"
+_MAX_WEIGHT_BYTES = 700_000  # of PNG files on a page; further ones are files of their own
+_MAX_NETWORKS = 5000  # whose predictions are compared image by image
+_MAX_MATRICES = 150
+Digits = NDArray[np.uint8]
+
+
+class PageTrials(StoredTrials, Protocol):
+    """What the page needs of stored trials beyond what its figures do."""
+
+    def initial_layer(self, trial_id: str) -> NDArray[np.float32]:
+        """Return W1 of an MLP as it was before training, (hidden, 784)."""
+
+    def digits(self, trial_id: str) -> tuple[Digits, Digits] | None:
+        """Return the actual and the predicted digit of each test image, or None where they are not stored."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing with its heading."""
+
+    anchor: str
+    heading: str
+    svg: Markup
+    means: str = ""  # as JSON, for the script
+    first: int = 0
+    last: int = 0
+    left: float = 0  # of the plotting area, in the drawing's pixels
+    width: int = 0
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training curves, measure by measure."""
+
+    measures: list[tuple[str, list[Chart]]] = field(default_factory=list)
+    omissions: Sequence[Omission] = ()
+    links: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """The learning curve, one chart per panel."""
+
+    charts: list[Chart]
+    footnote: str
+    omissions: Sequence[Omission]
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """The confusion matrices."""
+
+    matrices: list[Matrix]
+    omissions: Sequence[Omission]
+    links: list[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """W1 of one network, trained, and what training changed."""
+
+    anchor: str
+    name: str
+    images: list[tuple[str, str, int, int]]  # caption, data URL, width and height
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The sheets of W1."""
+
+    sheets: list[Sheet]
+    omissions: Sequence[Omission]
+    links: list[tuple[str, str, str]]
+
+
+def embed_training(configurations: Sequence[Configuration], names: Mapping[str, str], stored: StoredTrials) -> Training:
+    """Draw every measure of the groups of configurations that differ in their schedule alone."""
+    groups = training_groups(configurations)
+    choice = choose(groups, lambda group: group[0].title(group[0].images))
+    absent = Omission("no trial is stored", [names[_id(one)] for one in configurations if not one.trial_ids])
+    curves = [[curves_of(one, stored.metrics(one.trial_ids)) for one in group] for group in choice.drawn]
+    if not curves:
+        return Training(omissions=_named(absent))
+    headings = [group[0].title(group[0].images) for group in choice.drawn]
+    measures = []
+    for measure in MEASURES:
+        axes = shared_axes(curves, measure)
+        panels = [training_panel(each, measure, axes) for each in curves]
+        measures.append((axis_title(measure), _charts(measure, headings, panels, curves)))
+    late = [
+        (heading, each, own)
+        for heading, each in zip(headings, curves, strict=True)
+        if (own := late_axes(each, MEASURES[0]))
+    ]
+    if late:
+        panels = [training_panel(each, MEASURES[0], own) for _, each, own in late]
+        measures.append((_ENLARGED, _charts("late", [one[0] for one in late], panels, [one[1] for one in late])))
+    links = [
+        (_id(one), f"{MEASURES[0]}-{number}", "training curves")
+        for number, group in enumerate(choice.drawn)
+        for one in group
+    ]
+    return Training(measures, _named(choice.omission, absent), links)
+
+
+def _charts(
+    kind: str, headings: Sequence[str], panels: Sequence[TrainingPanel], curves: Sequence[Sequence[Curves]]
+) -> list[Chart]:
+    charts = []
+    for number, (heading, panel, group) in enumerate(zip(headings, panels, curves, strict=True)):
+        label = f"{kind.replace('_', ' ')}, {heading}: {'; '.join(each.label for each in group)}"
+        anchor, place = f"{kind}-{number}", re.search(r'transform="translate\(([\d.]+),', panel.svg)
+        left = float(place[1]) if place else 0.0
+        means = json.dumps(panel.means, separators=(",", ":"))
+        charts.append(
+            Chart(anchor, heading, inline(panel.svg, label), means, panel.first, panel.last, left, panel.width)
+        )
+    return charts
+
+
+def embed_learning(configurations: Sequence[Configuration]) -> Learning:
+    """Draw the learning curve, one chart per model."""
+    choice, lines = learning_lines(configurations)
+    charts = [
+        Chart(f"learning-{number}", name, inline(learning_panel(group, lines), f"Learning curve, {name}"))
+        for number, (name, group) in enumerate(by_panel(lines).items())
+    ]
+    absent = Omission("no trial finished", [one.full_title for one in configurations if not one.row["n"]])
+    return Learning(charts, learning_footnote(lines), _named(choice.omission, absent))
+
+
+def embed_matrices(configurations: Sequence[Configuration], names: Mapping[str, str], stored: StoredTrials) -> Matrices:
+    """Lay out the confusion matrix of every configuration, the most accurate first."""
+    finished = sorted(
+        (one for one in configurations if one.finished_ids), key=lambda one: -(one.row["test_accuracy_mean"] or 0)
+    )
+    found, links = [], []
+    for one in finished[:_MAX_MATRICES]:
+        rows = stored.confusion(one.finished_ids)
+        counts = np.zeros((DIGITS, DIGITS), dtype=np.int64)
+        np.add.at(counts, (rows["actual"].to_numpy(), rows["predicted"].to_numpy()), rows["count"].to_numpy())
+        n = format_n([len(one.finished_ids)], [one.row["seeds_requested"]], one.row["collapsed"])
+        anchor = f"matrix-{_id(one)}"
+        caption = f"n = {n}: {format_count(int(counts.sum()), 'prediction')}, {np.trace(counts):,} of them correct"
+        found.append(matrix(anchor, names[_id(one)], caption, counts))
+        links.append((_id(one), anchor, "confusion matrix"))
+    rest = Omission(
+        f"only the {_MAX_MATRICES} most accurate are", [names[_id(one)] for one in finished[_MAX_MATRICES:]]
+    )
+    absent = Omission("no trial finished", [names[_id(one)] for one in configurations if not one.finished_ids])
+    return Matrices(found, _named(rest, absent), links)
+
+
+def find_hardest(
+    configurations: Sequence[Configuration], names: Mapping[str, str], stored: PageTrials
+) -> list[HardImage]:
+    """Find the test images that most of the networks that did not collapse get wrong."""
+    networks = [
+        (_id(one), digits)
+        for one in configurations
+        for trial_id in one.finished_ids
+        if trial_id not in one.collapsed_ids and (digits := stored.digits(trial_id))
+    ][:_MAX_NETWORKS]
+    return hardest_images(networks, names)
+
+
+def embed_weights(configurations: Sequence[Configuration], names: Mapping[str, str], stored: PageTrials) -> Weights:
+    """Draw W1 of the first readable seed of each MLP, and what training changed, as PNG with a palette."""
+    sheets, links, unreadable, too_many = [], [], [], []
+    groups: Sequence[Group] = [[one] for one in configurations if one.row["model"] == "mlp" and one.finished_ids]
+    choice = choose(groups, lambda group: names[_id(group[0])])
+    size = 0
+    for (one,) in choice.drawn:
+        if size > _MAX_WEIGHT_BYTES:
+            too_many.append(names[_id(one)])
+        elif sheet := _sheet(one, names[_id(one)], stored):
+            sheets.append(sheet)
+            size += sum(len(image[1]) for image in sheet.images)
+            links.append((_id(one), sheet.anchor, "W1"))
+        else:
+            unreadable.append(names[_id(one)])
+    omitted = _named(
+        choice.omission,
+        Omission("the page would be too large; they are files beside it, w1-*.svg,", too_many),
+        Omission("the weights are missing or damaged", unreadable),
+    )
+    return Weights(sheets, omitted, links)
+
+
+def _sheet(one: Configuration, name: str, stored: PageTrials) -> Sheet | None:
+    layers = ((each, stored.first_layer(each)) for each in one.finished_ids)
+    trial_id, trained = next(((each, layer) for each, layer in layers if layer is not None), ("", None))
+    if trained is None:
+        return None
+    seed = one.finished_seeds[one.finished_ids.index(trial_id)]
+    change = (trained - stored.initial_layer(trial_id)).astype(np.float32)
+    units = format_count(min(len(trained), MAX_UNITS), "hidden unit")
+    height, width = sheet_shape(len(trained))
+    images = []
+    for what, weight in (("trained", trained), ("trained minus initial", change)):
+        largest = colour_range(weight)
+        url = "data:image/png;base64," + base64.b64encode(weight_png(weight, largest)).decode("ascii")
+        images.append((f"{what}, {units}: purple −{largest:.2g}, brown +{largest:.2g}", url, width, height))
+    collapsed = ", collapsed" if trial_id in one.collapsed_ids else ""
+    return Sheet(f"weights-{_id(one)}", f"W1: {name}, seed {seed}{collapsed}", images)
+
+
+def _id(one: Configuration) -> str:
+    return str(one.row["configuration_id"])
+
+
+def _named(*omissions: Omission) -> Sequence[Omission]:
+    return [each for each in omissions if each.names]
+
+
+def inline(svg: str, label: str) -> Markup:
+    """Shorten a drawing for the page and give it a name; its colours come from the page's style."""
+    root, _, rest = svg.partition(">")
+    rest = re.sub(r' (?:aria-roledescription|class|font-family|stroke-miterlimit)="[^"]*"', "", rest)
+    rest = re.sub(r' role="graphics-object"', "", rest)
+    rest = re.sub(r' (?:d|transform)="[^"]*"', lambda match: re.sub(r"(\.\d)\d+", r"\1", match[0]), rest)
+    return Markup(f'{root} role="img" aria-label={quoteattr(escape(label))}>{rest}')
