@@ -78,11 +78,21 @@ def __getattr__(name: str) -> object:
 
 def main() -> None:
     """Run the command line. No file of the working directory is imported, not even where PYTHONPATH has it."""
+    _keep_docstrings()
     _leave_out_working_directory()
     _prefer_own_packages()
     from jobs.cli import main as run
 
     run()
+
+
+def _keep_docstrings() -> None:
+    """Start again where Python was told to leave docstrings out: altair, which draws the figures, copies its own."""
+    words = [word for word in sys.orig_argv[1:] if word != "-OO"]
+    is_asked_for = "PYTHONOPTIMIZE" in os.environ or len(words) < len(sys.orig_argv) - 1
+    if sys.flags.optimize > 1 and is_asked_for:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONOPTIMIZE"}
+        os.execve(sys.executable, [sys.executable, *words], environment)
 
 
 def _leave_out_working_directory() -> None:

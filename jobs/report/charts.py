@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-import altair as alt
-from altair.utils.schemapi import debug_mode
+from jobs.report.altair_import import alt, debug_mode
 
 # Okabe and Ito's palette: distinct with every kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
