@@ -64,7 +64,7 @@ def _min_width(table: Table, console: Console) -> int:
 def print_summary(summary: pa.Table) -> None:
     """Print a summary to stdout, and below it what its figures cover."""
     print_table(summary_table(summary))
-    for note in summary_notes(summary):
+    for note in summary_notes(summary, new_images=False):
         Console().print(Text(note), highlight=False, soft_wrap=not Console().is_terminal)
 
 

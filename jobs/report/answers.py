@@ -110,7 +110,8 @@ def headline(axis: str, rows: Sequence[Row], context: Sequence[str], average: Ro
     lead = _lead(axis, groups)
     if lead == _NOT_DECIDED and average and average["p_holm"] is not None and average["p_holm"] < ALPHA:
         lead = f"On average {points(average['mean'])} points{_interval(average)}, which is clear. One by one: "
-    return f"{lead}{'; '.join(clauses)}."
+    sentence = f"{lead}{'; '.join(clauses)}."
+    return f"{sentence[0].upper()}{sentence[1:]}"
 
 
 def _outcomes(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -170,7 +171,7 @@ def _range(rows: Sequence[Row]) -> str:
 def _where(found: Sequence[Row], rows: Sequence[Row], context: Sequence[str]) -> str:
     """Say where an outcome holds: with the levels of one other setting that it holds for alone, or how often."""
     if len(found) == len(rows):
-        return f"in all {len(rows)} comparisons " if len(rows) > 1 else ""
+        return ("", "in both comparisons ")[len(rows) - 1] if len(rows) < 3 else f"in all {len(rows)} comparisons "
     for name in context:
         levels = {row[name] for row in found} - {None}
         if levels and [row for row in rows if row[name] in levels] == list(found):

@@ -126,11 +126,12 @@ def _interval(row: Row) -> str:
     return f" [{low}, {high}]{BINOMIAL_MARK if row['interval'] == 'binomial' else ''}"
 
 
-def summary_notes(summary: pa.Table) -> list[str]:
+def summary_notes(summary: pa.Table, *, new_images: bool = True) -> list[str]:
     """Say what the figures of a summary cover and what its marks mean, one sentence or two each.
 
     Args:
         summary: A table with the schema SUMMARY.
+        new_images: Whether the interval for seeds and new images is shown beside the other.
     """
     rows = summary.to_pylist()
     if not rows:
@@ -141,9 +142,8 @@ def summary_notes(summary: pa.Table) -> list[str]:
     notes = {
         f"Interval: 95 %, for the mean over seeds, on {test_set}; it does not cover other test images.": kinds
         != {None},
-        "Interval, new images: 95 %, for the mean over seeds and over new test images like these.": any(
-            row["new_images_low"] is not None for row in rows
-        ),
+        "Interval, new images: 95 %, for the mean over seeds and over new test images like these.": new_images
+        and any(row["new_images_low"] is not None for row in rows),
         "No interval: three finished seeds are the fewest that give one.": kinds == {None},
         "(a, b): both values, where n is 2.": any(row["n"] == 2 for row in rows),
         f"{CUT_MARK} cut to what an accuracy can be.": any(

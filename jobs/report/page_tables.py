@@ -12,7 +12,7 @@ from jobs.report.choice import Configuration
 from jobs.report.forest import forest_range
 from jobs.report.formats import format_n
 from jobs.report.summary import Row
-from jobs.report.wording import contrast_heading, contrast_label, level_words, points, to_points
+from jobs.report.wording import contrast_heading, contrast_label, duration, level_words, points, to_points
 
 HEAT_STEPS = 9  # shades of the overview
 _MAX_COLUMNS = 12  # of the overview
@@ -159,7 +159,7 @@ def _row(
             (format_n([row["n"]], [row["seeds_requested"]]), row["n"]),
             _cell(row["train_accuracy_mean"]),
             _cell(row["validation_accuracy_mean"]),
-            ("–" if cost is None else f"{cost:.3g} s", cost or -1.0),
+            ("–" if cost is None else duration(cost), cost or -1.0),
         ],
         row["note"],
         [_seed(trial) for trial in trials],
@@ -170,7 +170,7 @@ def _row(
 def _seed(trial: Row) -> tuple[str, ...]:
     accuracy = "–" if trial["test_accuracy"] is None else f"{_percent(trial['test_accuracy'])} %"
     status = f"{trial['status']}, collapsed" if trial["collapsed"] else trial["status"]
-    seconds = "–" if trial["seconds"] is None else f"{trial['seconds']:.3g} s"
+    seconds = "–" if trial["seconds"] is None else duration(trial["seconds"])
     return (f"{trial['seed']}", status, accuracy, f"{trial['epochs_run'] or '–'}", seconds, trial["trial_id"])
 
 

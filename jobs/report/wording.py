@@ -61,3 +61,12 @@ def points(fraction: float, digits: int = 1, *, signed: bool = True) -> str:
     """Format a difference in percentage points: +1.3, −4.0."""
     text = f"{100 * fraction:+z.{digits}f}" if signed else f"{100 * fraction:z.{digits}f}"
     return text.replace("-", MINUS)
+
+
+def duration(seconds: float) -> str:
+    """Format how long something took: 5.63 s, 19 min 10 s, 2 h 05 min."""
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
