@@ -11,6 +11,7 @@ import pytest
 from support.command_line import Outcome, run, said, write_grid
 from support.part_tables import part_table, whole
 from support.s3_servers import BUCKET, SECRET, S3Server
+from support.warm_processes import WarmProcess
 
 import mnistjobs
 from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
@@ -155,8 +156,12 @@ def test_workers_of_ray_write_to_the_bucket(
 ) -> None:
     moto_server.use(monkeypatch)
     url = f"s3://{BUCKET}/{secrets.token_hex(8)}"
-    job = mnistjobs.submit_grid(study[0], url, workers=1)
-    assert (job.state, job.failures) == ("finished", ())
+    # In a process of its own: the Ray of this one, where it has one, was started without the credentials.
+    submit = WarmProcess("submit", study[0], "--store", url, "--workers", 1, "--quiet")
+    out, err = submit.communicate(timeout=120)
+    assert (submit.returncode, err) == (0, ""), out
+    (job,) = mnistjobs.list_jobs(url)
+    assert job.state == "finished"
     assert mnistjobs.plan_grid(study[0], url).missing == ()
     assert not any(SECRET.encode() in content for content in files_of_job(open_store(url)).values())
 
