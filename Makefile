@@ -33,7 +33,7 @@ report: .venv/installed ## Run the full study on MNIST: 40 trials of 100 epochs
 test: .venv/installed-dev ## Run the whole test suite, in two processes
 	$(PYTEST) --numprocesses $(TEST_PROCESSES)
 
-test-fast: .venv/installed-dev ## Run everything that does not need Ray, in a minute and a half
+test-fast: .venv/installed-dev ## Run everything that does not need Ray, in about four minutes
 	$(PYTEST) --numprocesses $(TEST_PROCESSES) --dist worksteal -m "not ray and not chaos"
 
 test-cluster: .venv/installed-dev ## Run a study on several hosts in namespaces of this machine; needs root, minutes long
