@@ -88,6 +88,10 @@ def test_a_driver_whose_thread_has_ended_is_lost(store: Store, job: Job) -> None
     thread.start()
     thread.join()
     assert thread.native_id
+    for _ in range(1000):  # join returns a little before the thread of the system has ended
+        if not Path(f"/proc/self/task/{thread.native_id}").exists():
+            break
+        time.sleep(0.01)
     put_lease(store, job, this_process(), thread=thread.native_id)
     assert state(store) is JobState.lost
     put_lease(store, job, this_process(), thread=threading.get_native_id())

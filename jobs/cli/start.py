@@ -17,6 +17,7 @@ def main() -> NoReturn:
     """Run the command line; Ctrl-C ends it without a traceback at any moment."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background job ignores it
         signal.signal(signal.SIGINT, _interrupt)
+    _take_standard_descriptors()
     try:
         from jobs.cli.app import main as run
 
@@ -26,6 +27,15 @@ def main() -> NoReturn:
     finally:
         if signal.getsignal(signal.SIGINT) is _interrupt:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # also while the interpreter shuts down
+
+
+def _take_standard_descriptors() -> None:
+    """Open the null device where a standard stream is closed: else a file of the store would get its number."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
