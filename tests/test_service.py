@@ -31,7 +31,7 @@ from jobs.store.processes import is_running
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 PATIENCE_S = 240.0  # with what must happen, however slow the machine
 ENDLESS = ONE_CONFIGURATION.replace("epochs: 2", "epochs: 1000000") + "resources: {checkpoint_seconds: 1}\n"
-SECONDS_LONG = ONE_CONFIGURATION.replace("epochs: 2, batch_size: 16", "epochs: 500, batch_size: 1") + (
+SECONDS_LONG = ONE_CONFIGURATION.replace("epochs: 2, batch_size: 16", "epochs: 2000, batch_size: 1") + (
     "resources: {checkpoint_seconds: 1}\n"
 )
 # Each takes all cores of the machine.
