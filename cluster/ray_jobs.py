@@ -36,7 +36,7 @@ ENDED: tuple[RayJobStatus, ...] = ("STOPPED", "SUCCEEDED", "FAILED")
 
 @dataclass(frozen=True)
 class RayJobState:
-    """What Ray says of a job. It may be wrong: after its agent was restarted, a job stays RUNNING."""
+    """What Ray says of a job; it may be wrong: a job whose agent was restarted stays RUNNING."""
 
     status: RayJobStatus
     message: str  # one line
@@ -52,7 +52,7 @@ class RayJobs:
     def submit(self, submission_id: str, entrypoint: str, code: Path, env: Mapping[str, str]) -> bool:
         """Start a command on the cluster's head, in a copy of a folder, which all its tasks import from.
 
-        The environment, the command and the id can be read by whoever has access to the cluster: nothing secret.
+        Everybody with access to the cluster can read the environment, the command and the id: they must hold no secret.
 
         Args:
             submission_id: An id of the job.
@@ -94,7 +94,7 @@ class RayJobs:
             return False
 
     def state(self, submission_id: str) -> RayJobState | None:
-        """Return what Ray says of a job; None where it knows none of this id.
+        """Return what Ray says of a job, or None where Ray does not know the id.
 
         Raises:
             JobServerError: The cluster does not answer.

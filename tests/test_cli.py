@@ -160,9 +160,8 @@ def test_summary_answers_in_four_formats(finished: Path) -> None:
     summary = mnistjobs.read_summary("results", "tiny")
     of_markdown = said("summary", "tiny", "--format", "markdown").splitlines()
     assert len(of_markdown) == 2 + 1 + 2 * len(summary_notes(summary))
-    notes = summary_notes(summary, new_images=False)
     of_table = said("summary", "tiny").splitlines()
-    assert of_table[3 + 1 :] == notes
+    assert of_table[3 + 1 :] == summary_notes(summary, new_images=False)
     assert said("summary", "tiny") == said("summary", "tiny", "--format", "table")
 
 

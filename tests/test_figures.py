@@ -9,26 +9,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from support.study_tables import StoredTables, confusion_of, metrics_of, study, summary_of, together
+from support.svg_texts import SVG, texts
 
 from jobs.escape import escape
 from jobs.report import choice
 from jobs.report.arms import read_arms
 from jobs.report.contrasts import contrast_table
 from jobs.report.curves import MEASURES, Curves, Floats, shared_axes, training_curves, training_panel
-from jobs.report.drawing import convert, draw
 from jobs.report.figures import FigureSection, ReportFigure, draw_figures
 from jobs.report.learning import Line, learning_curve
-from jobs.report.matrices import MAX_UNITS, confusion_matrix, weight_sheet
+from jobs.report.matrices import confusion_matrix, weight_sheet
 from jobs.store.schemas import CONFUSION, METRICS, SUMMARY, TRIALS
 
-SVG = "{http://www.w3.org/2000/svg}"
 RISING = (0.2, 0.6, 0.8, 0.9)
 ADAPTIVE = {"adaptive_lr": True, "lr_decay": 0.97}
-
-
-def texts(svg: str) -> list[str]:
-    root = ElementTree.fromstring(svg)
-    return ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
 
 
 def both_schedules() -> tuple[pa.Table, pa.Table]:
@@ -196,16 +190,6 @@ def test_a_digit_without_images_has_an_empty_row() -> None:
     assert (found.count("100.00"), found.count("0.00")) == (9, 81)
 
 
-@pytest.mark.parametrize("hidden", [1, 8, 11, 64, MAX_UNITS + 1])
-def test_a_weight_sheet_of_any_width_is_drawn(hidden: int) -> None:
-    weight = np.random.default_rng(0).normal(0, 0.1, (hidden, 784)).astype(np.float32)
-    assert "weight" in texts(weight_sheet(weight, "W1"))
-
-
-def test_weights_of_zero_are_drawn() -> None:
-    assert "weight" in texts(weight_sheet(np.zeros((8, 784), np.float32), "W1"))
-
-
 @pytest.mark.parametrize("title", ["<script>alert(1)</script> & co", "$x^2$ \\frac", "\x1b[31mred", "‮x", "y" * 300])
 def test_a_hostile_title_is_inert(title: str) -> None:
     svg = weight_sheet(np.zeros((8, 784), np.float32), title)
@@ -294,20 +278,6 @@ def test_the_forest_plot_has_a_row_for_each_difference() -> None:
     found = texts(drawn()["differences.svg"].svg)
     assert {"Adaptive rate minus fixed rate", "open", "clear"} <= set(found)
     assert "differences.svg" not in figures(*study(0.9, 0.92))
-
-
-def test_a_figure_becomes_a_pdf_and_a_png_of_twice_its_size() -> None:
-    svg = draw({"mark": "bar", "data": {"values": [{}]}, "width": 20, "height": 20}, {})
-    assert convert(svg, "pdf").startswith(b"%PDF")
-    png = convert(svg, "png")
-    (width,) = re.findall(r'^<svg [^>]*width="(\d+)"', svg)
-    assert int.from_bytes(png[16:20], "big") == 2 * int(width)
-
-
-def test_a_limited_address_space_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resource.getrlimit", lambda _: (1 << 33, 1 << 33))
-    with pytest.raises(MemoryError):
-        draw({"mark": "bar"}, {})
 
 
 def test_collapsed_trials_are_in_the_legends() -> None:

@@ -72,9 +72,7 @@ def render_page(content: PageContent) -> str:
     training = embed_training(configurations, names, content.stored)
     matrices = embed_matrices(configurations, names, content.stored)
     weights = embed_weights(configurations, names, content.stored)
-    links: dict[str, list[tuple[str, str]]] = {}
-    for part in (*training.links, *matrices.links, *weights.links):
-        links.setdefault(part[0], []).append(part[1:])
+    links = _by_configuration([*training.links, *matrices.links, *weights.links])
     found = answers(summary, content.contrasts, content.effects)
     style, script = _asset("page.css"), _asset("page.js")
     progress = _progress(summary)
@@ -107,6 +105,14 @@ def render_page(content: PageContent) -> str:
         grid=job.grid,
         commit=job.record.provenance.get("git_commit", ""),
     )
+
+
+def _by_configuration(links: Sequence[tuple[str, str, str]]) -> dict[str, list[tuple[str, str]]]:
+    """Group links, which begin with the configuration that they belong to."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for configuration, *link in links:
+        found.setdefault(configuration, []).append((link[0], link[1]))
+    return found
 
 
 def _varying(summary: pa.Table) -> list[str]:
