@@ -30,6 +30,7 @@ from jobs.report.formats import table_csv as table_csv
 from jobs.report.ranking import rank as rank
 from jobs.report.report import FigureFormat as FigureFormat
 from jobs.report.report import Report as Report
+from jobs.report.report import find_report as find_report
 from jobs.report.report import report_files as report_files
 from jobs.report.report import write_report as write_report
 from jobs.report.summary import PREDICTION_COLUMNS as PREDICTION_COLUMNS
