@@ -5,8 +5,6 @@ Heavy imports are inside the commands, so that --help and --version take a tenth
 
 import io
 import json
-import logging
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -77,10 +75,6 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # escapes characters that the terminal does not have
     echo_warnings_once()
-    # matplotlib fails on values that it does not know: a notebook's backend, a date that is not a number.
-    os.environ["MPLBACKEND"] = "svg"
-    os.environ.pop("SOURCE_DATE_EPOCH", None)
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where there is no home to cache its fonts in
     try:
         app(prog_name="mnistjobs")
     except (MnistjobsError, DataError, KernelsError, ClusterError) as error:
