@@ -4,6 +4,7 @@ Each node is a host of its own (`support.hosts`), and the cluster is started by 
 `make test-cluster`, in this order, as each test leaves the cluster to the next one.
 """
 
+import logging
 import signal
 import sys
 import time
@@ -78,7 +79,7 @@ def submit(laptop: Laptop, grid: Path, address: str) -> str:
     done = laptop.run("submit", grid, "--detach", "--address", address)
     assert done.returncode == 0, done.stderr
     took_s = time.monotonic() - begun_s
-    print(f"job id after {took_s:.1f} s")  # shown by pytest -rP
+    logging.getLogger(__name__).info("job id after %.1f s", took_s)  # shown by --log-cli-level INFO
     assert took_s < SUBMIT_S
     (job_id,) = done.stdout.splitlines()
     return job_id
