@@ -30,6 +30,7 @@ from jobs.service import queue
 from jobs.store.job_models import Job
 from jobs.store.job_record import find_job
 from jobs.store.layout import Store, open_store
+from jobs.store.lease import read_lease
 from jobs.store.processes import Process, is_running
 
 NAME = "chaos"
@@ -142,8 +143,8 @@ def _round(run: Run, place: Place, clean: Place, server: MortalServer) -> None:
 def _check_report(run: Run, place: Place, clean: Place) -> list[str]:
     """Compare the report of a job; write it first where its driver was killed while it did so."""
     status = job_status(place.store.locate())
-    driver = find_job(place.store, NAME).driver
-    if status.report is None and driver and driver.pid in run.killed:
+    lease = read_lease(place.store, status.job_id)
+    if status.report is None and lease and lease.driver.pid in run.killed:
         run.reports_again += 1
         report_job(place.store.locate())
     return compare_stores(clean.files, place.files, NAME)
@@ -169,7 +170,8 @@ def _watch(run: Run, place: Place, kills: int, server: MortalServer) -> str:
     while time.monotonic() < deadline:
         job = _look(run, place)
         if job.state not in ("queued", "running"):
-            while job.driver and is_running(job.driver) and time.monotonic() < deadline:  # it writes the report
+            lease = read_lease(place.store, job.job_id)
+            while lease and is_running(lease.driver) and time.monotonic() < deadline:  # it writes the report
                 time.sleep(LOOK_S)
             _kill(watcher)
             return str(job.state.value)
