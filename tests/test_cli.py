@@ -19,6 +19,7 @@ from support.warm_processes import WarmProcess
 import mnistjobs
 from jobs.api import plan_grid
 from jobs.cli.exit_codes import BAD_INPUT, INTERRUPTED, SOME_FAILED
+from jobs.errors import InputError
 from jobs.report import summary_notes
 from jobs.store.job_record import find_job
 from jobs.store.layout import Store
@@ -161,8 +162,18 @@ def test_summary_answers_in_four_formats(finished: Path) -> None:
     of_markdown = said("summary", "tiny", "--format", "markdown").splitlines()
     assert len(of_markdown) == 2 + 1 + 2 * len(summary_notes(summary))
     of_table = said("summary", "tiny").splitlines()
-    assert of_table[3 + 1 :] == summary_notes(summary, new_images=False)
+    assert of_table[3 + 1 :] == summary_notes(summary)
     assert said("summary", "tiny") == said("summary", "tiny", "--format", "table")
+
+
+def test_summary_counts_the_seeds_missing_for_a_width(finished: Path) -> None:
+    (of_json,) = json.loads(said("summary", "tiny", "--target", "1pp", "--format", "json"))
+    assert of_json["target"] == 0.01
+    assert 0 < of_json["more_seeds_low"] <= of_json["more_seeds"] <= of_json["more_seeds_high"]
+    of_table = said("summary", "tiny", "--target", "1pp")
+    assert "Interval of ±1.00 pp: reached by 0 of 1 configuration; 1 needs " in of_table
+    with pytest.raises(InputError, match=r"target: 2\.0 is no width of an interval"):
+        mnistjobs.read_summary("results", "tiny", target=2.0)
 
 
 def test_a_job_goes_by_its_id_or_as_the_latest_of_its_name(finished: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.arguments import STORE, JobArgument, StoreOption
+from jobs.cli.arguments import STORE, JobArgument, StoreOption, parse_fraction
 from jobs.cli.output import echo
 
 if TYPE_CHECKING:
@@ -15,16 +15,6 @@ if TYPE_CHECKING:
 
 EXIT_CODES = {"better": 0, "worse": 3, "negligible": 4, "keep going": 5}
 COMPARISON_EXIT_CODES = {"equal": 0, "no worse": 0, "worse": 3, "open": 5}
-
-
-def _fraction(text: str | float) -> float:
-    """Read percentage points as a fraction."""
-    from jobs.grid import fraction_of
-
-    try:
-        return fraction_of(str(text))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def verdict(
@@ -38,7 +28,9 @@ def verdict(
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(metavar="0.3pp", parser=_fraction, help="The difference below which two levels are equally good."),
+        typer.Option(
+            metavar="0.3pp", parser=parse_fraction, help="The difference below which two levels are equally good."
+        ),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print an object with the figures.")] = False,
 ) -> None:
@@ -92,7 +84,7 @@ def compare(
     store: StoreOption = STORE,
     gate: Annotated[
         float | None,
-        typer.Option(metavar="0.2pp", parser=_fraction, help="The loss of test accuracy that is accepted."),
+        typer.Option(metavar="0.2pp", parser=parse_fraction, help="The loss of test accuracy that is accepted."),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print an object with the figures.")] = False,
 ) -> None:

@@ -24,6 +24,7 @@ from jobs.cli.arguments import (
     JobOption,
     PlanFormat,
     StoreOption,
+    TargetOption,
 )
 from jobs.cli.data import data_app
 from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
@@ -138,17 +139,18 @@ def plan(
 def summary(
     job: JobOption = None,
     store: StoreOption = STORE,
+    target: TargetOption = None,
     format_: Annotated[Format, typer.Option("--format", help="The format of the table.")] = Format.table,
 ) -> None:
     """Print a job's accuracies, one row per configuration.
 
-    Example: mnistjobs summary report --format markdown
+    Example: mnistjobs summary report --target 0.2pp
     """
     from jobs.api import read_summary
     from jobs.cli.tables import print_summary
     from jobs.report import summary_json, summary_markdown, table_csv
 
-    table = read_summary(store, job)
+    table = read_summary(store, job, target)
     if format_ is Format.table:
         print_summary(table)
     else:
