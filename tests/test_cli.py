@@ -144,7 +144,11 @@ def test_a_failed_trial_ends_in_exit_code_1_and_keeps_the_others(grid: Path) -> 
         outcome = run("submit", grid, "--in-process")
     assert outcome.code == SOME_FAILED
     assert "[1/3] mlp 20 fixed seed 0: failed: StoreError: " in outcome.err
-    assert f"1 of 3 trials failed, the first with StoreError: {Path('results/weights').absolute()}/" in outcome.err
+    assert "1 of 3 trials failed; the report has the tracebacks; " in outcome.err
+    failed = f"\nfailed: mlp 20 fixed seed 0: StoreError: {Path('results/weights').absolute()}/"
+    assert failed in outcome.err
+    for command in ("summary", "status"):
+        assert failed in said(command, "tiny")
     assert " 2 of 3 " in outcome.out
     assert submit(grid).startswith("tiny: 3 trials, 2 found in results, 1 to train\n")
 

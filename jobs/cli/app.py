@@ -31,7 +31,7 @@ from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES
 from jobs.cli.life import cancel, list_, logs, status, watch
 from jobs.cli.output import echo, echo_error, echo_first, echo_warnings_once
-from jobs.cli.submit import drive, print_report, resume, submit
+from jobs.cli.submit import drive, failures_of, print_report, resume, submit
 from jobs.errors import InputError, MnistjobsError
 from mnist_core.errors import DataError, KernelsError
 
@@ -148,13 +148,20 @@ def summary(
     """
     from jobs.api import read_summary
     from jobs.cli.tables import print_summary
-    from jobs.report import summary_json, summary_markdown, table_csv
+    from jobs.report import summary_json, summary_latex, summary_markdown, table_csv
 
     table = read_summary(store, job, target)
     if format_ is Format.table:
         print_summary(table)
+        for line in failures_of(store, job):
+            echo(line)
     else:
-        renderers = {Format.csv: table_csv, Format.json: summary_json, Format.markdown: summary_markdown}
+        renderers = {
+            Format.csv: table_csv,
+            Format.json: summary_json,
+            Format.markdown: summary_markdown,
+            Format.latex: summary_latex,
+        }
         echo(renderers[format_](table).rstrip("\n"))
 
 

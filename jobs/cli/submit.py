@@ -129,7 +129,6 @@ def _train(plan: "Plan", options: Mapping[str, object], quiet: bool) -> "Job":
 def _finish(plan: "Plan", job: "Job", quiet: bool, json_: bool) -> None:
     from jobs.api import report_job
     from jobs.cli.life import print_status_json
-    from jobs.cli.tables import failures_line
 
     if plan.missing and not quiet:
         # Where drawing takes all memory, the system kills the process: this is its last line then.
@@ -139,10 +138,18 @@ def _finish(plan: "Plan", job: "Job", quiet: bool, json_: bool) -> None:
         print_status_json(plan.store.locate(), job.job_id)
     else:
         print_report(report)
-    if job.failures:
-        echo(failures_line(job), err=True)
+    for line in failures_of(plan.store.locate(), job.job_id):
+        echo(line, err=True)
     if job.state in ("cancelled", "stopped") and not job.stop:
         echo(f"{job.job_id} was {job.state}; submit the same grid again to train the rest", err=True)
+
+
+def failures_of(store: str, job: str | None) -> list[str]:
+    """Say how many trials of a job failed and why; nothing where none did."""
+    from jobs.api import read_failures
+    from jobs.cli.failures import failure_summary
+
+    return failure_summary(*read_failures(store, job))
 
 
 def print_report(written: "Report") -> None:

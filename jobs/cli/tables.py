@@ -144,13 +144,6 @@ def _shorten(name: str, cell: str) -> str:
     return cell.partition(",")[0] if name == N_HEADER else cell.replace(" %", "")
 
 
-def failures_line(job: Job) -> str:
-    """Describe how many trials of a job failed, why, and what to do."""
-    count = f"{len(job.failures)} of {format_count(job.trial_count, 'trial')} failed"
-    advice = "the report has the tracebacks; submit the same grid again to retry"
-    return f"{count}, the first with {job.failures[0].message}; {advice}"
-
-
 def job_table(jobs: Sequence[Job | DamagedJob]) -> Table:
     """Tabulate jobs: id, state, number of requested trials, and time of submission."""
     rows = [

@@ -15,6 +15,8 @@ from jobs.report.configurations import IDENTIFYING as IDENTIFYING
 from jobs.report.configurations import varying_settings as varying_settings
 from jobs.report.contrasts import contrast_table as contrast_table
 from jobs.report.effects import effect_table as effect_table
+from jobs.report.failures import FailureGroup as FailureGroup
+from jobs.report.failures import group_failures as group_failures
 from jobs.report.formats import ACCURACY_HEADER as ACCURACY_HEADER
 from jobs.report.formats import COUNT_HEADERS as COUNT_HEADERS
 from jobs.report.formats import INTACT_HEADER as INTACT_HEADER
@@ -25,6 +27,7 @@ from jobs.report.formats import format_count as format_count
 from jobs.report.formats import format_setting as format_setting
 from jobs.report.formats import summary_cells as summary_cells
 from jobs.report.formats import summary_notes as summary_notes
+from jobs.report.latex import summary_latex as summary_latex
 from jobs.report.precision import add_seeds_needed as add_seeds_needed
 from jobs.report.ranking import rank as rank
 from jobs.report.renderings import summary_json as summary_json
