@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -185,6 +186,14 @@ def test_a_job_goes_by_its_id_or_as_the_latest_of_its_name(finished: Path) -> No
     submit(finished)
     first, second = (line.split()[0] for line in said("list").splitlines()[3:])
     assert said("summary", first) != said("summary", second) == said("summary", "tiny")
+
+
+def test_submit_writes_the_summary_of_a_github_step(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(finished.with_name("step.md")))
+    submit(finished)
+    title, _, table = finished.with_name("step.md").read_text(encoding="utf-8").partition("\n\n")
+    assert re.fullmatch(r"### mnistjobs submit: tiny-\S+ finished", title)
+    assert table.startswith("| model | subset size |")
 
 
 def test_report_writes_what_is_missing_anew(finished: Path) -> None:

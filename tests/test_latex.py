@@ -31,9 +31,9 @@ MLP & 2,000 & no & 3 & 3 & 95.00 & {[}82.58, 100.00\textsuperscript{*}] & 5.00 &
 MLP & 2,000 & no & 4 & 1 of 2 & 90.00 &  & {--} & 99.00 & 93.00 & 6.00 \\
 \bottomrule
 \end{tabular}
-\par {\footnotesize model MLP, subset size 2,000, adaptive lr no, epochs 4: n is 1 of 2: 1 diverged\par}
-\par {\footnotesize Interval: 95 \%, for the mean over seeds, on this test set of 1,000 images; it does not cover other test images.\par}
-\par {\footnotesize \textsuperscript{*} cut to what an accuracy can be.\par}
+\par {\footnotesize\raggedright model MLP, subset size 2,000, adaptive lr no, epochs 4: n is 1 of 2: 1 diverged\par}
+\par {\footnotesize\raggedright Interval: 95 \%, for the mean over seeds, on this test set of 1,000 images; it does not cover other test images.\par}
+\par {\footnotesize\raggedright \textsuperscript{*} cut to what an accuracy can be.\par}
 \end{table}
 """  # noqa: E501
 HOSTILE = "a\\b{c}$d&e#f%g_h^i~j<k>l|m\"n'o`p[q]*r--s''t,,u–v±w†x\ny\x00z\u00e9\U0001f600\\input{/etc/passwd}"

@@ -3,12 +3,14 @@
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli.arguments import STORE, JobArgument, StoreOption, parse_fraction
 from jobs.cli.output import echo
+from jobs.cli.step_summary import append_step_summary
 
 if TYPE_CHECKING:
     from jobs.report import JobComparison, Verdict
@@ -32,6 +34,9 @@ def verdict(
             metavar="0.3pp", parser=parse_fraction, help="The difference below which two levels are equally good."
         ),
     ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a JUnit file, too: worse fails, keep going is skipped.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print an object with the figures.")] = False,
 ) -> None:
     """Judge a setting: better, worse, negligible or keep going.
@@ -45,7 +50,14 @@ def verdict(
 
     axis, _, level = (contrast or "").partition("=")
     found = judge_job(store, job, axis or None, level or None, margin)
-    echo(json.dumps(asdict(found), indent=2) if json_ else verdict_line(found))
+    line = verdict_line(found)
+    echo(json.dumps(asdict(found), indent=2) if json_ else line)
+    append_step_summary(f"mnistjobs verdict {job}", [line])
+    if junit:
+        from jobs.cli.junit import junit_xml
+        from jobs.store import write_file
+
+        write_file(junit, junit_xml(found, job, line))
     sys.exit(EXIT_CODES[found.verdict])
 
 
@@ -98,7 +110,9 @@ def compare(
     from jobs.api import compare_jobs
 
     found = compare_jobs(store, first, second, gate or 0.0)
-    echo(json.dumps(asdict(found), indent=2) if json_ else comparison_lines(found))
+    lines = comparison_lines(found)
+    echo(json.dumps(asdict(found), indent=2) if json_ else lines)
+    append_step_summary(f"mnistjobs compare {first} {second}", lines.splitlines())
     sys.exit(COMPARISON_EXIT_CODES[found.outcome])
 
 

@@ -31,6 +31,7 @@ from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES
 from jobs.cli.life import cancel, list_, logs, status, watch
 from jobs.cli.output import echo, echo_error, echo_first, echo_warnings_once
+from jobs.cli.step_summary import append_step_summary
 from jobs.cli.submit import drive, failures_of, print_report, resume, submit
 from jobs.errors import InputError, MnistjobsError
 from mnist_core.errors import DataError, KernelsError
@@ -151,9 +152,11 @@ def summary(
     from jobs.report import summary_json, summary_latex, summary_markdown, table_csv
 
     table = read_summary(store, job, target)
+    failures = failures_of(store, job)
+    append_step_summary(f"mnistjobs summary {job or ''}", failures, summary_markdown(table))
     if format_ is Format.table:
         print_summary(table)
-        for line in failures_of(store, job):
+        for line in failures:
             echo(line)
     else:
         renderers = {

@@ -12,6 +12,7 @@ from jobs.cli.arguments import STORE, GridArgument, JobOption, JsonOption, Store
 from jobs.cli.exit_codes import SOME_FAILED, exit_code
 from jobs.cli.output import echo
 from jobs.cli.signals import end_now, interruptible, unread_output_dropped
+from jobs.cli.step_summary import append_step_summary
 from jobs.errors import InputError
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _train(plan: "Plan", options: Mapping[str, object], quiet: bool) -> "Job":
 def _finish(plan: "Plan", job: "Job", quiet: bool, json_: bool) -> None:
     from jobs.api import report_job
     from jobs.cli.life import print_status_json
+    from jobs.report import summary_markdown
 
     if plan.missing and not quiet:
         # Where drawing takes all memory, the system kills the process: this is its last line then.
@@ -138,8 +140,10 @@ def _finish(plan: "Plan", job: "Job", quiet: bool, json_: bool) -> None:
         print_status_json(plan.store.locate(), job.job_id)
     else:
         print_report(report)
-    for line in failures_of(plan.store.locate(), job.job_id):
+    failures = failures_of(plan.store.locate(), job.job_id)
+    for line in failures:
         echo(line, err=True)
+    append_step_summary(f"mnistjobs submit: {job.job_id} {job.state_text}", failures, summary_markdown(report.summary))
     if job.state in ("cancelled", "stopped") and not job.stop:
         echo(f"{job.job_id} was {job.state}; submit the same grid again to train the rest", err=True)
 

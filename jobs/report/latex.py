@@ -73,7 +73,10 @@ def summary_latex(summary: pa.Table) -> str:
         *(_line(row) for row in zip(*(_cells(name, cells) for name, cells in columns.items()), strict=True)),
         r"\bottomrule",
         r"\end{tabular}",
-        *(rf"\par {{\footnotesize {escape_latex(note)}\par}}" for note in (*notes, *summary_notes(summary))),
+        *(
+            rf"\par {{\footnotesize\raggedright {escape_latex(note)}\par}}"
+            for note in (*notes, *summary_notes(summary))
+        ),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
