@@ -22,13 +22,15 @@ from jobs.cli.arguments import (
     JobOption,
     PlanFormat,
     StoreOption,
+    TargetOption,
 )
 from jobs.cli.data import data_app
 from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES
 from jobs.cli.life import cancel, list_, logs, status, watch
 from jobs.cli.output import echo, echo_error, echo_first, echo_warnings_once
-from jobs.cli.submit import drive, print_report, resume, submit
+from jobs.cli.step_summary import append_step_summary
+from jobs.cli.submit import drive, failures_of, print_report, resume, submit
 from jobs.errors import InputError, MnistjobsError
 from mnist_core.errors import DataError, KernelsError
 
@@ -132,21 +134,31 @@ def plan(
 def summary(
     job: JobOption = None,
     store: StoreOption = STORE,
+    target: TargetOption = None,
     format_: Annotated[Format, typer.Option("--format", help="The format of the table.")] = Format.table,
 ) -> None:
     """Print a job's accuracies, one row per configuration.
 
-    Example: mnistjobs summary report --format markdown
+    Example: mnistjobs summary report --target 0.2pp
     """
     from jobs.api import read_summary
     from jobs.cli.tables import print_summary
-    from jobs.report import summary_json, summary_markdown, table_csv
+    from jobs.report import summary_json, summary_latex, summary_markdown, table_csv
 
-    table = read_summary(store, job)
+    table = read_summary(store, job, target)
+    failures = failures_of(store, job)
+    append_step_summary(f"mnistjobs summary {job or ''}", failures, summary_markdown(table))
     if format_ is Format.table:
         print_summary(table)
+        for line in failures:
+            echo(line)
     else:
-        renderers = {Format.csv: table_csv, Format.json: summary_json, Format.markdown: summary_markdown}
+        renderers = {
+            Format.csv: table_csv,
+            Format.json: summary_json,
+            Format.markdown: summary_markdown,
+            Format.latex: summary_latex,
+        }
         echo(renderers[format_](table).rstrip("\n"))
 
 

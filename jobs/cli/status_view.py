@@ -9,20 +9,21 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from jobs.cli.failures import failure_lines
 from jobs.cli.output import echo
 from jobs.cli.plan import format_duration
 from jobs.escape import escape
 from jobs.service import JobStatus
 from jobs.store import format_seconds
 
-_MAX_LINES = 8  # failures, and running trials
+_MAX_LINES = 8  # running trials
 _MAX_SILENCE_S = 30.0  # without a terminal, a line at least this often
 
 
 def status_lines(status: JobStatus) -> list[str]:
     """Describe what a job is doing, failures first."""
     lines = [f"{status.job_id}: {_state(status)}"]
-    lines += _some([f"failed: trial {each.trial_id}: {each.message}" for each in status.failures], "failures")
+    lines += failure_lines(status.failure_groups)
     if status.note:
         lines.append(status.note)
     lines.append(_counted(status))

@@ -18,7 +18,7 @@ from jobs.errors import ReportError
 from jobs.report.arms import Arms, read_arms
 from jobs.report.contrasts import contrast_table
 from jobs.report.effects import effect_table
-from jobs.report.formats import contrasts_markdown, summary_markdown, table_csv
+from jobs.report.renderings import contrasts_markdown, summary_markdown, table_csv
 from jobs.report.summary import summarize
 from jobs.report.tables import confusion_table, identify, metrics_table, predictions_table, trials_table
 from jobs.store import (

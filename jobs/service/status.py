@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jobs.report import find_report
+from jobs.report import FailureGroup, find_report, group_failures
 from jobs.service.options import read_options
 from jobs.service.ray_launch import look_on_ray
 from jobs.store import (
@@ -55,6 +55,7 @@ class JobStatus:
     last_sign_s: float | None  # seconds since the driver last renewed its lease; None where the job has ended
     seconds_left: float | None
     failures: tuple[Failure, ...]
+    failure_groups: tuple[FailureGroup, ...]  # the same by message, named by configuration and seed
     trial_count: int
     waits_for: str  # the job behind which this one is queued
     host: str  # of the driver
@@ -99,6 +100,7 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
         last_sign_s=None if job.end else lease_age_s(store, job.job_id),
         seconds_left=progress.seconds_left if is_running else None,
         failures=_failures(failures),
+        failure_groups=group_failures(failures, read_requested(store, job)) if failures else (),
         trial_count=job.trial_count,
         waits_for=progress.waits_for if job.state is JobState.queued else "",
         host=job.driver.host if job.driver else "",
