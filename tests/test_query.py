@@ -120,7 +120,7 @@ def test_json_has_null_for_what_is_no_number(store: Store) -> None:
 
 def test_a_long_answer_is_cut_and_says_how_to_get_all(store: Store) -> None:
     printed = said("query", "tiny", "select unnest(range(1003)) as i", "--store", store.root)
-    assert printed.splitlines()[-2:] == [" 999", "and 3 more rows; --format csv prints all"]
+    assert printed.splitlines()[-2:] == ["999", "and 3 more rows; --format csv prints all"]
 
 
 def test_without_duckdb_the_extra_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def _print(answer: "pa.Table") -> None:
 def _is_number(kind: "pa.DataType") -> bool:
     from pyarrow.types import is_decimal, is_floating, is_integer
 
-    return is_integer(kind) or is_floating(kind) or is_decimal(kind)
+    return any(check(kind) for check in (is_integer, is_floating, is_decimal))
 
 
 def _cell(value: Any) -> str:  # noqa: ANN401  (a cell of any column)
