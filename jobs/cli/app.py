@@ -29,6 +29,7 @@ from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES
 from jobs.cli.life import cancel, list_, logs, status, watch
 from jobs.cli.output import echo, echo_error, echo_first, echo_warnings_once
+from jobs.cli.query import query
 from jobs.cli.step_summary import append_step_summary
 from jobs.cli.submit import drive, failures_of, print_report, resume, submit
 from jobs.errors import InputError, MnistjobsError
@@ -52,6 +53,7 @@ app.command("list")(list_)
 app.command()(verdict)
 app.command()(best)
 app.command()(compare)
+app.command()(query)
 
 
 def _print_version(is_asked: bool) -> None:
