@@ -236,6 +236,8 @@ def test_a_server_that_never_answers_is_given_up(server: S3Server, impatient: No
     assert time.monotonic() - started_s < 60.0  # soon: its patience is used up
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_wait_before_a_retry")
 @pytest.mark.filterwarnings("default:the command to run at the end was not run")
 def test_a_study_whose_server_never_comes_back_ends(
     server: S3Server, impatient: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -243,7 +245,14 @@ def test_a_study_whose_server_never_comes_back_ends(
     monkeypatch.setattr("jobs.store.backends.object_store.Requests", partial(Requests, patience_s=2.0))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     grid = write_grid(tmp_path, GRID.replace("seed: [0, 1, 2]", "seeds: 2000").replace("epochs: 2", "epochs: 200"))
-    stopping = threading.Timer(6.0, server.process.send_signal, [signal.SIGSTOP])
+    watching = ObjectBackend(StoreUrl("s3", BUCKET, "faults"))
+
+    def stop_after_the_first_part() -> None:
+        while not watching.names("parts/"):
+            time.sleep(0.1)
+        server.process.send_signal(signal.SIGSTOP)
+
+    stopping = threading.Thread(target=stop_after_the_first_part, daemon=True)
     stopping.start()
     outcome = run("submit", grid, "--in-process", "--store", URL)
     assert outcome.code == BAD_INPUT

@@ -20,6 +20,7 @@ EXIT_CODES = {"watch": (0, 1)}  # a job that was cancelled before is watched, to
 PATIENCE_S = 240.0
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_grid(tmp_path)
     monkeypatch.chdir(tmp_path)
