@@ -261,6 +261,6 @@ def test_an_exit_code_of_one_and_the_message_tell_of_failed_trials(grid: Path, t
     with unwritable_weights(*mnistjobs.plan_grid(grid, store).missing[:3]):
         outcome = command_line.run("submit", grid, "--store", store, "--in-process")
     assert outcome.code == 1
-    assert "3 of 4 trials failed, the first with StoreError" in outcome.err
+    assert "3 of 4 trials failed; the report has the tracebacks" in outcome.err
     assert "Traceback" not in outcome.err
     assert sorted(mnistjobs.read_trials(store, "tiny")["status"].to_pylist()) == ["failed"] * 3 + ["finished"]
