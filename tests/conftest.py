@@ -70,8 +70,11 @@ def rclone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server
 
 @pytest.fixture(scope="session")
 def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of every figure that this process and those that it starts have drawn."""
-    return tmp_path_factory.mktemp("drawings")
+    """The folder of every figure that the processes of this test run, and those that they start, have drawn."""
+    run = tmp_path_factory.getbasetemp()
+    folder = (run.parent if "PYTEST_XDIST_WORKER" in os.environ else run) / "drawings"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="module")
