@@ -273,6 +273,7 @@ def test_a_job_record_commands_no_terminal(finished: Path) -> None:
     assert HOSTILE not in run("summary", "tiny").err
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("words", [["plan", "grid.yaml", "--store", "bü\udcff"], ["summary", "tiny"]])
 def test_a_terminal_without_unicode_is_served(words: list[str], finished: Path) -> None:
     outcome = in_fresh_process(*words, PYTHONIOENCODING="ascii")
@@ -280,6 +281,7 @@ def test_a_terminal_without_unicode_is_served(words: list[str], finished: Path) 
     assert outcome.out.isascii()
 
 
+@pytest.mark.medium
 def test_a_report_in_a_fresh_process_writes_pdf_and_png_too(finished: Path) -> None:
     outcome = in_fresh_process("report", "tiny", "--figures", "pdf", "--figures", "png")
     assert (outcome.code, outcome.err) == (0, "")
@@ -287,6 +289,7 @@ def test_a_report_in_a_fresh_process_writes_pdf_and_png_too(finished: Path) -> N
     assert files == {".svg", ".pdf", ".png"}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("words", [["summary", "tiny", "--format", "json"], ["list"], ["schema"]])
 def test_a_closed_pipe_is_no_traceback(words: list[str], finished: Path) -> None:
     reading, writing = os.pipe()
@@ -305,6 +308,7 @@ def test_a_full_disk_behind_the_output_is_one_message() -> None:
     assert (done.returncode, done.stderr) == (BAD_INPUT, "mnistjobs: No space left on device\n")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_work_is_kept_and_taken_up_again(number: signal.Signals, grid: Path) -> None:
     grid.write_text(GRID.replace("epochs: 2", "epochs: 1000"))

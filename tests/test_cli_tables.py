@@ -61,6 +61,7 @@ def grid(tmp_path: Path) -> Path:
     return write_grid(tmp_path, GRID.replace("epochs: 2", "epochs: 2500").replace("[0, 1, 2]", "[0, 1]"))
 
 
+@pytest.mark.medium
 def test_the_live_view_shows_trials_epochs_and_the_time_left(grid: Path) -> None:
     code, written = seen(grid.parent, "submit", grid, "--in-process")
     assert code == 0

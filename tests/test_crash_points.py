@@ -130,11 +130,11 @@ def trained_twice(study: Study, store: Store) -> None:
 
 Protocol = Callable[[Study, Store, Recorder], None]
 Before = Callable[[Study, Store], None]
-PROTOCOLS: Sequence[tuple[Protocol, Before]] = (
+PROTOCOLS = (
     (commit, nothing),
-    (whole_job, nothing),
-    (report, finished_with_old_report),
-    (compaction, trained_twice),
+    pytest.param(whole_job, nothing, marks=pytest.mark.medium),
+    pytest.param(report, finished_with_old_report, marks=pytest.mark.medium),
+    pytest.param(compaction, trained_twice, marks=pytest.mark.medium),
     (checkpoint, finished),
 )
 

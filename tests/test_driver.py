@@ -76,6 +76,7 @@ def test_in_process_one_worker_and_two_workers_give_equal_tables(
     assert here == one == two
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "places",
     [

@@ -123,6 +123,7 @@ print(json.dumps({"refused": refused, "bytes": grown}))
 """
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("count", [2000, pytest.param(100_000, marks=pytest.mark.chaos)])
 def test_random_damages_to_a_part_under_its_right_hash_never_end_the_process(count: int, tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(encode_part(part_table(range(3))))

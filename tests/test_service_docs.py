@@ -20,6 +20,7 @@ EXIT_CODES = {"watch": (0, 1)}  # a job that was cancelled before is watched, to
 PATIENCE_S = 240.0
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_grid(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -56,6 +57,7 @@ def test_the_page_explains_every_state_and_key() -> None:
     assert JobStatus.__dataclass_fields__.keys() <= set(re.findall(r"`(\w+)`", section))
 
 
+@pytest.mark.medium
 def test_the_notebook_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_grid(tmp_path)
     monkeypatch.chdir(tmp_path)
