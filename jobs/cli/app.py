@@ -5,8 +5,6 @@ Heavy imports are inside the commands, so that --help and --version take a tenth
 
 import io
 import json
-import logging
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -31,6 +29,7 @@ from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES
 from jobs.cli.life import cancel, list_, logs, status, watch
 from jobs.cli.output import echo, echo_error, echo_first, echo_warnings_once
+from jobs.cli.query import query
 from jobs.cli.step_summary import append_step_summary
 from jobs.cli.submit import drive, failures_of, print_report, resume, submit
 from jobs.errors import InputError, MnistjobsError
@@ -54,6 +53,7 @@ app.command("list")(list_)
 app.command()(verdict)
 app.command()(best)
 app.command()(compare)
+app.command()(query)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -79,10 +79,6 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # escapes characters that the terminal does not have
     echo_warnings_once()
-    # matplotlib fails on values that it does not know: a notebook's backend, a date that is not a number.
-    os.environ["MPLBACKEND"] = "svg"
-    os.environ.pop("SOURCE_DATE_EPOCH", None)
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where there is no home to cache its fonts in
     try:
         app(prog_name="mnistjobs")
     except (MnistjobsError, DataError, KernelsError, ClusterError) as error:

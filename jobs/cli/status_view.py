@@ -31,7 +31,7 @@ def status_lines(status: JobStatus) -> list[str]:
         f"running: trial {each.trial_id}: epoch {each.epoch} of {each.epochs}{f' on {each.node}' if each.node else ''}"
         for each in status.running
     ]
-    return lines + _some(running, "running trials") + _what_to_do(status)
+    return lines + _some(running, "running trials") + _report(status) + _what_to_do(status)
 
 
 def _state(status: JobStatus) -> str:
@@ -56,6 +56,17 @@ def _counted(status: JobStatus) -> str:
 def _some(lines: list[str], noun: str) -> list[str]:
     more = len(lines) - _MAX_LINES
     return [*lines[:_MAX_LINES], f"and {more} more {noun}"] if more > 0 else lines
+
+
+def _report(status: JobStatus) -> list[str]:
+    """Say where the report of a job that has ended is, or who writes it."""
+    if status.report:
+        return [f"Report: {status.report}"]
+    if status.is_reporting:
+        return ["its driver writes tables and figures"]
+    if status.finished_at and status.counts["finished"]:
+        return [f"no report: `mnistjobs report {status.job_id}` writes it"]
+    return []
 
 
 def _what_to_do(status: JobStatus) -> list[str]:

@@ -155,14 +155,20 @@ def job_table(jobs: Sequence[Job | DamagedJob]) -> Table:
     return lay_out(["job", "state", "trials", "submitted (UTC)"], rows)
 
 
-def lay_out(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Make a table of escaped cells, none of which will be cut."""
+def lay_out(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str] = _LEFT) -> Table:
+    """Make a table of escaped cells, none of which will be cut.
+
+    Args:
+        header: The names of the columns.
+        rows: The cells.
+        left: The columns that are aligned to the left.
+    """
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     rows = [list(map(escape, row)) for row in rows]  # before measuring: escapes are longer
     for index, name in enumerate(header):
         table.add_column(
             Text("\n".join(_header_lines(name))),
-            justify="left" if name in _LEFT else "right",
+            justify="left" if name in left else "right",
             no_wrap=name != "note",  # numbers stay on one line
             # rich need not measure a given width, which it would do cell by cell, five times.
             width=None if name == "note" else _width(name, [row[index] for row in rows]),

@@ -13,7 +13,9 @@ from jobs.report.comparison import judge_change as judge_change
 from jobs.report.configurations import CONFIGURATION_COLUMNS as CONFIGURATION_COLUMNS
 from jobs.report.configurations import IDENTIFYING as IDENTIFYING
 from jobs.report.configurations import varying_settings as varying_settings
+from jobs.report.contrasts import contrast_schema as contrast_schema
 from jobs.report.contrasts import contrast_table as contrast_table
+from jobs.report.effects import EFFECTS as EFFECTS
 from jobs.report.effects import effect_table as effect_table
 from jobs.report.failures import FailureGroup as FailureGroup
 from jobs.report.failures import group_failures as group_failures
@@ -35,8 +37,10 @@ from jobs.report.renderings import summary_markdown as summary_markdown
 from jobs.report.renderings import table_csv as table_csv
 from jobs.report.report import FigureFormat as FigureFormat
 from jobs.report.report import Report as Report
+from jobs.report.report import find_report as find_report
 from jobs.report.report import report_files as report_files
 from jobs.report.report import write_report as write_report
+from jobs.report.sql import run_query as run_query
 from jobs.report.summary import PREDICTION_COLUMNS as PREDICTION_COLUMNS
 from jobs.report.summary import SUMMARY_COLUMNS as SUMMARY_COLUMNS
 from jobs.report.summary import summarize as summarize

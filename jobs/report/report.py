@@ -174,6 +174,16 @@ def write_report(store: Store, job: Job, formats: Sequence[FigureFormat] = ()) -
         return Report(store, job.job_id, content.summary, content.parts.damaged)
 
 
+def find_report(store: Store, job_id: str) -> str | None:
+    """Return where the page of a job is, its path or URL, or None where none has been written.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    key = job_key(job_id, _PAGE)
+    return store.locate(key) if store.backend.head(key) else None
+
+
 @contextmanager
 def _within_memory(job: Job) -> Iterator[None]:
     """Turn each way in which memory runs out into a ReportError."""
