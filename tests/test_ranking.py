@@ -10,6 +10,7 @@ from support import command_line
 from support.study_arms import arms_of
 
 import mnistjobs
+from jobs.report.answer_formats import best_lines
 from jobs.report.ranking import rank
 
 NOISE = [0.001, -0.001, 0.002, -0.002, 0.0]
@@ -48,13 +49,30 @@ def test_a_configuration_without_a_finished_trial_is_left_out() -> None:
     assert rank(arms_of({}, 0, validation), arms_of({}, 0, validation), 1000).num_rows == 0
 
 
+def test_the_last_line_names_the_best_and_why_others_are_tied() -> None:
+    def line(seeds: int, *sizes: int, collapsed: int = 0) -> str:
+        arms = arms_of({"subset_size": list(sizes)}, seeds, validation)
+        arm = next(arm for arm, settings in arms.settings.items() if settings["subset_size"] == sizes[0])
+        return "\n".join(best_lines(rank(arms, arms, 1000, {arm: collapsed}))).partition("); ")[2]
+
+    assert line(5, 2000) == "it is the only configuration with a finished trial"
+    assert line(5, 100, 2000) == "all others are clearly behind"
+    assert line(5, 500, 2000) == "1 configuration cannot be told from it"
+    few = "fewer than 4 seeds in common with it, which is too few for a test"
+    assert line(3, 500, 100, 2000) == f"2 configurations cannot be told from it; these have {few}"
+    assert line(5, 500, 2000, collapsed=1).endswith("\nRank 2: 1 of 5 collapsed; its means include them")
+
+
 def test_the_command_prints_the_ranking(tmp_path: Path) -> None:
     store = tmp_path / "results"
     mnistjobs.submit_grid(command_line.write_grid(tmp_path, GRID), store, in_process=True)
     ranking = mnistjobs.rank_job(store, "tiny").to_pylist()
     outcome = command_line.run("best", "tiny", "--store", store)
     assert outcome.code == 0
-    assert outcome.out.splitlines()[-1].startswith(f"Best: {ranking[0]['configuration_id']}; ")
+    assert outcome.out.endswith("\n".join(["", *best_lines(mnistjobs.rank_job(store, "tiny")), ""]))
+    assert (
+        f"subset size {ranking[0]['subset_size']}, adaptive lr no ({ranking[0]['configuration_id']}); " in outcome.out
+    )
     assert json.loads(command_line.run("best", "tiny", "--json", "--store", store).out) == ranking
     summary = {row["configuration_id"]: row for row in mnistjobs.read_summary(store, "tiny").to_pylist()}
     for row in ranking:

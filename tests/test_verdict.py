@@ -102,6 +102,13 @@ def test_an_average_over_opposite_differences_says_so() -> None:
     assert "; on average only: better in 1 of 2 pairs of them, worse in 1" in verdict_line(found)
 
 
+def test_collapsed_trials_are_counted_in_the_line() -> None:
+    study = arms(0.04, 6)
+    found = judge(study, None, IMAGES, collapsed=dict.fromkeys(study.settings, 1))
+    assert verdict_line(found).endswith("; 2 trials collapsed, which these figures include")
+    assert "collapsed" not in verdict_line(judge(study, None, IMAGES))
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("verdict")

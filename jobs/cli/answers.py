@@ -75,7 +75,7 @@ def best(
     """
     from jobs.api import rank_job
     from jobs.cli.tables import lay_out, print_table
-    from jobs.report import ranking_cells
+    from jobs.report import best_lines, ranking_cells
 
     ranking = rank_job(store, job)
     if json_:
@@ -85,9 +85,7 @@ def best(
         echo("no trial has finished yet")
         return
     print_table(lay_out(*ranking_cells(ranking)))
-    tied = sum(ranking["is_tied"].to_pylist()) - 1
-    others = "1 configuration cannot be told from it" if tied == 1 else f"{tied} configurations cannot be told from it"
-    echo(f"Best: {ranking['configuration_id'][0]}; {others if tied else 'all others are clearly behind'}")
+    echo("\n".join(best_lines(ranking)))
 
 
 def compare(
@@ -158,7 +156,16 @@ def verdict_line(found: "Verdict") -> str:
     interval = "no bound yet"
     if found.low is not None and found.high is not None:
         interval = f"95 % at any time [{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
-    return f"{what}; {100 * found.mean:+.2f} pp, {interval}, {seeds}{_by_pair(found)}{_forecast(found)}"
+    return (
+        f"{what}; {100 * found.mean:+.2f} pp, {interval}, {seeds}{_by_pair(found)}{_forecast(found)}{_collapsed(found)}"
+    )
+
+
+def _collapsed(found: "Verdict") -> str:
+    """Say where collapsed networks are part of the figures."""
+    if not found.collapsed:
+        return ""
+    return f"; {found.collapsed} trial{'' if found.collapsed == 1 else 's'} collapsed, which these figures include"
 
 
 def _by_pair(found: "Verdict") -> str:

@@ -1,5 +1,6 @@
 """What people read of a job: tables, summary, figures and the page."""
 
+from jobs.report.answer_formats import best_lines as best_lines
 from jobs.report.answer_formats import ranking_cells as ranking_cells
 from jobs.report.arms import ARM_COLUMNS as ARM_COLUMNS
 from jobs.report.arms import Arms as Arms
@@ -31,6 +32,7 @@ from jobs.report.formats import summary_cells as summary_cells
 from jobs.report.formats import summary_notes as summary_notes
 from jobs.report.latex import summary_latex as summary_latex
 from jobs.report.precision import add_seeds_needed as add_seeds_needed
+from jobs.report.ranking import count_collapsed as count_collapsed
 from jobs.report.ranking import rank as rank
 from jobs.report.renderings import summary_json as summary_json
 from jobs.report.renderings import summary_markdown as summary_markdown

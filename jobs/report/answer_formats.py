@@ -1,9 +1,13 @@
 """Answers for people: the ranking of configurations."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from jobs.report.configurations import CONFIGURATION_COLUMNS, IDENTIFYING, varying_settings
-from jobs.report.formats import format_interval, format_percent, format_points, format_setting
+from jobs.report.formats import format_count, format_interval, format_percent, format_points, format_setting
+from jobs.report.paired import MIN_FOR_P
+from jobs.report.summary import Row
 
 _RANKING_HEADERS = ("validation accuracy", "behind (pp) [95 % interval]", "", "test accuracy")
 
@@ -32,3 +36,34 @@ def ranking_cells(ranking: pa.Table) -> tuple[list[str], list[list[str]]]:
         for row in ranking.to_pylist()
     ]
     return header, rows
+
+
+def best_lines(ranking: pa.Table) -> list[str]:
+    """Name the best configuration, say how many others cannot be told from it, and where networks collapsed.
+
+    Args:
+        ranking: A table with the schema RANKING, with one row at least.
+    """
+    rows = ranking.to_pylist()
+    settings = [*IDENTIFYING, *varying_settings(ranking.select(CONFIGURATION_COLUMNS).to_pydict())]
+    named = ", ".join(f"{name.replace('_', ' ')} {format_setting(rows[0][name])}" for name in settings)
+    collapsed = [
+        f"Rank {row['rank']}: {row['collapsed']} of {row['n']} collapsed; its means include them"
+        for row in rows
+        if row["collapsed"]
+    ]
+    return [f"Best: {named} ({rows[0]['configuration_id']}); {_others(rows[1:])}", *collapsed]
+
+
+def _others(rows: Sequence[Row]) -> str:
+    """Say how many of the other configurations cannot be told from the best one."""
+    if not rows:
+        return "it is the only configuration with a finished trial"
+    tied = [row for row in rows if row["is_tied"]]
+    if not tied:
+        return "all others are clearly behind"
+    line = f"{format_count(len(tied), 'configuration')} cannot be told from it"
+    if untested := sum(row["p_holm"] is None for row in tied):
+        which = "these" if untested == len(tied) else f"{untested} of these"
+        line += f"; {which} have fewer than {MIN_FOR_P} seeds in common with it, which is too few for a test"
+    return line
