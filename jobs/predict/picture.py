@@ -7,14 +7,17 @@ of mass in the middle. Shapes: H rows and W columns of a picture.
 import io
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageOps
 
 from jobs.errors import InputError
 from jobs.store import write_file
 from mnist_core.data import SIDE
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 Floats = NDArray[np.float32]
 Image28 = NDArray[np.uint8]  # (28, 28)
@@ -27,7 +30,6 @@ _NOISE = 4  # times the median deviation of the border is still background
 _MIN_STROKE, _STROKE = 0.05, 0.1  # of the longer side: thinner strokes are thickened, up to MNIST's thinner ones
 _CELLS, _CELL = 8, 4  # of scikit-learn's digits: 8x8 values, each of a cell of 4x4 pixels
 _ENLARGED = 10  # times
-_KIND_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def prepare_file(path: str | Path, dataset: str) -> Image28:
@@ -52,6 +54,9 @@ def read_picture(path: str | Path) -> Floats:
     Raises:
         InputError: There is no such file, or it is no picture.
     """
+    from PIL import Image, ImageOps
+
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -61,15 +66,17 @@ def read_picture(path: str | Path) -> Floats:
                 grey = _grey(turned)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; allowed: a picture, such as a PNG or a JPEG") from error
-    except _KIND_ERRORS as error:
-        reason = "is larger than a picture may be" if "bomb" in type(error).__name__.lower() else "cannot be read"
+    except (OSError, ValueError, SyntaxError, *bombs) as error:
+        reason = "is larger than a picture may be" if isinstance(error, bombs) else "cannot be read"
         raise InputError(f"{path}: {reason} as a picture; allowed: a PNG, a JPEG or the like") from error
     grey.thumbnail((_MAX_SIDE, _MAX_SIDE))
     return np.asarray(grey, np.float32)
 
 
-def _grey(image: Image.Image) -> Image.Image:
+def _grey(image: "PillowImage") -> "PillowImage":
     """Turn a picture into grey levels from 0 to 1; what is transparent becomes background."""
+    from PIL import Image
+
     if image.mode.startswith(("I", "F")):  # 16 bits and more
         levels = np.asarray(image, np.float32)
         return Image.fromarray((levels - levels.min()) / max(float(np.ptp(levels)), 1.0))
@@ -137,6 +144,8 @@ def otsu(ink: Floats) -> float:
 
 def _thicken(ink: Floats, threshold: float) -> Floats:
     """Give strokes that would vanish in 20 pixels about the width of those of MNIST."""
+    from PIL import Image, ImageFilter
+
     is_ink = np.pad(ink >= threshold, 1)
     inner = is_ink[1:-1, 1:-1] & is_ink[:-2, 1:-1] & is_ink[2:, 1:-1] & is_ink[1:-1, :-2] & is_ink[1:-1, 2:]
     area = int(is_ink.sum())
@@ -175,6 +184,8 @@ def _like_digits(ink: Floats) -> Image28:
 
 def _resized(ink: Floats, side: int) -> Floats:
     """Scale a digit so that its longer side has `side` pixels, and its darkest pixel all the ink."""
+    from PIL import Image
+
     scale = side / max(ink.shape)
     size = tuple(max(round(each * scale), 1) for each in ink.shape[::-1])
     scaled = np.asarray(Image.fromarray(ink).resize(size, Image.Resampling.BICUBIC))
@@ -188,6 +199,8 @@ def write_image(image: Image28, path: Path) -> None:
     Raises:
         StoreError: The file cannot be written.
     """
+    from PIL import Image
+
     file = io.BytesIO()
     Image.fromarray(image).resize((_ENLARGED * SIDE, _ENLARGED * SIDE), Image.Resampling.NEAREST).save(file, "PNG")
     write_file(path, file.getvalue())
