@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
     from jobs.api import compact_store as compact_store
     from jobs.api import compare_jobs as compare_jobs
+    from jobs.api import export_job as export_job
     from jobs.api import export_weights as export_weights
+    from jobs.api import figures as figures
     from jobs.api import get_job as get_job
     from jobs.api import judge_job as judge_job
     from jobs.api import list_jobs as list_jobs
     from jobs.api import plan_grid as plan_grid
+    from jobs.api import predict_pictures as predict_pictures
     from jobs.api import query_job as query_job
     from jobs.api import rank_job as rank_job
     from jobs.api import read_confusion as read_confusion
@@ -43,11 +46,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "compact_store": "jobs.api",
     "compare_jobs": "jobs.api",
+    "export_job": "jobs.api",
     "export_weights": "jobs.api",
     "get_job": "jobs.api",
     "judge_job": "jobs.api",
     "list_jobs": "jobs.api",
     "plan_grid": "jobs.api",
+    "predict_pictures": "jobs.api",
     "query_job": "jobs.api",
     "rank_job": "jobs.api",
     "read_confusion": "jobs.api",
@@ -65,16 +70,19 @@ _HOMES = {
     "verify_job": "jobs.verify",
 }
 __all__ = list(_HOMES)
+_MODULES = {"figures": "jobs.api.figures"}
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _PACKAGES = ("cluster", "jobs", "mnist_core")
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _HOMES and name not in _MODULES:
         raise AttributeError(f"module 'mnistjobs' has no attribute {name!r}")
     _prefer_own_packages()
     from importlib import import_module
 
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -17,7 +17,8 @@ from support.tiny_study import submit_tiny
 import mnistjobs
 
 PAGE = (Path(__file__).parent.parent / "docs" / "analysis.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+FENCES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+EXAMPLES = [fence for fence in FENCES if "figures" not in fence]
 NAMES = {"duckdb": duckdb, "obstore": obstore, "pandas": pandas, "polars": polars, "mnistjobs": mnistjobs}
 
 

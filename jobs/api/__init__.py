@@ -7,12 +7,17 @@ from jobs.api.answers import read_contrasts as read_contrasts
 from jobs.api.answers import read_effects as read_effects
 from jobs.api.driving import drive as drive
 from jobs.api.driving import resume_job as resume_job
+from jobs.api.exporting import ExportFormat as ExportFormat
+from jobs.api.exporting import export_job as export_job
 from jobs.api.handle import JobHandle as JobHandle
 from jobs.api.handle import get_job as get_job
 from jobs.api.handle import submit as submit
 from jobs.api.life import cancel_job as cancel_job
 from jobs.api.life import job_status as job_status
 from jobs.api.life import read_log as read_log
+from jobs.api.prediction import Prediction as Prediction
+from jobs.api.prediction import Predictions as Predictions
+from jobs.api.prediction import predict_pictures as predict_pictures
 from jobs.api.querying import query_job as query_job
 from jobs.api.reading import export_weights as export_weights
 from jobs.api.reading import read_confusion as read_confusion

@@ -18,7 +18,6 @@ from jobs.cli.arguments import (
     FiguresOption,
     Format,
     GridArgument,
-    JobArgument,
     JobOption,
     PlanFormat,
     StoreOption,
@@ -26,9 +25,11 @@ from jobs.cli.arguments import (
 )
 from jobs.cli.data import data_app
 from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
+from jobs.cli.export import export
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES
 from jobs.cli.life import cancel, list_, logs, status, watch
 from jobs.cli.output import echo, echo_error, echo_first, echo_warnings_once
+from jobs.cli.predict import predict
 from jobs.cli.query import query
 from jobs.cli.step_summary import append_step_summary
 from jobs.cli.submit import drive, failures_of, print_report, resume, submit
@@ -54,6 +55,8 @@ app.command()(verdict)
 app.command()(best)
 app.command()(compare)
 app.command()(query)
+app.command()(predict)
+app.command()(export)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -198,24 +201,6 @@ def verify_job_(
     echo(f"{checked}{again}: {format_count(len(found.problems), 'problem')}")
     if found.problems:
         sys.exit(SOME_FAILED)
-
-
-@app.command()
-def export(
-    job: JobArgument,
-    weights: Annotated[
-        Path, typer.Option("--weights", metavar="FOLDER", help="Where to write <trial_id>.safetensors per trial.")
-    ],
-    store: StoreOption = STORE,
-) -> None:
-    """Write the trained weights of a job, one file per trial.
-
-    Example: mnistjobs export report --weights weights
-    """
-    from jobs.api import export_weights
-
-    written = export_weights(store, job, weights)
-    echo(f"Wrote {len(written)} file{'' if len(written) == 1 else 's'} to {weights}")
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.report.charts import COLOURS, DASHED, SOLID, Axis, Series, line_panel
+from jobs.report.charts import COLOURS, DASHED, SOLID, Axis, Series, Spec, line_panel
 from jobs.report.drawing import Rows, draw, titled
 from jobs.report.formats import format_n
 
@@ -78,6 +78,11 @@ def training_curves(title: str, curves: Sequence[Curves]) -> str:
     Returns:
         The figure as SVG.
     """
+    return draw(*training_chart(title, curves))
+
+
+def training_chart(title: str, curves: Sequence[Curves]) -> tuple[Spec, dict[str, Rows]]:
+    """Specify what `training_curves` draws, and make its rows."""
     epochs = max(each.epochs for each in curves)
     both = [each.values[measure] for each in curves for measure in MEASURES[:2]]
     series = [SCHEDULES[each.schedule]._replace(name=each.label) for each in curves]
@@ -95,7 +100,7 @@ def training_curves(title: str, curves: Sequence[Curves]) -> str:
             panels.append(line_panel(name, x, y, series, size=_FILE_PANEL, legend="learning rate"))
             rows |= _rows(name, curves, measure, first, [each.name for each in series])
         lines.append({"hconcat": panels})
-    return draw(titled({"vconcat": lines}, title, FOOTNOTE, 2 * _FILE_PANEL[0]), rows)
+    return titled({"vconcat": lines}, title, FOOTNOTE, 2 * _FILE_PANEL[0]), rows
 
 
 def training_panel(curves: Sequence[Curves], measure: str, axes: tuple[Axis, Axis]) -> TrainingPanel:

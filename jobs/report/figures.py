@@ -186,10 +186,15 @@ def _confusion_section(configurations: Sequence[Configuration], stored: StoredTr
     return _section("Confusion matrices", figures, choice, absent)
 
 
-def _confusion_figure(configuration: Configuration, rows: pa.Table) -> ReportFigure:
-    counts = np.zeros((DIGITS, DIGITS), dtype=np.int64)  # (actual, predicted)
+def confusion_counts(rows: pa.Table) -> NDArray[np.int64]:
+    """Add up rows of the schema CONFUSION: (actual, predicted)."""
+    counts = np.zeros((DIGITS, DIGITS), dtype=np.int64)
     np.add.at(counts, (rows["actual"].to_numpy(), rows["predicted"].to_numpy()), rows["count"].to_numpy())
-    row = configuration.row
+    return counts
+
+
+def _confusion_figure(configuration: Configuration, rows: pa.Table) -> ReportFigure:
+    counts, row = confusion_counts(rows), configuration.row
     n = format_n([len(configuration.finished_ids)], [row["seeds_requested"]], row["collapsed"])
     title = f"Confusion matrix: {configuration.full_title}"
     counted = f"n = {n}: {format_count(int(counts.sum()), 'prediction')}"
@@ -231,14 +236,19 @@ def _weight_figure(configuration: Configuration, stored: StoredTrials) -> Report
     return ReportFigure(file_name, title, caption, as_file(weight_sheet(weight, title), title))
 
 
-def _forest_section(contrasts: pa.Table) -> FigureSection:
-    """Draw all differences that at least one seed gives."""
+def forest_panels(contrasts: pa.Table) -> dict[str, list[dict[str, Any]]]:
+    """Collect, by heading, the differences that at least one seed gives."""
     panels: dict[str, list[dict[str, Any]]] = {}
     for row in contrasts.to_pylist():
         if row["mean"] is not None:
             found = {"label": contrast_label(row, contrasts.column_names), "word": row["word"]}
             found |= {name: to_points(row[name]) for name in ("mean", "low", "high")}
             panels.setdefault(contrast_heading(row), []).append(found)
+    return panels
+
+
+def _forest_section(contrasts: pa.Table) -> FigureSection:
+    panels = forest_panels(contrasts)
     title = "Differences in test accuracy"
     figures = (
         (ReportFigure("differences.svg", title, FOREST_FOOTNOTE, as_file(forest(title, panels), title)),)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.report.charts import Axis, forest_panel
+from jobs.report.charts import Axis, Spec, forest_panel
 from jobs.report.drawing import Rows, draw, titled
 
 FOREST_FOOTNOTE = "Mean over seeds of the differences within a seed, with its 95 % interval, on this test set."
@@ -20,6 +20,11 @@ def forest(title: str, panels: Mapping[str, Sequence[Mapping[str, Any]]]) -> str
     Returns:
         The figure as SVG.
     """
+    return draw(*forest_chart(title, panels))
+
+
+def forest_chart(title: str, panels: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[Spec, dict[str, Rows]]:
+    """Specify what `forest` draws, and make its rows."""
     rows: dict[str, Rows] = {"zero": [{"z": 0}]}
     charts = []
     for number, (heading, found) in enumerate(panels.items()):
@@ -28,7 +33,7 @@ def forest(title: str, panels: Mapping[str, Sequence[Mapping[str, Any]]]) -> str
         more = f" (the first {MAX_ROWS} of {len(found)})" if len(found) > MAX_ROWS else ""
         charts.append(forest_panel(f"f{number}", axis, heading + more, len(shown)))
         rows[f"f{number}"] = _distinct(shown)
-    return draw(titled({"vconcat": charts, "spacing": 24}, title, FOREST_FOOTNOTE, 640), rows)
+    return titled({"vconcat": charts, "spacing": 24}, title, FOREST_FOOTNOTE, 640), rows
 
 
 def forest_range(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:

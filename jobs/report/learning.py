@@ -52,6 +52,11 @@ def learning_curve(title: str, lines: Sequence[Line]) -> str:
     Returns:
         The figure as SVG.
     """
+    return draw(*learning_chart(title, lines))
+
+
+def learning_chart(title: str, lines: Sequence[Line]) -> tuple[Spec, dict[str, Rows]]:
+    """Specify what `learning_curve` draws, and make its rows."""
     rows: dict[str, Rows] = {}
     panels = []
     for number, (name, group) in enumerate(by_panel(lines).items()):
@@ -62,7 +67,7 @@ def learning_curve(title: str, lines: Sequence[Line]) -> str:
     independent = dict.fromkeys(("color", "shape", "strokeDash"), "independent")
     spec = {"concat": panels, "columns": _COLUMNS, "resolve": {"scale": independent}}
     width = min(len(panels), _COLUMNS) * (_FILE_PANEL[0] + 60)
-    return draw(titled(spec, title, learning_footnote(lines), max(width, 520)), rows)
+    return titled(spec, title, learning_footnote(lines), max(width, 520)), rows
 
 
 def learning_panel(group: Sequence[Line], lines: Sequence[Line]) -> str:

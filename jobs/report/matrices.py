@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.report.charts import DIVERGING, confusion_chart, weight_chart
+from jobs.report.charts import DIVERGING, Spec, confusion_chart, weight_chart
 from jobs.report.drawing import Rows, draw, titled
 from mnist_core.data import SIDE
 
@@ -40,6 +40,11 @@ def confusion_matrix(counts: NDArray[np.int64], title: str, footnote: str) -> st
     Returns:
         The figure as SVG.
     """
+    return draw(*matrix_chart(counts, title, footnote))
+
+
+def matrix_chart(counts: NDArray[np.int64], title: str, footnote: str) -> tuple[Spec, dict[str, Rows]]:
+    """Specify what `confusion_matrix` draws, and make its rows."""
     cells = [
         {
             "actual": actual,
@@ -53,7 +58,7 @@ def confusion_matrix(counts: NDArray[np.int64], title: str, footnote: str) -> st
     ]
     totals = [{"actual": digit, "images": f"{total:,}"} for digit, total in enumerate(counts.sum(axis=1).tolist())]
     note = f"{footnote} Right of each row: the images of the digit."
-    return draw(titled(confusion_chart(), title, note, 520), {"cells": cells, "totals": totals})
+    return titled(confusion_chart(), title, note, 520), {"cells": cells, "totals": totals}
 
 
 def weight_sheet(weight: NDArray[np.float32], title: str) -> str:

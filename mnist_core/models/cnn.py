@@ -11,6 +11,7 @@ This form is for reading and for tests. `mnist_core.backends.cnn_cpu` trains the
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -41,6 +42,13 @@ class CNN:
         # With so few channels, pooling is a third faster in this memory layout.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(network, momentum=trial.momentum)
+
+    @classmethod
+    def from_weights(cls, weights: Mapping[str, NDArray[Any]]) -> Self:
+        """Make a network with trained weights, as `weights` returns them."""
+        network = build_network()
+        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+        return cls(network)
 
     def step(self, images: NDArray[np.float32], labels: NDArray[np.int64], learning_rate: float) -> None:
         """Take one step of stochastic gradient descent: subtract the learning rate times the summed gradient.

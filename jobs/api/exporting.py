@@ -1,0 +1,81 @@
+"""Export a job to what other tools read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from jobs.api.reading import StorePath, read_job, read_metrics, read_summary, read_trials
+from jobs.errors import InputError
+from jobs.export import JobFiles, runs_of, write_mlflow, write_ro_crate, write_tensorboard
+from jobs.report import format_count, report_files
+from jobs.store import Job, counted_trials, find_job, open_store_of, read_parts
+
+ExportFormat = Literal["tensorboard", "mlflow", "ro-crate"]
+
+
+def export_job(store: StorePath, job: str, to: ExportFormat, place: str | Path) -> int:
+    """Export a job to TensorBoard, MLflow or an RO-Crate.
+
+    Args:
+        store: The store's folder, or its URL.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
+        to: `tensorboard`: a run per trial, and one per configuration with the means over the seeds. `mlflow`: a run per
+            trial in an experiment of the job's name; trials that it has are left out. `ro-crate`: the job's files with
+            a description of how they were made.
+        place: The folder to write to, new or empty for `tensorboard` and `ro-crate`; for `mlflow` a folder, which gets
+            the database mlflow.db, or the URI of a tracking store.
+
+    Returns:
+        How many runs, or files, were written.
+
+    Raises:
+        InputError: There is no such job, the folder is not empty, or the job has nothing to export.
+        ExtraMissingError: The library of that tool is not installed.
+        StoreError: The store cannot be read, or the place cannot be written.
+    """
+    opened, name = open_store_of(store, job)
+    found = find_job(opened, name)
+    origin = str(opened.location)
+    if to != "mlflow":
+        _check_empty(Path(place))
+    if to == "ro-crate":
+        return write_ro_crate(Path(place), _files_of(origin, found.job_id))
+    runs = runs_of(read_trials(origin, found.job_id), read_metrics(origin, found.job_id))
+    if not runs:
+        raise InputError(f"job {found.job_id}: no trial has ended yet; allowed: a job with results")
+    if to == "mlflow":
+        return write_mlflow(str(place), found.name, found.job_id, runs)
+    return write_tensorboard(Path(place), runs)
+
+
+def _check_empty(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: is not an empty folder; allowed: a new one, so that nothing is mixed or replaced")
+
+
+def _files_of(store: str, job: str) -> JobFiles:
+    """Make all files of a job's report from what the store has now, and say how they came about."""
+    opened, _ = open_store_of(store, job)
+    found, requested, _ = read_job(store, job, ("trial_id",))
+    files = report_files(opened, found, requested, read_parts(opened, counted_trials(found, requested)))
+    return JobFiles(
+        found.job_id,
+        found.name,
+        found.grid,
+        found.dataset.name,
+        found.dataset.fingerprint,
+        found.record.provenance,
+        found.submitted_at,
+        found.finished_at,
+        _describe(found, read_summary(store, job)["test_accuracy_mean"].drop_null().to_pylist()),
+        files,
+    )
+
+
+def _describe(job: Job, means: Sequence[float]) -> str:
+    """Say in a sentence what the study is and what came out."""
+    found = f"; mean test accuracy {100 * min(means):.2f} to {100 * max(means):.2f} %" if means else ""
+    configurations = format_count(len(means), "configuration")
+    return (
+        f"{format_count(job.trial_count, 'trial')} of {configurations} on {job.dataset.name}, {job.state.value}{found}"
+    )
