@@ -27,6 +27,8 @@ from jobs.report.formats import summary_json as summary_json
 from jobs.report.formats import summary_markdown as summary_markdown
 from jobs.report.formats import summary_notes as summary_notes
 from jobs.report.formats import table_csv as table_csv
+from jobs.report.live import SoFar as SoFar
+from jobs.report.live import page_now as page_now
 from jobs.report.ranking import rank as rank
 from jobs.report.report import FigureFormat as FigureFormat
 from jobs.report.report import Report as Report
