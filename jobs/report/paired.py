@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jobs.report.sequential import NO_SPREAD
 from jobs.report.summary import CONFIDENCE, MIN_INTERVAL_N, binomial_std
 
 MIN_FOR_P = 4  # seeds; with fewer, a t-test has next to no power
@@ -90,8 +91,7 @@ def t_test(values: Sequence[float], stand_in_sd: float) -> TTest:
 
     mean, sd = fmean(values), stdev(values)
     method = PAIRED_T
-    # Differences of equal counts of images may differ in their last bits.
-    if sd <= 1e-12:
+    if sd <= NO_SPREAD:
         method, sd = STAND_IN, stand_in_sd
     error = sd / math.sqrt(n)
     half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * error

@@ -16,6 +16,7 @@ from statistics import fmean, stdev
 
 EFFECT_VARIANCE = 4.0  # g; simulated in tests/test_sequential.py
 MIN_SEEDS = 3  # two values say next to nothing about their spread
+NO_SPREAD = 1e-12  # differences of equal counts of images may differ in their last bits
 
 
 def log_e_value(values: Sequence[float], stand_in_sd: float, g: float = EFFECT_VARIANCE) -> float:
@@ -31,7 +32,7 @@ def log_e_value(values: Sequence[float], stand_in_sd: float, g: float = EFFECT_V
     """
     if len(values) < 2:
         return 0.0
-    return log_e_value_of(len(values), fmean(values), stdev(values) or stand_in_sd, g)
+    return log_e_value_of(len(values), fmean(values), spread(values, stand_in_sd), g)
 
 
 def log_e_value_of(n: int, mean: float, sd: float, g: float = EFFECT_VARIANCE) -> float:
@@ -40,6 +41,12 @@ def log_e_value_of(n: int, mean: float, sd: float, g: float = EFFECT_VARIANCE) -
     degrees = n - 1
     ratio = math.log1p(t_squared / degrees) - math.log1p(t_squared / (degrees * (1 + n * g)))
     return 0.5 * (n * ratio - math.log1p(n * g))
+
+
+def spread(values: Sequence[float], stand_in_sd: float) -> float:
+    """Return the standard deviation of some values, or the one to assume where they have none."""
+    sd = stdev(values) if len(values) > 1 else 0.0
+    return sd if sd > NO_SPREAD else stand_in_sd
 
 
 def anytime_p(values: Sequence[float], stand_in_sd: float, g: float = EFFECT_VARIANCE) -> float:
@@ -71,8 +78,7 @@ def confidence_sequence(
         Low and high; infinite while there are too few values for any bound.
     """
     mean = fmean(values)
-    sd = (stdev(values) if len(values) > 1 else 0.0) or stand_in_sd
-    half = half_width(len(values), sd, alpha, g)
+    half = half_width(len(values), spread(values, stand_in_sd), alpha, g)
     return mean - half, mean + half
 
 
