@@ -136,7 +136,7 @@ def test_the_panels_of_the_page_share_their_axes_and_give_their_means() -> None:
     assert (axes[0].low, axes[0].high) == (1, 3)
     assert axes[1].low < 50
     assert axes[1].high > 95
-    panel = training_panel(groups[0], "validation_accuracy", axes)
+    panel = training_panel(groups[0], "validation_accuracy", axes, 60)
     assert (panel.first, panel.last, panel.means) == (1, 3, {"fixed": [51.0, 61.0, 71.0]})
     assert shared_axes(groups, "train_loss")[1].scale == "log"
 

@@ -43,8 +43,8 @@ def test_nothing_is_refused_or_loaded_and_everything_reacts(browser: "Browser", 
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(address)
-    page.hover(".forest .bars[data-tip]")
-    assert "points" in (page.text_content(".tip") or "")
+    page.hover(".forest .bars >> nth=1")
+    assert page.text_content(".tip") == "overall: +2.0 [+1.9, +2.2] points"
     page.keyboard.press("Escape")
     assert page.is_hidden(".tip")
 
@@ -66,6 +66,13 @@ def test_nothing_is_refused_or_loaded_and_everything_reacts(browser: "Browser", 
     page.focus("#train_loss-0")
     page.keyboard.press("ArrowLeft")
     assert (page.text_content("#train_loss-0 .reading") or "").startswith("epoch 2: ")
+
+    page.hover(".matrix:visible tbody td >> nth=1")
+    assert page.text_content(".tip") == "0 predicted as 1: 12"
+    page.check("#matrix-counts")
+    assert page.text_content(".matrix:visible tbody td >> nth=1") == "12"
+    page.uncheck("#matrix-counts")
+    assert page.text_content(".matrix:visible tbody td >> nth=1") == "3.0"
 
     page.select_option("#matrix-b", index=2)
     assert page.text_content("#matrix-difference tbody td >> nth=0") == "0.0"

@@ -15,6 +15,7 @@ from jobs.api.handle import submit as submit
 from jobs.api.life import cancel_job as cancel_job
 from jobs.api.life import job_status as job_status
 from jobs.api.life import read_log as read_log
+from jobs.api.life import serve_page as serve_page
 from jobs.api.prediction import Prediction as Prediction
 from jobs.api.prediction import Predictions as Predictions
 from jobs.api.prediction import predict_pictures as predict_pictures

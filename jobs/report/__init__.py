@@ -31,6 +31,8 @@ from jobs.report.formats import format_setting as format_setting
 from jobs.report.formats import summary_cells as summary_cells
 from jobs.report.formats import summary_notes as summary_notes
 from jobs.report.latex import summary_latex as summary_latex
+from jobs.report.live import SoFar as SoFar
+from jobs.report.live import page_now as page_now
 from jobs.report.precision import add_seeds_needed as add_seeds_needed
 from jobs.report.ranking import count_collapsed as count_collapsed
 from jobs.report.ranking import rank as rank

@@ -22,7 +22,6 @@ _CLEAR, _LATE = 0.2, 0.3  # shares of the epochs: from where on curves must be h
 _TOP = 0.7  # share of the panel's height above which they must stay
 _FEW_EPOCHS = 12  # up to which each is marked
 _FILE_PANEL, _PAGE_PANEL = (330, 230), (250, 165)  # pixels
-_PAGE_POINTS = 60  # of a seed's line on the page
 
 FOOTNOTE = "Thick lines: mean over n seeds. Thin lines: seeds. A seed is included until it diverges."
 
@@ -103,13 +102,20 @@ def training_chart(title: str, curves: Sequence[Curves]) -> tuple[Spec, dict[str
     return titled({"vconcat": lines}, title, FOOTNOTE, 2 * _FILE_PANEL[0]), rows
 
 
-def training_panel(curves: Sequence[Curves], measure: str, axes: tuple[Axis, Axis]) -> TrainingPanel:
-    """Draw one measure of a group of configurations for the page, on axes that all panels of the measure share."""
+def training_panel(curves: Sequence[Curves], measure: str, axes: tuple[Axis, Axis], points: int) -> TrainingPanel:
+    """Draw one measure of a group of configurations for the page, on axes that all panels of the measure share.
+
+    Args:
+        curves: Those of the group.
+        measure: One of MEASURES.
+        axes: Of the epochs and of the measure.
+        points: Of the thin line of a seed, at most.
+    """
     x, y = axes
     first, last = int(x.low), int(x.high)
     series = [SCHEDULES[each.schedule] for each in curves]
     spec = line_panel("c", x, y, series, size=_PAGE_PANEL, legend=None)
-    step = -(-(last - first + 1) // _PAGE_POINTS)
+    step = -(-(last - first + 1) // points)
     rows = _rows("c", curves, measure, first, [each.name for each in series], step)
     means = {each.schedule: _listed(_mean(each.values[measure])[first - 1 :]) for each in curves}
     return TrainingPanel(draw(spec, rows), first, last, _PAGE_PANEL[0], means)
@@ -218,4 +224,4 @@ def _mean(values: Floats) -> Floats:
 
 
 def _listed(curve: Floats) -> list[float | None]:
-    return [round(value, 3) if np.isfinite(value) else None for value in curve.tolist()]
+    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in curve.tolist()]

@@ -6,26 +6,26 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from jobs.escape import escape
 from jobs.report.choice import Configuration, Group, Omission, choose
 from jobs.report.curves import MEASURES, Curves, TrainingPanel, axis_title, late_axes, shared_axes, training_panel
 from jobs.report.figures import StoredTrials, curves_of, learning_lines, training_groups
 from jobs.report.formats import format_count, format_n
+from jobs.report.inline_svg import inline
 from jobs.report.learning import by_panel, learning_footnote, learning_panel
 from jobs.report.matrices import MAX_UNITS, colour_range, sheet_shape, weight_png
 from jobs.report.mistakes import HardImage, Matrix, hardest_images, matrix
 from mnist_core.data import DIGITS
 
 _ENLARGED = "validation accuracy, late epochs enlarged (axes differ)"
-_MAX_WEIGHT_BYTES = 700_000  # of PNG files on a page; further ones are files of their own
+_MAX_WEIGHT_BYTES = 400_000  # of PNG files on a page; further ones are files of their own
 _MAX_NETWORKS = 5000  # whose predictions are compared image by image
 _MAX_MATRICES = 150
+_MIN_POINTS, _MAX_POINTS, _ALL_POINTS = 20, 60, 12_000  # of the thin lines: each, and all of a page
 Digits = NDArray[np.uint8]
 
 
@@ -106,11 +106,12 @@ def embed_training(configurations: Sequence[Configuration], names: Mapping[str, 
     curves = [[curves_of(one, stored.metrics(one.trial_ids)) for one in group] for group in choice.drawn]
     if not curves:
         return Training(omissions=_named(absent))
+    points = _points_per_seed(curves)
     headings = [group[0].title(group[0].images) for group in choice.drawn]
     measures = []
     for measure in MEASURES:
         axes = shared_axes(curves, measure)
-        panels = [training_panel(each, measure, axes) for each in curves]
+        panels = [training_panel(each, measure, axes, points) for each in curves]
         measures.append((axis_title(measure), _charts(measure, headings, panels, curves)))
     late = [
         (heading, each, own)
@@ -118,7 +119,7 @@ def embed_training(configurations: Sequence[Configuration], names: Mapping[str, 
         if (own := late_axes(each, MEASURES[0]))
     ]
     if late:
-        panels = [training_panel(each, MEASURES[0], own) for _, each, own in late]
+        panels = [training_panel(each, MEASURES[0], own, points) for _, each, own in late]
         measures.append((_ENLARGED, _charts("late", [one[0] for one in late], panels, [one[1] for one in late])))
     links = [
         (_id(one), f"{MEASURES[0]}-{number}", "training curves")
@@ -126,6 +127,12 @@ def embed_training(configurations: Sequence[Configuration], names: Mapping[str, 
         for one in group
     ]
     return Training(measures, _named(choice.omission, absent), links)
+
+
+def _points_per_seed(groups: Sequence[Sequence[Curves]]) -> int:
+    """Return how many points a seed's thin line gets: fewer where there are many lines."""
+    lines = len(MEASURES) * sum(len(each.values[MEASURES[0]]) for group in groups for each in group)
+    return max(_MIN_POINTS, min(_MAX_POINTS, _ALL_POINTS // max(lines, 1)))
 
 
 def _charts(
@@ -143,14 +150,16 @@ def _charts(
     return charts
 
 
-def embed_learning(configurations: Sequence[Configuration]) -> Learning:
-    """Draw the learning curve, one chart per model."""
+def embed_learning(configurations: Sequence[Configuration], names: Mapping[str, str]) -> Learning:
+    """Draw the learning curve, one chart per model; none where there is one size only."""
     choice, lines = learning_lines(configurations)
+    if len({size for line in lines for size in line.subset_sizes}) < 2:
+        return Learning([], "", ())
     charts = [
         Chart(f"learning-{number}", name, inline(learning_panel(group, lines), f"Learning curve, {name}"))
         for number, (name, group) in enumerate(by_panel(lines).items())
     ]
-    absent = Omission("no trial finished", [one.full_title for one in configurations if not one.row["n"]])
+    absent = Omission("no trial finished", [names[_id(one)] for one in configurations if not one.row["n"]])
     return Learning(charts, learning_footnote(lines), _named(choice.omission, absent))
 
 
@@ -236,12 +245,3 @@ def _id(one: Configuration) -> str:
 
 def _named(*omissions: Omission) -> Sequence[Omission]:
     return [each for each in omissions if each.names]
-
-
-def inline(svg: str, label: str) -> Markup:
-    """Shorten a drawing for the page and give it a name; its colours come from the page's style."""
-    root, _, rest = svg.partition(">")
-    rest = re.sub(r' (?:aria-roledescription|class|font-family|stroke-miterlimit)="[^"]*"', "", rest)
-    rest = re.sub(r' role="graphics-object"', "", rest)
-    rest = re.sub(r' (?:d|transform)="[^"]*"', lambda match: re.sub(r"(\.\d)\d+", r"\1", match[0]), rest)
-    return Markup(f'{root} role="img" aria-label={quoteattr(escape(label))}>{rest}')
