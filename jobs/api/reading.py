@@ -20,6 +20,7 @@ from jobs.report import (
     identify,
     metrics_table,
     predictions_table,
+    read_counted,
     summarize,
     trials_table,
 )
@@ -33,7 +34,6 @@ from jobs.store import (
     open_store,
     open_store_of,
     read_parts,
-    read_requested,
     read_weights_of,
     write_file,
 )
@@ -58,7 +58,8 @@ def read_summary(store: StorePath, job: str | None = None) -> pa.Table:
     found, requested, rows = read_job(store, job, (*SUMMARY_COLUMNS, *PREDICTION_COLUMNS))
     counted = counted_trials(found, requested)
     failed = [failure.trial_id for failure in counted_failures(found, counted)]
-    return summarize(rows, requested, failed, test_images=found.dataset.test_size)
+    until = found.record.until
+    return summarize(rows, requested, failed, test_images=found.dataset.test_size, until=until)
 
 
 def read_trials(store: StorePath, job: str) -> pa.Table:
@@ -178,7 +179,7 @@ def export_weights(store: StorePath, job: str, folder: str | Path) -> list[Path]
 
     opened, name = open_store_of(store, job)
     found = find_job(opened, name)
-    hashes = _weights_of(opened, counted_trials(found, read_requested(opened, found)))
+    hashes = _weights_of(opened, counted_trials(found, read_counted(opened, found)))
     files = {trial_id: Path(folder) / f"{trial_id}.safetensors" for trial_id in hashes}
     lost = []
     for trial_id, weights in read_weights_of(opened, hashes):
@@ -205,7 +206,7 @@ def read_job(store: StorePath, job: str | None, columns: Sequence[str]) -> tuple
     """Find a job; return it, what it asked for, and these columns of its stored rows. Warns of damaged parts."""
     opened, name = open_store_of(store, job)
     found = find_job(opened, name)
-    requested = read_requested(opened, found)
+    requested = read_counted(opened, found)
     parts = read_parts(opened, counted_trials(found, requested), columns)
     warn_of_unusable(opened, parts.damaged)
     return found, requested, parts.table

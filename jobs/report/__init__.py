@@ -32,6 +32,12 @@ from jobs.report.report import FigureFormat as FigureFormat
 from jobs.report.report import Report as Report
 from jobs.report.report import report_files as report_files
 from jobs.report.report import write_report as write_report
+from jobs.report.stopping import Study as Study
+from jobs.report.stopping import decide as decide
+from jobs.report.stopping import decision_sentence as decision_sentence
+from jobs.report.stopping import read_counted as read_counted
+from jobs.report.stopping import replay as replay
+from jobs.report.stopping import seeds_of as seeds_of
 from jobs.report.summary import PREDICTION_COLUMNS as PREDICTION_COLUMNS
 from jobs.report.summary import SUMMARY_COLUMNS as SUMMARY_COLUMNS
 from jobs.report.summary import summarize as summarize

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 from jobs.errors import InputError
 from jobs.report.arms import Arms, Level
 from jobs.report.contrasts import ALPHA
 from jobs.report.effects import Effect, effect_values, main_effects
-from jobs.report.sequential import anytime_p, confidence_sequence, half_width, log_e_value_of
+from jobs.report.sequential import anytime_p, confidence_sequence, half_width, log_e_value_of, spread
 
 BETTER, WORSE, NEGLIGIBLE, KEEP_GOING = "better", "worse", "negligible", "keep going"
 MAX_FORECAST = 1000  # seeds; beyond it nobody would go on
@@ -66,7 +66,7 @@ def judge(
     mean, p = fmean(values), anytime_p(values, stand_in_sd)
     low, high = confidence_sequence(values, stand_in_sd, ALPHA)
     verdict = _word(mean, low, high, p, margin)
-    sd = (stdev(values) if len(values) > 1 else 0.0) or stand_in_sd
+    sd = spread(values, stand_in_sd)
     return Verdict(
         *common,
         verdict,
