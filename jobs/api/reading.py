@@ -17,6 +17,7 @@ from jobs.report import (
     SUMMARY_COLUMNS,
     TRIALS_COLUMNS,
     confusion_table,
+    decide_again,
     identify,
     metrics_table,
     predictions_table,
@@ -30,6 +31,7 @@ from jobs.store import (
     Store,
     counted_failures,
     counted_trials,
+    describe_decision,
     find_job,
     open_store,
     open_store_of,
@@ -60,6 +62,27 @@ def read_summary(store: StorePath, job: str | None = None) -> pa.Table:
     failed = [failure.trial_id for failure in counted_failures(found, counted)]
     until = found.record.until
     return summarize(rows, requested, failed, test_images=found.dataset.test_size, until=until)
+
+
+def read_decision(store: StorePath, job: str | None = None) -> str:
+    """Read what was decided about the seeds of a job whose grid does not give their number.
+
+    Args:
+        store: The store's folder, or its URL.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
+
+    Returns:
+        A sentence: after how many seeds what is decided; while the job runs, by what is stored. "" where the grid gives
+        the number of seeds.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    opened, name = open_store_of(store, job)
+    found = find_job(opened, name)
+    decision = found.decision or decide_again(opened, found)
+    return describe_decision(decision, found.record.until) if decision and found.record.until else ""
 
 
 def read_trials(store: StorePath, job: str) -> pa.Table:

@@ -49,11 +49,14 @@ def verdict(
 
     Example: mnistjobs verdict report --contrast adaptive_lr
     """
-    from jobs.api import judge_job
+    from jobs.api import judge_job, read_decision
 
     axis, _, level = (contrast or "").partition("=")
     found = judge_job(store, job, axis or None, level or None, margin)
-    echo(json.dumps(asdict(found), indent=2) if json_ else verdict_line(found))
+    if json_:
+        echo(json.dumps(asdict(found), indent=2))
+    else:
+        echo("; ".join(filter(None, [verdict_line(found), read_decision(store, job)])))
     sys.exit(EXIT_CODES[found.verdict])
 
 

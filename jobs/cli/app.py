@@ -119,7 +119,16 @@ def plan(
     Example: mnistjobs plan grid.yaml --trials
     """
     from jobs.api import plan_grid
-    from jobs.cli.plan import faults_json, given_grid, plan_json, plan_line, plan_table, plan_trials, trials_at_once
+    from jobs.cli.plan import (
+        decision_line,
+        faults_json,
+        given_grid,
+        plan_json,
+        plan_line,
+        plan_table,
+        plan_trials,
+        trials_at_once,
+    )
     from jobs.cli.tables import print_table
 
     if json_ or format_ is PlanFormat.json:
@@ -132,6 +141,8 @@ def plan(
     made = plan_grid(given_grid(grid), store)
     print_table(plan_trials(made) if trials else plan_table(made))
     echo(plan_line(made, store, trials_at_once(made)))
+    if line := decision_line(made):
+        echo(line)
 
 
 @app.command()
@@ -144,13 +155,15 @@ def summary(
 
     Example: mnistjobs summary report --format markdown
     """
-    from jobs.api import read_summary
+    from jobs.api import read_decision, read_summary
     from jobs.cli.tables import print_summary
     from jobs.report import summary_json, summary_markdown, table_csv
 
     table = read_summary(store, job)
     if format_ is Format.table:
         print_summary(table)
+        if decision := read_decision(store, job):
+            echo(decision)
     else:
         renderers = {Format.csv: table_csv, Format.json: summary_json, Format.markdown: summary_markdown}
         echo(renderers[format_](table).rstrip("\n"))

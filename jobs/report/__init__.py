@@ -34,7 +34,7 @@ from jobs.report.report import report_files as report_files
 from jobs.report.report import write_report as write_report
 from jobs.report.stopping import Study as Study
 from jobs.report.stopping import decide as decide
-from jobs.report.stopping import decision_sentence as decision_sentence
+from jobs.report.stopping import decide_again as decide_again
 from jobs.report.stopping import read_counted as read_counted
 from jobs.report.stopping import replay as replay
 from jobs.report.stopping import seeds_of as seeds_of

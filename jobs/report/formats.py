@@ -144,6 +144,9 @@ def summary_notes(summary: pa.Table, *, new_images: bool = True) -> list[str]:
         != {None},
         "Interval, new images: 95 %, for the mean over seeds and over new test images like these.": new_images
         and any(row["new_images_low"] is not None for row in rows),
+        "The results decided how many seeds were trained: intervals and p values hold however often one looks.": (
+            "anytime" in kinds
+        ),
         "No interval: three finished seeds are the fewest that give one.": kinds == {None},
         "(a, b): both values, where n is 2.": any(row["n"] == 2 for row in rows),
         f"{CUT_MARK} cut to what an accuracy can be.": any(

@@ -27,7 +27,7 @@ from jobs.report.page_figures import (
 )
 from jobs.report.page_tables import configuration_rows, forests, heat_table
 from jobs.report.wording import level_words
-from jobs.store import Job
+from jobs.store import Job, describe_decision
 
 _TRIAL_FACTS = ("host", "device", "kernels", "mnistjobs_version", "python_version", "numpy_version", "torch_version")
 _MAX_DISTINCT = 20  # values of a column that are named
@@ -133,13 +133,14 @@ def _facts(content: PageContent, progress: dict[str, int]) -> list[str]:
         levels = {row[name] for row in rows}
         if len(levels) == 1:
             fixed.append(level_words(name, levels.pop()))
-    dataset = content.job.dataset
+    dataset, rule = content.job.dataset, content.job.record.until
     return [
         f"{dataset.name}, {format_count(dataset.test_size, 'test image')}",
         *fixed,
         format_count(len(rows), "configuration"),
         f"{progress['done']} of {format_count(progress['seeds_requested'], 'trial')} done",
         content.job.state_text,
+        *([describe_decision(content.job.decision, rule)] if content.job.decision and rule else []),
     ]
 
 

@@ -57,12 +57,16 @@ def read_counted(store: Store, job: Job) -> pa.Table:
     Raises:
         StoreError: The store cannot be read, or what the job asked for is lost.
     """
+    decision = job.decision or decide_again(store, job)  # while it runs, and where it ended before any decision
+    return counted_rows(read_requested(store, job), decision)
+
+
+def decide_again(store: Store, job: Job) -> Decision | None:
+    """Take the decision of a job again, as `replay` does; raises StoreError."""
+    if job.record.until is None:
+        return None
     requested = read_requested(store, job)
-    decision = job.decision
-    if job.record.until and decision is None:  # while the job runs, and where it ended before any decision
-        rows = read_parts(store, requested["trial_id"].to_pylist(), ARM_COLUMNS).table
-        decision = replay(job, requested, rows)
-    return counted_rows(requested, decision)
+    return replay(job, requested, read_parts(store, requested["trial_id"].to_pylist(), ARM_COLUMNS).table)
 
 
 def seeds_of(requested: pa.Table, trial_ids: Collection[str]) -> dict[str, set[int]]:
@@ -207,29 +211,3 @@ class _Widths:
 def _first(accuracies: Accuracies, seeds: int) -> dict[int, float]:
     """Return the accuracies of the first seeds, in the order of the seeds."""
     return {seed: accuracies[seed] for seed in sorted(accuracies) if seed < seeds}
-
-
-def decision_sentence(decision: Decision, rule: SeedRule) -> str:
-    """Say after how many seeds the questions of a study were answered, and how many are open.
-
-    Args:
-        decision: What was decided.
-        rule: How the seeds end.
-    """
-    noun = "contrast" if rule.width is None else "interval"
-    verb = "decided" if rule.width is None else "narrow enough"
-    if not decision.open:
-        return f"{_all(decision.questions, noun)} {verb} after {_seeds(decision.seeds.values())}"
-    left = decision.questions - decision.answered
-    after = f"after {_seeds([decision.whole])}"
-    most = ", the most that the grid allows" if decision.whole >= rule.at_most else ""
-    return f"{left} of {decision.questions} {noun}s not {verb} {after}{most}"
-
-
-def _all(count: int, noun: str) -> str:
-    return f"the {noun} is" if count == 1 else f"both {noun}s are" if count == 2 else f"all {count} {noun}s are"
-
-
-def _seeds(counts: Collection[int]) -> str:
-    low, high = min(counts), max(counts)
-    return f"{low} seeds" if low == high else f"{low} to {high} seeds"

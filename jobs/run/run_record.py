@@ -9,7 +9,7 @@ from jobs.run.budget import seconds_at_once, whole_seeds
 from jobs.run.events import Enough, GiveUp, RefuseNode, Retry
 from jobs.run.pace import Pace
 from jobs.run.packs import Pack
-from jobs.run.plan import Plan
+from jobs.run.plan import Plan, seed_rule
 from jobs.run.task import TaskResult
 from jobs.run.until import SeedWatch
 from jobs.store import (
@@ -20,6 +20,7 @@ from jobs.store import (
     TaskRetry,
     TrialFailure,
     check_job_exists,
+    describe_decision,
     end_job,
     format_seconds,
     is_stored,
@@ -126,6 +127,9 @@ class RunRecord:
         """Write how the job ended; where it was decided before all seeds were trained, it has stopped."""
         if state is JobState.finished and (decided := self._decided()):
             state, stop = JobState.stopped, decided
+        rule = seed_rule(self._plan.grid)
+        if self._decision and rule:
+            reason = "; ".join(filter(None, [reason, describe_decision(self._decision, rule)]))
         return end_job(
             self._plan.store,
             self._job,

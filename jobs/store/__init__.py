@@ -86,6 +86,7 @@ from jobs.store.schemas import TRIALS as TRIALS
 from jobs.store.schemas import column as column
 from jobs.store.seed_rule import Decision as Decision
 from jobs.store.seed_rule import SeedRule as SeedRule
+from jobs.store.seed_rule import describe_decision as describe_decision
 from jobs.store.weights import check_weights as check_weights
 from jobs.store.weights import read_weights as read_weights
 from jobs.store.weights import read_weights_of as read_weights_of

@@ -1,6 +1,6 @@
 """How the seeds of a job end: the rule that it was submitted with, and what was decided by it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
@@ -36,3 +36,26 @@ class Decision(_Model):
     def counts(self, configuration_id: str, seed: int) -> bool:
         """Tell whether a trial belongs to the results."""
         return seed < self.seeds[configuration_id]
+
+
+def describe_decision(decision: Decision, rule: SeedRule) -> str:
+    """Say after how many seeds the questions of a study were answered, and how many are open.
+
+    Args:
+        decision: What was decided.
+        rule: How the seeds end.
+    """
+    noun, answered = ("contrast", "decided") if rule.width is None else ("interval", "narrow enough")
+    if not decision.open:
+        count = decision.questions
+        every = f"the {noun} is" if count == 1 else f"both {noun}s are" if count == 2 else f"all {count} {noun}s are"
+        return f"{every} {answered} after {_format_seeds(decision.seeds.values())}"
+    left = decision.questions - decision.answered
+    most = ", as many as the grid allows" if decision.whole >= rule.at_most else ""
+    verb = "is" if left == 1 else "are"
+    return f"{left} of {decision.questions} {noun}s {verb} not {answered} after {_format_seeds([decision.whole])}{most}"
+
+
+def _format_seeds(counts: Collection[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low} to {high} seeds" if low < high else "1 seed" if low == 1 else f"{low} seeds"
