@@ -261,7 +261,7 @@ class DriverLoop:
             self._feed(event)  # before it is observed, so that no slot is idle meanwhile
             if not isinstance(event, Failed):  # of failures, observers hear what is done about them
                 self._observe(event)
-            self._drop_needless()  # a trial that was given up may have been the last of a seed
+        self._drop_needless()  # a trial that was given up may have been the last of a seed
         # After the event: a job whose last trial has ended cannot be cancelled any longer.
         if self.state.outcome is None and self._clock() - self._asked_s >= _ASK_S:
             cancel, self._asked_s = self._asked(), self._clock()
@@ -270,7 +270,7 @@ class DriverLoop:
 
     def _drop_needless(self) -> None:
         """Ask whether the results are enough for some of the trials not to be needed any longer."""
-        if self.state.outcome is None and (enough := self._enough()):
+        if (enough := self._enough()) and self.state.outcome is None:
             self._feed(enough)
             self._observe(enough)
 

@@ -17,7 +17,7 @@ def may_look_ahead(state: State) -> bool:
     following, first = state.packs[state.next_pack].round, state.first_round
     if not state.rules.is_by_seed or following <= first:
         return True
-    if any(pack.round < following for pack in state.alone):
+    if any(pack.round < following for pack in state.alone) or any(pack.is_alone for pack in state.running):
         return False
     started = (state.packs[index] for index in range(state.next_pack - 1, -1, -1))
     ahead = sum(1 for _ in takewhile(lambda pack: pack.round > first, started))
