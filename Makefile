@@ -8,7 +8,7 @@ MEMORY := $(if $(TMPDIR),,$(shell test -w /dev/shm && test $$(df -Pk /dev/shm | 
 PYTEST := $(if $(MEMORY),TMPDIR=$(MEMORY) )$(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 .DEFAULT_GOAL := help
-.PHONY: help install demo report test test-fast test-cluster chaos bench lint fmt docs lock audit clean
+.PHONY: help install demo report test test-fast test-slow test-cluster chaos bench lint fmt docs lock audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -30,11 +30,18 @@ demo: .venv/installed ## Run the quickstart study: real digits, no download, und
 report: .venv/installed ## Run the full study on MNIST: 40 trials of 100 epochs
 	$(BIN)/mnistjobs submit $(GRID)
 
-test: .venv/installed-dev ## Run the whole test suite, in two processes
-	$(PYTEST) --numprocesses $(TEST_PROCESSES)
+# Each process begins with one half of the tests in their order, so that what the tests of a file share is made once.
+TOGETHER := --numprocesses $(TEST_PROCESSES) --dist worksteal
+FAST := not ray and not medium and not slow and not chaos and not several_nodes
 
-test-fast: .venv/installed-dev ## Run everything that does not need Ray, in about four minutes
-	$(PYTEST) --numprocesses $(TEST_PROCESSES) --dist worksteal -m "not ray and not chaos"
+test: .venv/installed-dev ## Run the test suite, in two processes: within five minutes on two cores
+	$(PYTEST) $(TOGETHER)
+
+test-fast: .venv/installed-dev ## Run what needs neither Ray nor seconds: within a minute on two cores
+	$(PYTEST) $(TOGETHER) -m "$(FAST)"
+
+test-slow: .venv/installed-dev ## Run the rest: Rays that are killed, clusters, waits; about ten minutes on two cores
+	$(PYTEST) $(TOGETHER) -m "slow and not chaos"
 
 test-cluster: .venv/installed-dev ## Run a study on several hosts in namespaces of this machine; needs root, minutes long
 	$(PYTEST) -m several_nodes

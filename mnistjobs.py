@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jobs.api import judge_job as judge_job
     from jobs.api import list_jobs as list_jobs
     from jobs.api import plan_grid as plan_grid
+    from jobs.api import query_job as query_job
     from jobs.api import rank_job as rank_job
     from jobs.api import read_confusion as read_confusion
     from jobs.api import read_contrasts as read_contrasts
@@ -47,6 +48,7 @@ _HOMES = {
     "judge_job": "jobs.api",
     "list_jobs": "jobs.api",
     "plan_grid": "jobs.api",
+    "query_job": "jobs.api",
     "rank_job": "jobs.api",
     "read_confusion": "jobs.api",
     "read_contrasts": "jobs.api",

@@ -15,6 +15,7 @@ from jobs.grid.schema_nodes import resolved
 from jobs.grid.settings import DEFAULTS
 from jobs.report.contrasts import contrast_schema
 from jobs.report.effects import EFFECTS
+from jobs.report.precision import NEEDED
 from jobs.report.ranking import RANKING
 from jobs.store import schemas
 from mnist_core.trial import SETTINGS
@@ -151,7 +152,12 @@ def columns_page() -> str:
     """Return docs/columns.md: every column of every Parquet schema with its type, unit and meaning."""
     tables = {name: value for name, value in vars(schemas).items() if isinstance(value, pa.Schema)}
     public = {name.lower(): value for name, value in tables.items() if not name.startswith("_")}
-    public |= {"contrasts": contrast_schema([]), "effects": EFFECTS, "ranking": RANKING}
+    public |= {
+        "summary with a target": NEEDED,
+        "contrasts": contrast_schema([]),
+        "effects": EFFECTS,
+        "ranking": RANKING,
+    }
     sections = [COLUMNS_INTRODUCTION]
     for name, schema in public.items():
         sections.append(f"## {name}")

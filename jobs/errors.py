@@ -2,6 +2,7 @@
 
 MnistjobsError
 ├── InputError   the user's input is wrong; carries an InputFault for each mistake in a file; exit code 2
+├── ExtraMissingError   a library is not installed that comes with an extra; exit code 2
 ├── ReportError   a report cannot be made; what it is made from is stored; exit code 2
 └── StoreError   the store cannot be read or written; exit code 2
     ├── OldRecordError   a job was submitted by an edition whose records this one does not read
@@ -65,6 +66,19 @@ class InputError(MnistjobsError):
     def __init__(self, faults: Sequence[InputFault] | str) -> None:
         self.faults = [] if isinstance(faults, str) else sorted(faults)
         super().__init__(faults if isinstance(faults, str) else "\n".join(map(str, self.faults)))
+
+
+class ExtraMissingError(MnistjobsError):
+    """A library is not installed that only some commands need.
+
+    Args:
+        library: Its name.
+        extra: The extra of this project that brings it.
+    """
+
+    def __init__(self, library: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(f"{library} is not installed; allowed: mnistjobs with the extra '{extra}', which brings it")
 
 
 class ReportError(MnistjobsError):

@@ -51,6 +51,7 @@ RAISED = {  # what each function raises where it is tested elsewhere; no functio
     "verify_job": {"InputError", "StoreError", "DataError"},
     "list_jobs": {"StoreError"},
     "compact_store": {"StoreError"},
+    "query_job": {"InputError", "ExtraMissingError", "StoreError"},
     **{name: {"InputError", "StoreError"} for name in API if name.startswith(ON_ONE_JOB)},
 }
 

@@ -151,6 +151,7 @@ def test_nodes_prove_that_they_read_the_bucket(
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_workers_of_ray_write_to_the_bucket(
     study: tuple[Path, Outcome, Outcome], moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from chaos import run_chaos
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_study_killed_at_random_moments_ends_with_the_tables_of_one_that_was_not() -> None:
     said: list[str] = []

@@ -163,16 +163,38 @@ def test_no_cell_of_a_table_is_cut(grid: Path) -> None:
 
 def test_a_long_summary_is_cut_and_says_how_to_get_all() -> None:
     requested = requested_of(*(settings(0, hidden_units=width) for width in range(1, 1008)))
-    table = summary_table(summary_of(TRIALS.empty_table(), requested))
+    table, _ = summary_table(summary_of(TRIALS.empty_table(), requested))
     assert (table.row_count, table.caption) == (1000, "and 7 more configurations; --format csv prints all")
 
 
 def test_a_terminal_counts_collapsed_trials_in_the_note() -> None:
-    table = summary_table(summary_of(*study(0.1, 0.9, 0.1)))
+    table, _ = summary_table(summary_of(*study(0.1, 0.9, 0.1)))
     cells = {str(column.header): [str(cell) for cell in column.cells] for column in table.columns}
     assert cells["n"] == ["3 of 3"]
-    assert cells["without\ncollapsed (%)"] == ["90.00"]
+    assert cells["without\ncollapsed\n(%)"] == ["90.00"]
     assert cells["note"] == ["2 of 3 collapsed"]
+
+
+def test_a_narrow_terminal_leaves_out_columns_and_says_which() -> None:
+    summary = summary_of(*study(0.1, 0.9, 0.1))
+    wide, nothing = summary_table(summary, 120)
+    narrow, below = summary_table(summary, 62)
+    headers = [[str(column.header).replace("\n", " ") for column in table.columns] for table in (wide, narrow)]
+    assert nothing == []
+    assert [name for name in headers[0] if name not in headers[1]] == [
+        "std (pp)",
+        "train (%)",
+        "validation (%)",
+        "gap (pp)",
+        "note",
+    ]
+    assert below == [
+        "MLP, subset size 2,000, adaptive lr no: 2 of 3 collapsed",
+        "Not shown, for want of room: gap, std, validation, train; --format markdown has all columns.",
+    ]
+    assert summary_table(summary, 88)[1] == [
+        "Not shown, for want of room: gap, std; --format markdown has all columns."
+    ]
 
 
 def test_jobs_are_listed_with_their_state_and_damaged_ones_too() -> None:

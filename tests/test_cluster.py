@@ -83,18 +83,7 @@ def test_results_arrive_in_order_of_completion(ray_of_two: Session, tmp_path: Pa
     assert order == ["second", "first"]
 
 
-@pytest.mark.ray
-def test_a_gpu_that_no_node_has_is_refused(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(NO_GPU_SCRIPT)
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
-    assert done.stdout.splitlines() == [
-        "1 cpu",
-        "cuda: no node of the cluster has a GPU; allowed: auto or cpu",
-    ], done.stderr
-
-
-NO_GPU_SCRIPT = """
+OWN_RAY_SCRIPT = """
 from cluster import ClusterError
 from cluster.ray_session import ray_session
 
@@ -108,11 +97,16 @@ for device in ("auto", "cuda"):
 
 
 @pytest.mark.ray
-def test_a_ray_that_was_started_here_leaves_no_files_at_a_normal_end(tmp_path: Path) -> None:
+def test_a_ray_that_was_started_here_has_no_gpu_and_leaves_no_files(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text("from cluster.ray_session import ray_session\nwith ray_session(workers=1): pass\n")
+    script.write_text(OWN_RAY_SCRIPT)
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # pytest's are too long for Ray's sockets
         environment = {**os.environ, "RAY_TMPDIR": folder}
-        done = subprocess.run([sys.executable, str(script)], env=environment, stderr=subprocess.PIPE, timeout=120)
+        command = [sys.executable, str(script)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         left = os.listdir(folder)
+    assert done.stdout.splitlines() == [
+        "1 cpu",
+        "cuda: no node of the cluster has a GPU; allowed: auto or cpu",
+    ], done.stderr
     assert (done.returncode, left) == (0, []), done.stderr

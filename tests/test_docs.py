@@ -77,7 +77,7 @@ def test_every_shipped_grid_is_without_faults(path: Path) -> None:
 
 
 def test_the_python_names_in_the_readme_are_the_api() -> None:
-    verbs = "plan|submit|report|verify|list|compact|read|export|judge|rank|compare|get|resume"
+    verbs = "plan|query|submit|report|verify|list|compact|read|export|judge|rank|compare|get|resume"
     named = set(re.findall(r"mnistjobs\.([a-z_]+)\(", README))
     named |= set(re.findall(rf"`((?:{verbs})_[a-z]+|submit)`", README))
     assert named == set(mnistjobs.__all__)

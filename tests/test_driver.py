@@ -3,9 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
@@ -39,7 +36,6 @@ from mnist_core.data.datasets import Dataset, load_dataset
 from mnist_core.devices import has_cuda
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
-PATIENCE_S = 240.0  # with what must end, however slow the machine
 WALL_CLOCK = {"seconds", "epoch_seconds", "host", "attempt", "finished_at"}
 
 
@@ -51,16 +47,6 @@ def grid(tmp_path: Path) -> Path:
 @pytest.fixture
 def dataset(grid: Path) -> Dataset:
     return load_dataset(grid.parent / "images")
-
-
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "mnistjobs", *map(str, words)]
-
-
-def run(*words: object) -> str:
-    done = subprocess.run(command(*words), capture_output=True, text=True, timeout=PATIENCE_S)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def tables(store: Path) -> dict[str, pa.Table]:
@@ -76,12 +62,15 @@ def tables_of(folder: Path) -> dict[str, pa.Table]:
 
 
 @pytest.mark.ray
-def test_in_process_one_worker_and_two_workers_give_equal_tables(grid: Path, tmp_path: Path) -> None:
+def test_in_process_one_worker_and_two_workers_give_equal_tables(
+    grid: Path, tmp_path: Path, ray_of_two: Session
+) -> None:
     grid.write_text(FEWER.replace("adaptive_lr: [true]", "adaptive_lr: [false, true]"))
-    places: dict[str, list[object]] = {"here": ["--in-process"], "one": ["--workers", 1], "two": ["--workers", 2]}
-    for name, options in places.items():
-        run("submit", grid, "--store", tmp_path / name, *options)
-    here, one, two = (tables(tmp_path / name) for name in places)
+    command_line.said("submit", grid, "--store", tmp_path / "here", "--in-process")
+    of_one = WarmProcess("submit", grid, "--store", tmp_path / "one", "--workers", 1)  # a Ray of its own
+    submit_with(lambda task: task, grid, tmp_path / "two", ray_of_two)
+    assert command_line.finish(of_one).code == 0
+    here, one, two = (tables(tmp_path / name) for name in ("here", "one", "two"))
     assert here["trials"].num_rows == 8
     assert here["metrics"].num_rows == 16
     assert here == one == two
@@ -91,7 +80,7 @@ def test_in_process_one_worker_and_two_workers_give_equal_tables(grid: Path, tmp
     "places",
     [
         [["--in-process"], ["--in-process"]],
-        pytest.param([["--workers=1"], ["--workers=1"]], marks=pytest.mark.ray),
+        pytest.param([["--workers=1"], ["--workers=1"]], marks=[pytest.mark.ray, pytest.mark.slow]),
     ],
     ids=["in process", "on Ray"],
 )
@@ -272,30 +261,6 @@ def test_an_exit_code_of_one_and_the_message_tell_of_failed_trials(grid: Path, t
     with unwritable_weights(*mnistjobs.plan_grid(grid, store).missing[:3]):
         outcome = command_line.run("submit", grid, "--store", store, "--in-process")
     assert outcome.code == 1
-    assert "3 of 4 trials failed, the first with StoreError" in outcome.err
+    assert "3 of 4 trials failed; the report has the tracebacks" in outcome.err
     assert "Traceback" not in outcome.err
     assert sorted(mnistjobs.read_trials(store, "tiny")["status"].to_pylist()) == ["failed"] * 3 + ["finished"]
-
-
-@pytest.mark.ray
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_submit_keeps_what_has_finished_and_the_next_one_goes_on(
-    number: signal.Signals, grid: Path, tmp_path: Path
-) -> None:
-    grid.write_text(GRID.replace("epochs: 2", "epochs: 400"))
-    store = tmp_path / "store"
-    process = subprocess.Popen(
-        command("submit", grid, "--store", store, "--workers", 2), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline and len(list((store / "parts").glob("*.parquet"))) < 2:
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 130, stderr.decode()
-    assert b"submit the same grid again" in stderr
-    assert b"Traceback" not in stderr
-    plan = mnistjobs.plan_grid(grid, store)
-    assert 2 <= len(plan.stored) < 16
-    assert [job.state for job in mnistjobs.list_jobs(store)] == ["interrupted"]
-    assert not list(store.rglob("*.tmp"))

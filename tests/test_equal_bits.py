@@ -109,6 +109,7 @@ def test_the_environment_changes_no_bit(here: Bits, folder: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_workers_of_ray_compute_the_same_bits(here: Bits, folder: Path) -> None:
     env = environment("Haswell", "COMPATIBLE", "default", LOOPS, threads="4")
     command = [sys.executable, "-m", "mnistjobs", "submit", "bits.yaml", "--store", "on-ray", "--workers", "1"]

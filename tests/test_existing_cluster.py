@@ -61,18 +61,19 @@ for device in ("cpu", "cuda"):
 """
 
 
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a user who has a token; nothing that Ray has set in this process."""
-    (tmp_path / ".ray").mkdir()
-    (tmp_path / ".ray" / "auth_token").write_text(64 * "a")
-    return environment_of(tmp_path)
+    home = tmp_path_factory.mktemp("home")
+    (home / ".ray").mkdir()
+    (home / ".ray" / "auth_token").write_text(64 * "a")
+    return environment_of(home)
 
 
-@pytest.fixture
-def existing_cluster(elsewhere: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A cluster of one node, started as that user would start it: with token authentication; one GPU, or as asked."""
-    with cluster(elsewhere, tmp_path, gpus=getattr(request, "param", 1)) as address:
+@pytest.fixture(scope="module")
+def existing_cluster(elsewhere: dict[str, str]) -> Iterator[str]:
+    """A cluster of one node with a GPU, started as that user would start it: with token authentication."""
+    with cluster(elsewhere, Path(elsewhere["HOME"]), gpus=1) as address:
         yield address
 
 
@@ -106,6 +107,7 @@ with ray_session(address=address, allow_unauthenticated=True, device="cuda") as 
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_where_a_node_has_several_gpus_no_worker_gets_one_after_another(
     elsewhere: dict[str, str], tmp_path: Path
 ) -> None:

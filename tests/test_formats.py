@@ -14,11 +14,9 @@ from jobs.report.formats import (
     format_count,
     format_n,
     summary_cells,
-    summary_json,
-    summary_markdown,
     summary_notes,
-    table_csv,
 )
+from jobs.report.renderings import summary_json, summary_markdown, table_csv
 from jobs.store.schemas import SUMMARY
 
 

@@ -30,6 +30,9 @@ def test_the_e_value_is_the_likelihood_ratio_of_t_under_normal_effects() -> None
 def test_without_a_spread_another_stands_in() -> None:
     assert log_e_value([0.01] * 4, 0.01) == log_e_value([0.01] * 4, 0.01)
     assert log_e_value([0.01] * 4, 0.01) < log_e_value([0.01] * 4, 0.001)
+    last_bits = [0.9 - 0.8, 0.8 - 0.7, 0.3 - 0.2]  # each is one image of ten, and not equal to the others to the bit
+    assert len(set(last_bits)) > 1
+    assert log_e_value(last_bits, 0.01) == pytest.approx(log_e_value([0.1] * 3, 0.01), rel=1e-9)
     assert log_e_value([0.0] * 4, 0.01) == pytest.approx(-0.5 * math.log1p(4 * EFFECT_VARIANCE), abs=1e-12)
 
 

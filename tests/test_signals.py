@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from jobs.cli.exit_codes import BAD_INPUT, INTERRUPTED
 PATIENCE_S = 240.0  # with what must end, however slow the machine
 GENEROUS_S = 20.0  # five are promised; the machine may have other things to do
 LONG = GRID.replace("[mlp, cnn]", "[cnn]").replace("epochs: 2", "epochs: 100000")
+FIRST_SEED_SHORT = LONG + "overrides: [{when: {seed: 0}, set: {epochs: 2}}]\n"  # four of the eight trials
 CODE = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "signal.signal(signal.SIGHUP, signal.SIG_DFL); import jobs.cli.app as c; c.main()"
@@ -52,11 +53,12 @@ def _leave_nothing_running() -> Iterator[None]:
     STARTED.clear()
 
 
-def await_worker(process: subprocess.Popen[str], grid: Path) -> None:
-    """Wait until a worker has been at work for a moment."""
+def await_worker(process: subprocess.Popen[str], condition: Callable[[], bool] = lambda: True) -> None:
+    """Wait until a worker has been at work for a moment, and a condition is met, while the submit lasts."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and process.poll() is None:
-        if any(each.command.startswith("ray::run_if_admitted") for each in processes_of([process.pid])):
+        at_work = (each for each in processes_of([process.pid]) if each.command.startswith("ray::run_if_admitted"))
+        if condition() and any(at_work):
             break
         time.sleep(0.1)
     time.sleep(1.0)
@@ -77,18 +79,19 @@ def grid(tmp_path: Path) -> Path:
     ("number", "to_all"),
     [
         (signal.SIGINT, False),
-        (signal.SIGTERM, False),
+        pytest.param(signal.SIGTERM, False, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, True, marks=pytest.mark.chaos),
         pytest.param(signal.SIGTERM, True, marks=pytest.mark.chaos),
         pytest.param(signal.SIGHUP, True, marks=pytest.mark.chaos),
     ],
 )
-def test_running_trials_are_given_up_within_seconds_and_nothing_stays_behind(
+def test_a_signal_keeps_what_has_finished_and_leaves_nothing_behind_within_seconds(
     number: signal.Signals, to_all: bool, grid: Path
 ) -> None:
-    before = shared_memory()
+    grid.write_text(FIRST_SEED_SHORT)
+    before, store = shared_memory(), grid.parent / "store"
     process = start(grid, "--workers", 2)
-    await_worker(process, grid)
+    await_worker(process, lambda: len(mnistjobs.plan_grid(grid, store).stored) == 4)
     signal_it(process, number, to_all)
     _, err = process.communicate(timeout=GENEROUS_S)
     assert process.returncode == INTERRUPTED, err
@@ -97,7 +100,8 @@ def test_running_trials_are_given_up_within_seconds_and_nothing_stays_behind(
     assert await_end([process.pid], GENEROUS_S) == []
     assert not list(grid.parent.rglob("*.tmp"))
     assert shared_memory() <= before
-    assert [job.state for job in mnistjobs.list_jobs(grid.parent / "store")] == ["interrupted"]
+    assert [job.state for job in mnistjobs.list_jobs(store)] == ["interrupted"]
+    assert len(mnistjobs.plan_grid(grid, store).stored) == 4  # the next submit goes on from there
 
 
 @pytest.mark.ray
@@ -119,9 +123,10 @@ def test_a_signal_while_ray_starts_ends_the_submit_as_well(number: signal.Signal
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_second_signal_forces_the_end(grid: Path) -> None:
     process = start(grid, "--workers", 2)
-    await_worker(process, grid)
+    await_worker(process)
     signal_it(process, signal.SIGINT, to_all=True)
     time.sleep(0.5)
     signal_it(process, signal.SIGINT, to_all=True)
@@ -180,10 +185,10 @@ def test_a_submit_without_stdout_and_stderr_ends_as_any_other(grid: Path) -> Non
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("victim", ["gcs_server", "raylet"])
+@pytest.mark.parametrize("victim", [pytest.param("gcs_server", marks=pytest.mark.slow), "raylet"])
 def test_a_ray_that_dies_ends_the_submit_with_a_message_and_the_job_as_interrupted(victim: str, grid: Path) -> None:
     process = start(grid, "--workers", 2)
-    await_worker(process, grid)
+    await_worker(process)
     # A worker that still starts has the raylet's socket in its command line, which ends in the same word.
     (killed,) = (each for each in processes_of([process.pid]) if PROGRAMS[victim] in each.command)
     os.kill(killed.pid, signal.SIGKILL)
@@ -195,9 +200,10 @@ def test_a_ray_that_dies_ends_the_submit_with_a_message_and_the_job_as_interrupt
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_what_a_killed_driver_leaves_running_is_ended_by_the_next_start(grid: Path) -> None:
     process = start(grid, "--workers", 2, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    await_worker(process, grid)
+    await_worker(process)
     process.kill()
     process.wait()
     try:

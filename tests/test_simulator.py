@@ -1,20 +1,16 @@
 """The scheduler holds its invariants in thousands of simulated studies, and the simulator finds planted mistakes."""
 
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from importlib.util import module_from_spec, spec_from_loader
-from pathlib import Path
-from types import ModuleType
 
 import pytest
+from support.mutants import load_mutants
 from support.simulated_history import History
 from support.simulator import simulate
 from support.simulator_audit import violations
 
 from jobs.run import driver, retries, scheduler
 
-STUDIES = 4_000
+STUDIES = 5_000
 MAX_STUDIES_PER_MUTANT = 2_000
 # Each mistake: its name, the module, the code as it is, and the code as it must not be.
 MUTANTS = {
@@ -102,23 +98,6 @@ MUTANTS = {
 }
 
 
-def mutant(module: str, code: str, mistake: str) -> Iterator[ModuleType]:
-    """Load the modules anew, one of them with a mistake; yield retries, scheduler, driver."""
-    names = {name: f"mutant_{name}" for name in ("retries", "scheduler", "driver")}
-    for name, original in (("retries", retries), ("scheduler", scheduler), ("driver", driver)):
-        source = Path(str(original.__file__)).read_text()
-        if name == module:
-            assert source.count(code) == 1, f"the code to change is not there once: {code}"
-            source = source.replace(code, mistake)
-        for each in ("retries", "scheduler"):
-            source = source.replace(f"from jobs.run.{each} import", f"from {names[each]} import")
-        spec = spec_from_loader(names[name], loader=None)
-        assert spec
-        sys.modules[names[name]] = loaded = module_from_spec(spec)
-        exec(compile(source, f"<{names[name]}>", "exec"), loaded.__dict__)  # noqa: S102 - our own source, mutated
-        yield loaded
-
-
 @pytest.fixture(scope="module")
 def histories() -> list[History]:
     return [simulate(seed) for seed in range(STUDIES)]
@@ -147,8 +126,9 @@ def test_the_same_seed_gives_the_same_study() -> None:
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_simulator_finds_a_planted_mistake(name: str) -> None:
-    _, mutant_scheduler, mutant_driver = mutant(*MUTANTS[name])
+    originals = {"retries": retries, "scheduler": scheduler, "driver": driver}
+    mutants = load_mutants(originals, *MUTANTS[name])
     for seed in range(MAX_STUDIES_PER_MUTANT):
-        if violations(simulate(seed, mutant_scheduler, mutant_driver)):
+        if violations(simulate(seed, mutants["scheduler"], mutants["driver"])):
             return
     raise AssertionError(f"not found in {MAX_STUDIES_PER_MUTANT} studies: {name}")

@@ -23,8 +23,8 @@ E_OF_4 = 17**-0.5 * (26 / (1 + 75 / 51)) ** 2
 E_OF_5 = 21**-0.5 * (32.25 / (1 + 125 / 84)) ** 2.5
 
 
-def rule(at_least: int = 3, at_most: int = 6, width: float | None = None) -> SeedRule:
-    return SeedRule(at_least=at_least, at_most=at_most, width=width)
+def rule(at_least: int = 3, at_most: int = 6, half_width: float | None = None) -> SeedRule:
+    return SeedRule(at_least=at_least, at_most=at_most, half_width=half_width)
 
 
 def two_arms(differences: Sequence[float | None]) -> Arms:
@@ -78,7 +78,7 @@ def test_a_family_of_two_needs_more_evidence() -> None:
 
 def steps(trial: Mapping[str, Any], seed: int) -> float:
     """Let each of two axes, of two levels, add the same differences."""
-    return 0.3 + DIFFERENCES[seed] * (trial["adaptive_lr"] + 3 * (trial["model"] == "cnn"))
+    return 0.3 + DIFFERENCES[seed] * (int(trial["adaptive_lr"]) + 3 * int(trial["model"] == "cnn"))
 
 
 def three_sizes(seeds: int = 6) -> Arms:
@@ -148,8 +148,8 @@ def test_a_width_ends_the_seeds_of_each_configuration_by_itself() -> None:
     spread = {10: 0.001, 20: 0.01}
     arms = arms_of({"subset_size": [10, 20]}, 8, lambda trial, seed: 0.5 + (-1) ** seed * spread[trial["subset_size"]])
     narrow, wide = arms.settings
-    found = decide(rule(at_most=8, width=0.01), arms, all_ended(arms, 8), STUDY)
-    # n = 4: 2 * 7.2 / sqrt(4) * 0.001155 = 0.0083; the other is ten times as wide, and still 0.065 after 8 seeds.
+    found = decide(rule(at_most=8, half_width=0.005), arms, all_ended(arms, 8), STUDY)
+    # n = 4: 7.2 / sqrt(4) * 0.001155 = 0.0042; the other is ten times as wide, and still 0.016 after 8 seeds.
     assert found.seeds == {narrow: 4, wide: 8}
     assert (found.open, found.answered, found.questions) == ((wide,), 1, 2)
 
@@ -160,9 +160,9 @@ def test_the_table_of_contrasts_says_what_was_decided(seeds: int) -> None:
 
     def accuracy(trial: Mapping[str, Any], seed: int) -> float:
         noise = math.sin(37.7 * seed + 5.1 * trial["adaptive_lr"] + trial["subset_size"])
-        return 0.6 + 0.01 * noise + 0.05 * trial["adaptive_lr"] * (trial["subset_size"] > 10)
+        return 0.6 + 0.01 * noise + 0.05 * int(trial["adaptive_lr"] and trial["subset_size"] > 10)
 
-    axes = {"subset_size": [10, 20, 30], "adaptive_lr": [False, True]}
+    axes: dict[str, list[Any]] = {"subset_size": [10, 20, 30], "adaptive_lr": [False, True]}
     whole = arms_of(axes, 12, accuracy)
     found = decide(rule(at_most=seeds, at_least=3), whole, all_ended(whole, 12), Study(IMAGES, margin=0.05))
     counted = Arms(
@@ -175,7 +175,7 @@ def test_the_table_of_contrasts_says_what_was_decided(seeds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("decision", "width", "sentence"),
+    ("decision", "half_width", "sentence"),
     [
         (Decision(seeds={"a": 5, "b": 5}, open=(), whole=5, answered=1, questions=1), None, "the contrast is decided"),
         (
@@ -195,5 +195,5 @@ def test_the_table_of_contrasts_says_what_was_decided(seeds: int) -> None:
         ),
     ],
 )
-def test_a_decision_is_said_in_a_sentence(decision: Decision, width: float | None, sentence: str) -> None:
-    assert describe_decision(decision, rule(at_most=9, width=width)).startswith(sentence)
+def test_a_decision_is_said_in_a_sentence(decision: Decision, half_width: float | None, sentence: str) -> None:
+    assert describe_decision(decision, rule(at_most=9, half_width=half_width)).startswith(sentence)

@@ -63,6 +63,7 @@ def test_no_file_of_the_working_directory_is_imported_nor_sent_to_the_workers(tm
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_study_needs_no_home_no_user_and_nothing_of_its_environment(tmp_path: Path) -> None:
     require(NOBODY)
     grid, launcher, deep = write_grid(tmp_path), tmp_path / "mnistjobs-launcher", tmp_path / ("x" * 100)
@@ -149,6 +150,7 @@ print(ray.is_initialized())
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_programs_ray_is_used_and_left_as_it_was(tmp_path: Path) -> None:
     write_grid(tmp_path)
     outcome = run_script(PROGRAM, tmp_path, python_environment(tmp_path, RAY_AUTH_MODE="disabled"))
@@ -181,6 +183,7 @@ def open_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_token_file_does_not_lock_its_owner_out_of_a_cluster_without_authentication(
     tmp_path: Path, open_cluster: str
 ) -> None:
@@ -198,6 +201,7 @@ def test_a_token_file_does_not_lock_its_owner_out_of_a_cluster_without_authentic
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_driver_on_a_machine_that_is_no_node_is_told_so(tmp_path: Path, open_cluster: str) -> None:
     require(ALONE)
     check = f"from cluster.ray_address import check_cluster\ncheck_cluster({open_cluster!r})\n"
@@ -250,6 +254,7 @@ with ray_session(address="local", workers=1) as session:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_ray_that_starts_no_workers_or_dies_is_given_up_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(NO_WORKER)

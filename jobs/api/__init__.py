@@ -13,9 +13,11 @@ from jobs.api.handle import submit as submit
 from jobs.api.life import cancel_job as cancel_job
 from jobs.api.life import job_status as job_status
 from jobs.api.life import read_log as read_log
+from jobs.api.querying import query_job as query_job
 from jobs.api.reading import export_weights as export_weights
 from jobs.api.reading import read_confusion as read_confusion
 from jobs.api.reading import read_decision as read_decision
+from jobs.api.reading import read_failures as read_failures
 from jobs.api.reading import read_metrics as read_metrics
 from jobs.api.reading import read_predictions as read_predictions
 from jobs.api.reading import read_summary as read_summary

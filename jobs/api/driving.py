@@ -43,11 +43,14 @@ def drive(store: StorePath, job: str, observe: Observer, begin: Callable[[], Non
         begin()
         return log.publish
 
-    return _with_end(opened, job, lambda: service.drive_job(opened, job, observe, place, open_log))
+    def report() -> None:
+        report_job(opened.locate(), job)
+
+    return _with_end(opened, job, lambda: service.drive_job(opened, job, observe, place, open_log, report))
 
 
 def _with_end(store: Store, job_id: str, run: Callable[[], Job]) -> Job:
-    """Run a job's driver, then write the report and run the command of the end, however the job ends."""
+    """Run a job's driver, then the command of the end, however the job ends."""
     try:
         ended = run()
     except (JobHeldError, LeaseLostError):
@@ -55,10 +58,7 @@ def _with_end(store: Store, job_id: str, run: Callable[[], Job]) -> Job:
     except BaseException:
         run_on_done(store, job_id, may_wait=False)
         raise
-    try:
-        report_job(store.locate(), job_id)
-    finally:
-        run_on_done(store, job_id)
+    run_on_done(store, job_id)
     return ended
 
 
@@ -101,5 +101,9 @@ def resume_job(
     options = options_to_resume(opened, found, **given, allow_unauthenticated=allow_unauthenticated)
     if found.end or options.detach:
         return service.resume_job(opened, found, options, observe)
-    ended = _with_end(opened, found.job_id, lambda: service.resume_job(opened, found, options, observe).job)
+
+    def report() -> None:
+        report_job(opened.locate(), found.job_id)
+
+    ended = _with_end(opened, found.job_id, lambda: service.resume_job(opened, found, options, observe, report).job)
     return Resumed(ended, False)

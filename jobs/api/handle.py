@@ -76,7 +76,7 @@ class JobHandle:
 def status_html(status: JobStatus) -> str:
     """Return a status as a fragment of HTML."""
     rows = [("state", f"{status.state}{f' behind {status.waits_for}' if status.waits_for else ''}")]
-    rows += [(f"failed: {each.trial_id}", each.message) for each in status.failures[:_MAX_ROWS]]
+    rows += [(f"failed: {'; '.join(each.trials)}", each.message) for each in status.failure_groups[:_MAX_ROWS]]
     rows += [("trials", ", ".join(f"{count} {name}" for name, count in status.counts.items() if count))]
     rows += [
         (f"running: {each.trial_id}", f"epoch {each.epoch} of {each.epochs}") for each in status.running[:_MAX_ROWS]

@@ -16,8 +16,11 @@ from jobs.report import (
     PREDICTIONS_COLUMNS,
     SUMMARY_COLUMNS,
     TRIALS_COLUMNS,
+    FailureGroup,
+    add_seeds_needed,
     confusion_table,
     decide_again,
+    group_failures,
     identify,
     metrics_table,
     predictions_table,
@@ -36,6 +39,7 @@ from jobs.store import (
     open_store,
     open_store_of,
     read_parts,
+    read_requested,
     read_weights_of,
     write_file,
 )
@@ -43,25 +47,57 @@ from jobs.store import (
 StorePath = str | Path
 
 
-def read_summary(store: StorePath, job: str | None = None) -> pa.Table:
+def read_summary(store: StorePath, job: str | None = None, target: float | None = None) -> pa.Table:
     """Summarize what the store has of a job now.
+
+    Args:
+        store: The store's folder, or its URL.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
+        target: Half the width that the interval of the mean over seeds is to have, a fraction: adds the seeds that are
+            missing for it.
+
+    Returns:
+        One row per configuration, in the schema jobs.store.schemas.SUMMARY; with `target`, the columns
+        jobs.report.precision.NEEDED besides.
+
+    Raises:
+        InputError: There is no such job, or `target` is no width.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    if target is not None and not 0 < target < 1:
+        raise InputError(f"target: {target!r} is no width of an interval; allowed: a fraction above 0 and below 1")
+    found, requested, rows = read_job(store, job, (*SUMMARY_COLUMNS, *PREDICTION_COLUMNS))
+    counted = counted_trials(found, requested)
+    failed = [failure.trial_id for failure in counted_failures(found, counted)]
+    until = found.record.until
+    summary = summarize(rows, requested, failed, test_images=found.dataset.test_size, until=until)
+    return summary if target is None else add_seeds_needed(summary, target)
+
+
+def read_failures(store: StorePath, job: str | None = None) -> tuple[tuple[FailureGroup, ...], int]:
+    """Read which trials of a job failed for good and are not stored since, grouped by message.
 
     Args:
         store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
-        One row per configuration, in the schema jobs.store.schemas.SUMMARY.
+        The groups, the largest first; and how many trials the job has.
 
     Raises:
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    found, requested, rows = read_job(store, job, (*SUMMARY_COLUMNS, *PREDICTION_COLUMNS))
-    counted = counted_trials(found, requested)
-    failed = [failure.trial_id for failure in counted_failures(found, counted)]
-    until = found.record.until
-    return summarize(rows, requested, failed, test_images=found.dataset.test_size, until=until)
+    opened, name = open_store_of(store, job)
+    found = find_job(opened, name)
+    if not found.failures:
+        return (), found.trial_count
+    requested = read_requested(opened, found)
+    stored = frozenset(
+        read_parts(opened, requested["trial_id"].to_pylist(), ["trial_id"]).table["trial_id"].to_pylist()
+    )
+    left = [failure for failure in found.failures if failure.trial_id not in stored]
+    return group_failures(left, requested), found.trial_count
 
 
 def read_decision(store: StorePath, job: str | None = None) -> str:

@@ -3,28 +3,20 @@
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.arguments import STORE, JobArgument, StoreOption
+from jobs.cli.arguments import STORE, JobArgument, StoreOption, parse_fraction
 from jobs.cli.output import echo
+from jobs.cli.step_summary import append_step_summary
 
 if TYPE_CHECKING:
     from jobs.report import JobComparison, Verdict
 
 EXIT_CODES = {"better": 0, "worse": 3, "negligible": 4, "keep going": 5}
 COMPARISON_EXIT_CODES = {"equal": 0, "no worse": 0, "worse": 3, "open": 5}
-
-
-def _fraction(text: str | float) -> float:
-    """Read percentage points as a fraction."""
-    from jobs.grid import fraction_of
-
-    try:
-        return fraction_of(str(text))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def verdict(
@@ -38,7 +30,12 @@ def verdict(
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(metavar="0.3pp", parser=_fraction, help="The difference below which two levels are equally good."),
+        typer.Option(
+            metavar="0.3pp", parser=parse_fraction, help="The difference below which two levels are equally good."
+        ),
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a JUnit file, too: worse fails, keep going is skipped.")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print an object with the figures.")] = False,
 ) -> None:
@@ -53,10 +50,14 @@ def verdict(
 
     axis, _, level = (contrast or "").partition("=")
     found = judge_job(store, job, axis or None, level or None, margin)
-    if json_:
-        echo(json.dumps(asdict(found), indent=2))
-    else:
-        echo("; ".join(filter(None, [verdict_line(found), read_decision(store, job)])))
+    line = "; ".join(filter(None, [verdict_line(found), read_decision(store, job)]))
+    echo(json.dumps(asdict(found), indent=2) if json_ else line)
+    append_step_summary(f"mnistjobs verdict {job}", [line])
+    if junit:
+        from jobs.cli.junit import junit_xml
+        from jobs.store import write_file
+
+        write_file(junit, junit_xml(found, job, line))
     sys.exit(EXIT_CODES[found.verdict])
 
 
@@ -95,7 +96,7 @@ def compare(
     store: StoreOption = STORE,
     gate: Annotated[
         float | None,
-        typer.Option(metavar="0.2pp", parser=_fraction, help="The loss of test accuracy that is accepted."),
+        typer.Option(metavar="0.2pp", parser=parse_fraction, help="The loss of test accuracy that is accepted."),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print an object with the figures.")] = False,
 ) -> None:
@@ -109,7 +110,9 @@ def compare(
     from jobs.api import compare_jobs
 
     found = compare_jobs(store, first, second, gate or 0.0)
-    echo(json.dumps(asdict(found), indent=2) if json_ else comparison_lines(found))
+    lines = comparison_lines(found)
+    echo(json.dumps(asdict(found), indent=2) if json_ else lines)
+    append_step_summary(f"mnistjobs compare {first} {second}", lines.splitlines())
     sys.exit(COMPARISON_EXIT_CODES[found.outcome])
 
 

@@ -5,8 +5,6 @@ Heavy imports are inside the commands, so that --help and --version take a tenth
 
 import io
 import json
-import logging
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -24,13 +22,16 @@ from jobs.cli.arguments import (
     JobOption,
     PlanFormat,
     StoreOption,
+    TargetOption,
 )
 from jobs.cli.data import data_app
 from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.cli.hints import LOST_TRIALS, OUTDATED_FILES
 from jobs.cli.life import cancel, list_, logs, status, watch
 from jobs.cli.output import echo, echo_error, echo_first, echo_warnings_once
-from jobs.cli.submit import drive, print_report, resume, submit
+from jobs.cli.query import query
+from jobs.cli.step_summary import append_step_summary
+from jobs.cli.submit import drive, failures_of, print_report, resume, submit
 from jobs.errors import InputError, MnistjobsError
 from mnist_core.errors import DataError, KernelsError
 
@@ -52,6 +53,7 @@ app.command("list")(list_)
 app.command()(verdict)
 app.command()(best)
 app.command()(compare)
+app.command()(query)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -77,10 +79,6 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # escapes characters that the terminal does not have
     echo_warnings_once()
-    # matplotlib fails on values that it does not know: a notebook's backend, a date that is not a number.
-    os.environ["MPLBACKEND"] = "svg"
-    os.environ.pop("SOURCE_DATE_EPOCH", None)
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where there is no home to cache its fonts in
     try:
         app(prog_name="mnistjobs")
     except (MnistjobsError, DataError, KernelsError, ClusterError) as error:
@@ -149,23 +147,33 @@ def plan(
 def summary(
     job: JobOption = None,
     store: StoreOption = STORE,
+    target: TargetOption = None,
     format_: Annotated[Format, typer.Option("--format", help="The format of the table.")] = Format.table,
 ) -> None:
     """Print a job's accuracies, one row per configuration.
 
-    Example: mnistjobs summary report --format markdown
+    Example: mnistjobs summary report --target 0.2pp
     """
     from jobs.api import read_decision, read_summary
     from jobs.cli.tables import print_summary
-    from jobs.report import summary_json, summary_markdown, table_csv
+    from jobs.report import summary_json, summary_latex, summary_markdown, table_csv
 
-    table = read_summary(store, job)
+    table = read_summary(store, job, target)
+    failures = failures_of(store, job)
+    append_step_summary(f"mnistjobs summary {job or ''}", failures, summary_markdown(table))
     if format_ is Format.table:
         print_summary(table)
         if decision := read_decision(store, job):
             echo(decision)
+        for line in failures:
+            echo(line)
     else:
-        renderers = {Format.csv: table_csv, Format.json: summary_json, Format.markdown: summary_markdown}
+        renderers = {
+            Format.csv: table_csv,
+            Format.json: summary_json,
+            Format.markdown: summary_markdown,
+            Format.latex: summary_latex,
+        }
         echo(renderers[format_](table).rstrip("\n"))
 
 

@@ -32,6 +32,20 @@ def parse_duration(text: str) -> float:
     return duration_s
 
 
+def parse_fraction(text: str | float) -> float:
+    """Read percentage points, such as 0.3pp, as a fraction.
+
+    Raises:
+        BadParameter: The text is no difference of accuracies.
+    """
+    from jobs.grid import fraction_of
+
+    try:
+        return fraction_of(str(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 GridArgument = Annotated[
     Path, typer.Argument(metavar="GRID", help="The grid file, such as grid.yaml; - is the standard input.")
 ]
@@ -57,6 +71,12 @@ StoreOption = Annotated[
         help="Where all results are: a folder, or s3://, gs:// or az://BUCKET/PREFIX.",
     ),
 ]
+TargetOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="0.2pp", parser=parse_fraction, help="Count the seeds missing for intervals this wide to either side."
+    ),
+]
 WithinOption = Annotated[
     float | None,
     typer.Option(
@@ -76,6 +96,7 @@ class Format(StrEnum):
     csv = "csv"
     json = "json"
     markdown = "markdown"
+    latex = "latex"
 
 
 class FigureFile(StrEnum):

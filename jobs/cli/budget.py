@@ -11,9 +11,9 @@ from jobs.run import Plan
 from jobs.store import Stop
 
 _START_S = 6.0  # from the command to the first trial, with a Ray of its own
-# What a report takes: about as long as matplotlib needs to be imported, and to draw the figures of a configuration.
-_REPORT_S = 3.0
-_REPORT_S_PER_CONFIGURATION = 0.3
+# What a report takes beside its tables: the imports of what draws it, and the figures of each configuration.
+_REPORT_S = 0.7
+_REPORT_S_PER_CONFIGURATION = 0.2
 _MAX_DRAWN = 40  # configurations
 _REPORT_S_PER_TRIAL = 0.002
 _MAX_SLOWNESS = 4.0  # a first import waits for the disk

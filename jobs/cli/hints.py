@@ -6,7 +6,14 @@ HINTS is keyed by class; of an exception's classes, the most special one with a 
 from collections.abc import Mapping
 
 from cluster import AddressError, ClusterLostError, JobClientMissing, LocalRayError, UnauthenticatedError
-from jobs.errors import DamagedPartWarning, LostRecordError, LostWeightsError, OldRecordError, ReportError
+from jobs.errors import (
+    DamagedPartWarning,
+    ExtraMissingError,
+    LostRecordError,
+    LostWeightsError,
+    OldRecordError,
+    ReportError,
+)
 from mnist_core.errors import DatasetNotFound, DigestMismatch, KernelsError, NoMirrorDelivered
 
 _TRAIN_AGAIN = "`mnistjobs submit GRID` trains trials again that are missing"
@@ -17,6 +24,7 @@ HINTS: Mapping[type[Exception], str] = {
     NoMirrorDelivered: "`mnistjobs data fetch mnist --mirror URL` uses another one",
     AddressError: "`--address local` starts Ray on this machine",
     UnauthenticatedError: "`--allow-unauthenticated` uses it all the same",
+    ExtraMissingError: "run `pip install 'mnistjobs[EXTRA]'`",
     JobClientMissing: "run `pip install 'mnistjobs[cluster]'`",
     KernelsError: "`train: {numerics: native}` in the grid lets each CPU choose its kernels, under other trial ids",
     LocalRayError: "`--in-process` trains without Ray",
@@ -39,6 +47,8 @@ def with_hint(error: Exception) -> str:
     """
     message = str(error)
     hint = next((HINTS[kind] for kind in type(error).__mro__ if kind in HINTS), "")
+    if isinstance(error, ExtraMissingError):
+        hint = hint.replace("EXTRA", error.extra)
     if not hint or "`mnistjobs" in message:
         return message
     separator = "\n" if "\n" in message else "; "  # a list of reasons is followed by a line of its own

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jobs.store import Job
 
 _POLL_S = 1.0
+_REPORT_S = 60.0  # for which `watch` waits for the report of a job that has ended
 
 
 def status(job: JobOption = None, store: StoreOption = STORE, json_: JsonOption = False) -> None:
@@ -39,7 +40,7 @@ def print_status_json(store: str, job: str) -> None:
 
 
 def watch(job: JobOption = None, store: StoreOption = STORE, json_: JsonOption = False) -> None:
-    """Show a job live, until it ends.
+    """Show a job live, until it has ended and its report is written.
 
     Exit code: 0 finished or stopped, 1 failed, cancelled or lost, 130 interrupted.
 
@@ -53,6 +54,10 @@ def watch(job: JobOption = None, store: StoreOption = STORE, json_: JsonOption =
         with StatusView(json_) as view:
             while found.state in ("queued", "running"):
                 view.show(found)
+                time.sleep(_POLL_S)
+                found = job_status(store, found.job_id, is_exact=False)
+            until_s = time.monotonic() + _REPORT_S
+            while found.is_reporting and time.monotonic() < until_s:
                 time.sleep(_POLL_S)
                 found = job_status(store, found.job_id, is_exact=False)
     except (KeyboardInterrupt, Interrupted):

@@ -9,20 +9,21 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from jobs.cli.failures import failure_lines
 from jobs.cli.output import echo
 from jobs.cli.plan import format_duration
 from jobs.escape import escape
 from jobs.service import JobStatus
 from jobs.store import format_seconds
 
-_MAX_LINES = 8  # failures, and running trials
+_MAX_LINES = 8  # running trials
 _MAX_SILENCE_S = 30.0  # without a terminal, a line at least this often
 
 
 def status_lines(status: JobStatus) -> list[str]:
     """Describe what a job is doing, failures first."""
     lines = [f"{status.job_id}: {_state(status)}"]
-    lines += _some([f"failed: trial {each.trial_id}: {each.message}" for each in status.failures], "failures")
+    lines += failure_lines(status.failure_groups)
     if status.note:
         lines.append(status.note)
     lines.append(_counted(status))
@@ -30,7 +31,7 @@ def status_lines(status: JobStatus) -> list[str]:
         f"running: trial {each.trial_id}: epoch {each.epoch} of {each.epochs}{f' on {each.node}' if each.node else ''}"
         for each in status.running
     ]
-    return lines + _some(running, "running trials") + _what_to_do(status)
+    return lines + _some(running, "running trials") + _report(status) + _what_to_do(status)
 
 
 def _state(status: JobStatus) -> str:
@@ -55,6 +56,17 @@ def _counted(status: JobStatus) -> str:
 def _some(lines: list[str], noun: str) -> list[str]:
     more = len(lines) - _MAX_LINES
     return [*lines[:_MAX_LINES], f"and {more} more {noun}"] if more > 0 else lines
+
+
+def _report(status: JobStatus) -> list[str]:
+    """Say where the report of a job that has ended is, or who writes it."""
+    if status.report:
+        return [f"Report: {status.report}"]
+    if status.is_reporting:
+        return ["its driver writes tables and figures"]
+    if status.finished_at and status.counts["finished"]:
+        return [f"no report: `mnistjobs report {status.job_id}` writes it"]
+    return []
 
 
 def _what_to_do(status: JobStatus) -> list[str]:

@@ -12,6 +12,7 @@ from jobs.cli.arguments import STORE, GridArgument, JobOption, JsonOption, Store
 from jobs.cli.exit_codes import SOME_FAILED, exit_code
 from jobs.cli.output import echo
 from jobs.cli.signals import end_now, interruptible, unread_output_dropped
+from jobs.cli.step_summary import append_step_summary
 from jobs.errors import InputError
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _finish(plan: "Plan", job: "Job", quiet: bool, json_: bool) -> None:
     from jobs.api import report_job
     from jobs.cli.life import print_status_json
     from jobs.cli.plan import decided_line
-    from jobs.cli.tables import failures_line
+    from jobs.report import summary_markdown
 
     if plan.missing and not quiet:
         # Where drawing takes all memory, the system kills the process: this is its last line then.
@@ -144,10 +145,20 @@ def _finish(plan: "Plan", job: "Job", quiet: bool, json_: bool) -> None:
         print_report(report)
     if job.decision:
         echo(decided_line(plan, job), err=json_)
-    if job.failures:
-        echo(failures_line(job), err=True)
+    failures = failures_of(plan.store.locate(), job.job_id)
+    for line in failures:
+        echo(line, err=True)
+    append_step_summary(f"mnistjobs submit: {job.job_id} {job.state_text}", failures, summary_markdown(report.summary))
     if job.state in ("cancelled", "stopped") and not job.stop:
         echo(f"{job.job_id} was {job.state}; submit the same grid again to train the rest", err=True)
+
+
+def failures_of(store: str, job: str | None) -> list[str]:
+    """Say how many trials of a job failed and why; nothing where none did."""
+    from jobs.api import read_failures
+    from jobs.cli.failures import failure_summary
+
+    return failure_summary(*read_failures(store, job))
 
 
 def print_report(written: "Report") -> None:

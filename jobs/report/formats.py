@@ -1,8 +1,6 @@
-"""The summary as text: cells for tables and pages, CSV, Markdown and JSON."""
+"""Figures for people: the cells of tables, and the sentences below them."""
 
-import csv
-import io
-import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +15,7 @@ CUT_MARK, BINOMIAL_MARK = "*", "†"
 TEXT_HEADERS = ("model", "numerics", "note", "axis", "a", "b", "result")
 N_HEADER, ACCURACY_HEADER, INTACT_HEADER = "n", "test accuracy [95 % interval]", "without collapsed"
 NEW_IMAGES_HEADER = "[95 % interval, new images]"
+MORE_SEEDS_HEADER, SEED_NOISE_HEADER = "more seeds", "seed noise"
 _OTHER_HEADERS = ("std (pp)", "train", "validation", "gap (pp)")
 _CONTRAST_HEADERS = ("n", "a - b (pp) [95 % interval]", "seeds agree", "p (Holm)", "result")
 COUNT_HEADERS = ("diverged", "failed")  # which a note repeats
@@ -74,7 +73,7 @@ def summary_cells(summary: pa.Table) -> tuple[list[str], list[list[str]]]:
 
     Returns:
         The header, and one list of cells per configuration. Settings that do not vary are left out, and so are the
-        note and the mean without collapsed trials where no configuration has one.
+        note, the mean without collapsed trials and the interval for new images where no configuration has one.
     """
     columns = summary.select(CONFIGURATION_COLUMNS).to_pydict()
     settings = [*IDENTIFYING, *varying_settings(columns)]
@@ -89,6 +88,7 @@ def summary_cells(summary: pa.Table) -> tuple[list[str], list[list[str]]]:
         ACCURACY_HEADER,
         *([INTACT_HEADER] if has_collapsed else []),
         *([NEW_IMAGES_HEADER] if any(each is not None for each in summary["new_images_low"].to_pylist()) else []),
+        *([MORE_SEEDS_HEADER, SEED_NOISE_HEADER] if "target" in summary.column_names else []),
         *_OTHER_HEADERS,
         *COUNT_HEADERS,
         *(["note"] if has_notes else []),
@@ -108,9 +108,33 @@ def _result_cells(row: Row) -> dict[str, str]:
         NEW_IMAGES_HEADER: NO_VALUE
         if row["new_images_low"] is None
         else f"[{format_points(row['new_images_low'])}, {format_points(row['new_images_high'])}]",
+        MORE_SEEDS_HEADER: _more_seeds(row),
+        SEED_NOISE_HEADER: NO_VALUE if (share := seed_share(row)) is None else f"{100 * share:.0f} %",
         **{name: f"{row[name]}" for name in COUNT_HEADERS},
         "note": row["note"],
     }
+
+
+def _more_seeds(row: Row) -> str:
+    """Format the number of seeds to add, and in parentheses its range."""
+    if row.get("more_seeds") is None or row["collapsed"]:
+        return NO_VALUE  # what seeds it takes to make up for collapsed networks is nothing to plan with
+    likely, low, high = (_rough(row[name]) for name in ("more_seeds", "more_seeds_low", "more_seeds_high"))
+    return likely if low == high else f"{likely} ({low}–{high})"
+
+
+def _rough(count: int) -> str:
+    """Format a forecast, from 100 on with two digits that count: nobody knows more of them."""
+    scale = 10 ** max(len(f"{count}") - 2, 0)
+    return f"{math.ceil(count / scale) * scale:,}"
+
+
+def seed_share(row: Row) -> float | None:
+    """Return the share of the variance behind the interval for new images that more seeds can remove."""
+    if row["seeds_std_error"] is None:
+        return None
+    seeds, images = row["seeds_std_error"] ** 2, row["images_std_error"] ** 2
+    return seeds / (seeds + images) if seeds + images > 0 else None
 
 
 def _interval(row: Row) -> str:
@@ -126,12 +150,11 @@ def _interval(row: Row) -> str:
     return f" [{low}, {high}]{BINOMIAL_MARK if row['interval'] == 'binomial' else ''}"
 
 
-def summary_notes(summary: pa.Table, *, new_images: bool = True) -> list[str]:
+def summary_notes(summary: pa.Table) -> list[str]:
     """Say what the figures of a summary cover and what its marks mean, one sentence or two each.
 
     Args:
-        summary: A table with the schema SUMMARY.
-        new_images: Whether the interval for seeds and new images is shown beside the other.
+        summary: A table with the schema SUMMARY, with or without the columns of jobs.report.precision.NEEDED.
     """
     rows = summary.to_pylist()
     if not rows:
@@ -142,8 +165,7 @@ def summary_notes(summary: pa.Table, *, new_images: bool = True) -> list[str]:
     notes = {
         f"Interval: 95 %, for the mean over seeds, on {test_set}; it does not cover other test images.": kinds
         != {None},
-        "Interval, new images: 95 %, for the mean over seeds and over new test images like these.": new_images
-        and any(row["new_images_low"] is not None for row in rows),
+        _new_images_note(rows): any(row["new_images_low"] is not None for row in rows),
         "The results decided how many seeds were trained: intervals and p values hold however often one looks.": (
             "anytime" in kinds
         ),
@@ -158,7 +180,45 @@ def summary_notes(summary: pa.Table, *, new_images: bool = True) -> list[str]:
         "Collapsed: at least 95 % of a trial's test predictions are one digit. Means and intervals include these "
         "trials; the column without collapsed leaves them out.": any(row["collapsed"] for row in rows),
     }
-    return [note for note, applies in notes.items() if applies]
+    return [*(note for note, applies in notes.items() if applies), *_target_notes(rows)]
+
+
+def _new_images_note(rows: Sequence[Row]) -> str:
+    """Say what the interval for new images covers, and what part of its width more seeds can remove."""
+    note = "Interval, new images: 95 %, for the mean over seeds and over new test images like these."
+    shares = [round(100 * share) for row in rows if not row["collapsed"] and (share := seed_share(row)) is not None]
+    if not shares:
+        return note
+    return (
+        f"{note} More seeds can remove {format_range(shares)} % of the variance behind it; the test set fixes the rest."
+    )
+
+
+def _target_notes(rows: Sequence[Row]) -> list[str]:
+    """Say how many more seeds the chosen width of the interval for seeds takes."""
+    if rows[0].get("target") is None:
+        return []
+    width = f"±{format_points(rows[0]['target'])} pp"
+    known = [row for row in rows if row["more_seeds"] is not None]
+    left = [row for row in known if row["more_seeds"]]
+    reached, unknown = len(known) - len(left), len(rows) - len(known)
+    parts = [f"reached by {reached} of {format_count(len(rows), 'configuration')}"]
+    if steady := [row for row in left if not row["collapsed"]]:
+        likely = [row["more_seeds"] for row in steady]
+        highest = max(row["more_seeds_high"] for row in steady)
+        ends = dict.fromkeys((_rough(min(likely)), _rough(max(likely))))
+        each = " to ".join(ends)
+        needs = f"{len(steady)} {'needs' if len(steady) == 1 else 'need'}"
+        parts.append(f"{needs} {each} more seeds if the spread stays as it is, and at most {_rough(highest)} otherwise")
+    if collapsed := len(left) - len(steady):
+        parts.append(f"{collapsed} cannot get it by seeds while networks collapse")
+    if unknown:
+        parts.append(f"{unknown} cannot be judged before two seeds have finished")
+    return [
+        f"Interval of {width}: {'; '.join(parts)}.",
+        "More seeds: those to add for that width, and in parentheses the range that the spread so far allows (95 %). "
+        "Seed noise: the share of the variance behind the interval for new images that more seeds can remove.",
+    ]
 
 
 def format_interval(row: Row) -> str:
@@ -219,46 +279,3 @@ def _effect_line(row: Row) -> str:
     levels = f"{row['effect'].replace('_', ' ')} {row['level_a']} against {row['level_b']}"
     p = "" if row["p_holm"] is None else f", p = {row['p_holm']:.2g} (Holm)"
     return f"{levels}: {format_points(row['mean'])} pp{format_interval(row)}, {format_count(row['n'], 'seed')}{p}"
-
-
-def contrasts_markdown(contrasts: pa.Table) -> str:
-    """Format contrasts as a Markdown table, with differences in percentage points."""
-    return _markdown(*contrast_cells(contrasts))
-
-
-def summary_markdown(summary: pa.Table) -> str:
-    """Format a summary as a Markdown table, with accuracies in percent, and below it what its figures cover."""
-    notes = [note.replace("*", "\\*") for note in summary_notes(summary)]
-    return _markdown(*summary_cells(summary)) + "".join(f"\n{note}\n" for note in notes)
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rule = ["---" if name in TEXT_HEADERS else "---:" for name in header]
-    lines = [_markdown_line(header), "| " + " | ".join(rule) + " |", *map(_markdown_line, rows)]
-    return "\n".join(lines) + "\n"
-
-
-def _markdown_line(cells: Sequence[str]) -> str:
-    escaped = (" ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").split()) for cell in cells)
-    return "| " + " | ".join(escaped) + " |"
-
-
-def table_csv(table: pa.Table) -> str:
-    """Format every column of a table as CSV: accuracies as unrounded fractions, null as an empty field."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.column_names)
-    writer.writerows([_csv_cell(value) for value in row.values()] for row in table.to_pylist())
-    return text.getvalue()
-
-
-def _csv_cell(value: Any) -> Any:  # noqa: ANN401  (a cell of any column)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    # Spreadsheets run text that begins like a formula.
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-
-
-def summary_json(summary: pa.Table) -> str:
-    """Format every column of a summary as a JSON list of objects, with accuracies as fractions."""
-    return json.dumps(summary.to_pylist(), indent=2, allow_nan=False) + "\n"

@@ -18,7 +18,7 @@ from jobs.errors import ReportError
 from jobs.report.arms import Arms, read_arms
 from jobs.report.contrasts import contrast_table
 from jobs.report.effects import effect_table
-from jobs.report.formats import contrasts_markdown, summary_markdown, table_csv
+from jobs.report.renderings import contrasts_markdown, summary_markdown, table_csv
 from jobs.report.stopping import read_counted
 from jobs.report.summary import summarize
 from jobs.report.tables import confusion_table, identify, metrics_table, predictions_table, trials_table
@@ -174,6 +174,16 @@ def write_report(store: Store, job: Job, formats: Sequence[FigureFormat] = ()) -
         if outdated := _outdated_figures(store, job, written):
             store.backend.delete([job_key(job.job_id, name) for name in outdated])
         return Report(store, job.job_id, content.summary, content.parts.damaged)
+
+
+def find_report(store: Store, job_id: str) -> str | None:
+    """Return where the page of a job is, its path or URL, or None where none has been written.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    key = job_key(job_id, _PAGE)
+    return store.locate(key) if store.backend.head(key) else None
 
 
 @contextmanager

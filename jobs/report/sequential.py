@@ -18,8 +18,8 @@ from statistics import fmean, stdev
 
 ALPHA = 0.05
 EFFECT_VARIANCE = 4.0  # g; simulated in tests/test_sequential.py
-NO_SPREAD = 1e-12  # differences of equal counts of images may differ in their last bits
 MIN_SEEDS = 3  # two values say next to nothing about their spread
+NO_SPREAD = 1e-12  # differences of equal counts of images may differ in their last bits
 
 
 def log_e_value(values: Sequence[float], stand_in_sd: float, g: float = EFFECT_VARIANCE) -> float:
@@ -38,18 +38,18 @@ def log_e_value(values: Sequence[float], stand_in_sd: float, g: float = EFFECT_V
     return log_e_value_of(len(values), fmean(values), spread(values, stand_in_sd), g)
 
 
-def spread(values: Sequence[float], stand_in_sd: float) -> float:
-    """Return the standard deviation of some values; where they have none, the one that stands in for it."""
-    sd = stdev(values) if len(values) > 1 else 0.0
-    return sd if sd > NO_SPREAD else stand_in_sd
-
-
 def log_e_value_of(n: int, mean: float, sd: float, g: float = EFFECT_VARIANCE) -> float:
     """Return the logarithm of the e-value of n values, 2 or more, with this mean and standard deviation."""
     t_squared = n * (mean / sd) ** 2
     degrees = n - 1
     ratio = math.log1p(t_squared / degrees) - math.log1p(t_squared / (degrees * (1 + n * g)))
     return 0.5 * (n * ratio - math.log1p(n * g))
+
+
+def spread(values: Sequence[float], stand_in_sd: float) -> float:
+    """Return the standard deviation of some values, or the one to assume where they have none."""
+    sd = stdev(values) if len(values) > 1 else 0.0
+    return sd if sd > NO_SPREAD else stand_in_sd
 
 
 def anytime_p(values: Sequence[float], stand_in_sd: float, g: float = EFFECT_VARIANCE) -> float:
@@ -81,8 +81,7 @@ def confidence_sequence(
         Low and high; infinite while there are too few values for any bound.
     """
     mean = fmean(values)
-    sd = spread(values, stand_in_sd)
-    half = half_width(len(values), sd, alpha, g)
+    half = half_width(len(values), spread(values, stand_in_sd), alpha, g)
     return mean - half, mean + half
 
 

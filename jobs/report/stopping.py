@@ -3,7 +3,7 @@
 It is a function of the results of whole seeds, in the order of the seeds. After each seed from the first look on, every
 contrast is tested by jobs.report.sequential; it is decided once it is clear or negligible, by the rule of
 `contrasts.word`. A configuration whose contrasts are all decided needs no more seeds. Evidence only grows and intervals
-only shrink, so that what is decided stays so. Under a rule with a width, the question is not a contrast but how
+only shrink, so that what is decided stays so. Under a rule with half a width, the question is not a contrast but how
 narrow the interval of each configuration is.
 
 A trial that diverged, or failed for good, has ended: it completes its seed, and has no accuracy.
@@ -98,7 +98,9 @@ def decide(rule: SeedRule, arms: Arms, ended: Mapping[str, Collection[int]], stu
         ended: The seeds whose trials have ended, by configuration_id.
         study: What the comparisons depend on.
     """
-    questions: _Questions = _Contrasts(arms, study) if rule.width is None else _Widths(arms, study, rule.width)
+    questions: _Questions = (
+        _Contrasts(arms, study) if rule.half_width is None else _Widths(arms, study, rule.half_width)
+    )
     active, seeds, whole = list(arms.settings), dict[str, int](), 0
     for number in range(1, rule.at_most + 1):
         if not active or not all(number - 1 in ended[arm] for arm in active):
@@ -191,8 +193,8 @@ def _as_difference(running: RunningMean) -> Difference:
 class _Widths:
     """Is the interval of each configuration narrow enough?"""
 
-    def __init__(self, arms: Arms, study: Study, width: float) -> None:
-        self._arms, self._images, self._width = arms, study.test_images, width
+    def __init__(self, arms: Arms, study: Study, half_width: float) -> None:
+        self._arms, self._images, self._half_width = arms, study.test_images, half_width
         self._running = {arm: RunningMean() for arm in arms.settings}
 
     def look(self, seeds: int, active: Collection[str]) -> None:
@@ -202,7 +204,7 @@ class _Widths:
                 self._running[arm].look(values, binomial_std(fmean(values), self._images))
 
     def open_arms(self) -> set[str]:
-        return {arm for arm, running in self._running.items() if running.high - running.low > self._width}
+        return {arm for arm, each in self._running.items() if (each.high - each.low) / 2 > self._half_width}
 
     def counts(self) -> tuple[int, int]:
         return len(self._running) - len(self.open_arms()), len(self._running)

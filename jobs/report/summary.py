@@ -111,7 +111,14 @@ class _Hits:
             return {}
         actual, predicted = (np.frombuffer(b"".join(each), np.uint8) for each in zip(*pairs, strict=True))
         crossed = crossed_interval((actual == predicted).reshape(len(pairs), -1))
-        return {"new_images_low": crossed.low, "new_images_high": crossed.high} if crossed else {}
+        if crossed is None:
+            return {}
+        return {
+            "new_images_low": crossed.low,
+            "new_images_high": crossed.high,
+            "seeds_std_error": math.sqrt(crossed.seed_variance),
+            "images_std_error": math.sqrt(crossed.image_variance),
+        }
 
 
 def _aggregate(

@@ -66,7 +66,6 @@ def judge(
     mean, p = fmean(values), anytime_p(values, stand_in_sd)
     low, high = confidence_sequence(values, stand_in_sd, ALPHA)
     verdict = _word(mean, low, high, p, margin)
-    sd = spread(values, stand_in_sd)
     return Verdict(
         *common,
         verdict,
@@ -79,7 +78,9 @@ def judge(
         better_in=_decided(arms, effect, test_images, 1),
         worse_in=_decided(arms, effect, test_images, -1),
         pairs=len(effect.pairs),
-        seeds_needed=_seeds_needed(len(values), mean, sd, margin) if verdict == KEEP_GOING else None,
+        seeds_needed=_seeds_needed(len(values), mean, spread(values, stand_in_sd), margin)
+        if verdict == KEEP_GOING
+        else None,
     )
 
 

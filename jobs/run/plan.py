@@ -158,7 +158,9 @@ def make_plan(grid: Grid, store: Store) -> Plan:
 def seed_rule(grid: Grid) -> SeedRule | None:
     """Return the rule by which the seeds of a grid end, for the job's record; None where their number is given."""
     until = grid.seeds_until
-    return None if until is None else SeedRule(width=until.width, at_least=until.at_least, at_most=until.at_most)
+    return (
+        None if until is None else SeedRule(half_width=until.half_width, at_least=until.at_least, at_most=until.at_most)
+    )
 
 
 def _with_weights(rows: pa.Table, store: Store) -> set[str]:

@@ -27,6 +27,7 @@ def drive_job(
     observe: Observer,
     ticket: Ticket | None = None,
     begin: Callable[[], Callable[[], None]] = lambda: lambda: None,
+    finish: Callable[[], object] = lambda: None,
 ) -> Job:
     """Become the driver of a job of the store, and train what is missing of it.
 
@@ -37,6 +38,7 @@ def drive_job(
         ticket: The job's place in the queue of this machine, where it was taken already.
         begin: Called once this process is the job's driver, to open its log; returns what to call with each renewal
             of the lease, to put the log into the store.
+        finish: Called once the job has ended, while this process still is its driver, to write what is told of it.
 
     Returns:
         The job as it ended.
@@ -55,13 +57,15 @@ def drive_job(
         _check_open(job)  # it may have ended before the lease was taken
         heart.publish = begin()
         try:
-            return _drive(store, job, lease, heart, observe, ticket)
+            ended = _drive(store, job, lease, heart, observe, ticket)
         except LeaseLostError:
             raise
         except BaseException as error:
             with suppress(StoreError):  # which may be the reason; readers see that the driver is gone
                 end_job(store, job, JobState.interrupted, reason=str(error))
             raise
+        finish()
+    return ended
 
 
 def _await_record(store: Store, job_id: str) -> Job:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 
 from jobs.errors import InputError
+from jobs.report import group_failures
 from jobs.service.driver_log import read_log_from
 from jobs.store import Job, Store, read_job, read_requested
 
@@ -28,10 +29,10 @@ def read_log(store: Store, job: Job, trial_id: str | None = None, follow: bool =
         if trial_id is None or trial_id in line:
             yield line
     job = read_job(store, job.job_id)
-    for failure in job.failures:
-        if failure.traceback and trial_id in (None, failure.trial_id):
-            yield f"trial {failure.trial_id}: {failure.message}"
-            yield from failure.traceback.rstrip("\n").split("\n")
+    failures = [each for each in job.failures if each.traceback and trial_id in (None, each.trial_id)]
+    for group in group_failures(failures, read_requested(store, job), by_traceback=True) if failures else ():
+        yield f"{'; '.join(group.trials)} ({', '.join(group.trial_ids)}): {group.message}"
+        yield from group.traceback.rstrip("\n").split("\n")
 
 
 def _whole_id(store: Store, job: Job, trial_id: str | None) -> str | None:

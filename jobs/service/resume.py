@@ -1,6 +1,7 @@
 """Go on with a job: a lost one under a new driver, one that has ended as a new job of the same grid."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from jobs.errors import JobHeldError
@@ -27,7 +28,9 @@ class Resumed:
     is_new: bool
 
 
-def resume_job(store: Store, job: Job, options: JobOptions, observe: Observer) -> Resumed:
+def resume_job(
+    store: Store, job: Job, options: JobOptions, observe: Observer, finish: Callable[[], object] = lambda: None
+) -> Resumed:
     """Train what is missing of a job.
 
     Args:
@@ -35,6 +38,7 @@ def resume_job(store: Store, job: Job, options: JobOptions, observe: Observer) -
         job: The job as it was just read.
         options: How to train from now on.
         observe: Called with each event as it happens, unless the job is detached.
+        finish: Called once a job that was lost, and is not detached, has ended, as `drive_job` does.
 
     Returns:
         The same job where its driver was lost, a new one where it had ended.
@@ -56,7 +60,7 @@ def resume_job(store: Store, job: Job, options: JobOptions, observe: Observer) -
         reach_ray(options.address or "", options.allow_unauthenticated)  # before anything is written
     write_options(store, job.job_id, options)
     if not options.detach:
-        return Resumed(drive_job(store, job.job_id, observe), False)
+        return Resumed(drive_job(store, job.job_id, observe, finish=finish), False)
     if options.is_job_server:
         before = read_lease(store, job.job_id)
         launch(store, job.job_id, options, again=True)

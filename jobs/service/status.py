@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from jobs.report import FailureGroup, find_report, group_failures
 from jobs.service.options import read_options
 from jobs.service.ray_launch import look_on_ray
 from jobs.store import (
@@ -14,11 +15,15 @@ from jobs.store import (
     TrialFailure,
     counted_rows,
     is_cancel_asked,
+    is_driven,
     lease_age_s,
     read_parts,
     read_progress,
     read_requested,
 )
+
+# The ends after which the driver writes a report.
+_REPORTED = (JobState.finished, JobState.failed, JobState.cancelled, JobState.stopped)
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class JobStatus:
     last_sign_s: float | None  # seconds since the driver last renewed its lease; None where the job has ended
     seconds_left: float | None
     failures: tuple[Failure, ...]
+    failure_groups: tuple[FailureGroup, ...]  # the same by message, named by configuration and seed
     trial_count: int  # of those that the answer needs, where the seeds end by a rule
     waits_for: str  # the job behind which this one is queued
     host: str  # of the driver
@@ -58,6 +64,8 @@ class JobStatus:
     is_cancel_asked: bool
     submitted_at: str  # ISO 8601
     finished_at: str | None
+    report: str | None  # the path or URL of its page; None while there is none, and while the job runs
+    is_reporting: bool  # whether the driver of a job that has ended still writes its first report
 
     def to_dict(self) -> dict[str, Any]:
         """Return the status as plain values."""
@@ -85,6 +93,7 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
     else:
         finished, diverged = _count_stored(store, job)
     total = _count_needed(store, job) if job.decision else job.trial_count - progress.unneeded
+    report = find_report(store, job.job_id) if job.end else None
     return JobStatus(
         job_id=job.job_id,
         state=job.state.value,
@@ -93,6 +102,7 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
         last_sign_s=None if job.end else lease_age_s(store, job.job_id),
         seconds_left=progress.seconds_left if is_running else None,
         failures=_failures(failures),
+        failure_groups=group_failures(failures, read_requested(store, job)) if failures else (),
         trial_count=total,
         waits_for=progress.waits_for if job.state is JobState.queued else "",
         host=job.driver.host if job.driver else "",
@@ -100,6 +110,8 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
         is_cancel_asked=not job.end and is_cancel_asked(store, job.job_id),
         submitted_at=job.submitted_at.isoformat(),
         finished_at=job.finished_at.isoformat() if job.finished_at else None,
+        report=report,
+        is_reporting=job.state in _REPORTED and report is None and is_driven(store, job.job_id),
     )
 
 

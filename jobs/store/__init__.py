@@ -41,6 +41,7 @@ from jobs.store.lease import read_lease as read_lease
 from jobs.store.lease import renew_lease as renew_lease
 from jobs.store.liveness import LEASE_S as LEASE_S
 from jobs.store.liveness import RENEW_S as RENEW_S
+from jobs.store.liveness import is_driven as is_driven
 from jobs.store.liveness import take_lease as take_lease
 from jobs.store.parts import INDEX as INDEX
 from jobs.store.parts import Parts as Parts

@@ -60,6 +60,18 @@ def _is_young(age_s: float | None) -> bool | None:
     return None if age_s is None or age_s < -LEASE_S else age_s < LEASE_S
 
 
+def is_driven(store: Store, job_id: str) -> bool:
+    """Return whether the driver of a job is still at work, as far as one look can tell.
+
+    Of a driver on another machine that has ended in peace this is known only once its lease is over.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    seen = look(store, job_id)
+    return seen is not None and seen.is_alive is not False
+
+
 def look_at_all(store: Store, job_ids: Collection[str]) -> dict[str, Look | None]:
     """Look at the leases of several jobs, a second time after a while at those that the first look leaves open.
 

@@ -224,6 +224,8 @@ SUMMARY = pa.schema(
             "Lower end of the 95 % interval of the mean over seeds and new test images; null for n below 3.",
         ),
         _accuracy("new_images_high", "Upper end of that interval."),
+        _accuracy("seeds_std_error", "Standard error of that mean, as far as more seeds would reduce it."),
+        _accuracy("images_std_error", "Standard error of that mean, as far as only more test images would reduce it."),
         _accuracy("train_accuracy_mean", "Mean accuracy on the training subset after the last epoch."),
         _accuracy("validation_accuracy_mean", "Mean accuracy on the validation set after the last epoch."),
         _accuracy("train_validation_gap", "train_accuracy_mean minus validation_accuracy_mean."),

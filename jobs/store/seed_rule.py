@@ -12,7 +12,7 @@ class _Model(BaseModel):
 class SeedRule(_Model):
     """Train seeds 0, 1, 2 and so on until the question of the study is answered."""
 
-    width: PositiveFloat | None = None  # of each configuration's interval; None: until every contrast is decided
+    half_width: PositiveFloat | None = None  # of each configuration's interval; None: until each contrast is decided
     at_least: int = Field(ge=1)  # seeds before the first look
     at_most: int = Field(ge=1)
 
@@ -20,7 +20,7 @@ class SeedRule(_Model):
 class Decision(_Model):
     """Of how many seeds the results of a job consist, and what is still open after them.
 
-    A question is a contrast; under a rule with a width, the interval of a configuration.
+    A question is a contrast; under a rule with half a width, the interval of a configuration.
     """
 
     seeds: Mapping[str, NonNegativeInt]  # by configuration_id: its first seeds, so many, are its results
@@ -45,7 +45,7 @@ def describe_decision(decision: Decision, rule: SeedRule) -> str:
         decision: What was decided.
         rule: How the seeds end.
     """
-    noun, answered = ("contrast", "decided") if rule.width is None else ("interval", "narrow enough")
+    noun, answered = ("contrast", "decided") if rule.half_width is None else ("interval", "narrow enough")
     if not decision.open:
         count = decision.questions
         every = f"the {noun} is" if count == 1 else f"both {noun}s are" if count == 2 else f"all {count} {noun}s are"

@@ -76,10 +76,37 @@ def rclone(folder: Path) -> Iterator[S3Server]:
     """Run rclone's server over a folder."""
     (folder / BUCKET).mkdir(parents=True)
     port = _free_port()
-    words = [str(Path(sys.executable).parent / "rclone"), "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr"]
-    words += [f"127.0.0.1:{port}", "--config", "", "--vfs-cache-mode", "off", str(folder)]
-    with _running(words, port) as server:
+    with _running(_rclone_words(folder, port), port) as server:
         yield server
+
+
+def _rclone_words(folder: Path, port: int) -> list[str]:
+    words = [str(Path(sys.executable).parent / "rclone"), "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr"]
+    return [*words, f"127.0.0.1:{port}", "--config", "", "--vfs-cache-mode", "off", str(folder)]
+
+
+class MortalServer:
+    """An rclone over a folder that can be killed, and started again at the same address.
+
+    Args:
+        folder: The folder; the bucket in it is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        (folder / BUCKET).mkdir(parents=True)
+        self.bucket = folder / BUCKET
+        self._port = _free_port()
+        self._words = _rclone_words(folder, self._port)
+        self.start()
+
+    def start(self) -> None:
+        """Start it; it must not run."""
+        self.server = _start(self._words, self._port)
+
+    def kill(self) -> None:
+        """SIGKILL it."""
+        self.server.process.kill()
+        self.server.process.wait()
 
 
 def make_bucket(server: S3Server, name: str) -> None:
@@ -102,15 +129,25 @@ def _free_port() -> int:
 
 @contextmanager
 def _running(words: list[str], port: int, **settings: str) -> Iterator[S3Server]:
+    server = _start(words, port, **settings)
+    try:
+        yield server
+    finally:
+        server.process.kill()
+        server.process.wait()
+
+
+def _start(words: list[str], port: int, **settings: str) -> S3Server:
     nothing = subprocess.DEVNULL
     environment = {**os.environ, **settings}
     process = subprocess.Popen(words, stdin=nothing, stdout=nothing, stderr=nothing, env=environment)
     try:
         _wait_for(port, process)
-        yield S3Server(f"http://127.0.0.1:{port}", process)
-    finally:
+    except BaseException:
         process.kill()
         process.wait()
+        raise
+    return S3Server(f"http://127.0.0.1:{port}", process)
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

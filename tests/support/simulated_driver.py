@@ -7,14 +7,15 @@ tasks run on its own host, where they die and sleep with it, or on a cluster, wh
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
-from types import ModuleType
 from typing import Any, Protocol
 
 from cluster import Done, Failed, NodeJoined, Started, TaskFailure
 from jobs.errors import LeaseLostError, StoreError
+from jobs.run import scheduler
+from jobs.run.driver import DriverLoop
 from jobs.run.events import CancelAsked
 from jobs.run.packs import Pack
-from jobs.store import RENEW_S
+from jobs.store import RENEW_S, Lease, Phase
 from support.simulated_store import SimulatedStore
 
 Interval = tuple[float, float]
@@ -33,19 +34,18 @@ class World(Protocol):
     retries: int
     is_cluster: bool
     does_wait: bool  # whether what is asked of a store that is away waits, or raises
-    scheduler: ModuleType
-    driver: ModuleType
 
     def at(self, when_s: float, action: Callable[[], None]) -> None: ...
     def uniform(self, low: float, high: float) -> float: ...
+    def end(self, pid: int) -> None: ...
     def does_crash(self) -> bool: ...
 
 
 class SimulatedDriver:
     """One process that drives the job, from the moment at which it has taken the lease."""
 
-    def __init__(self, world: World, number: int, naps: list[Interval], away: list[Interval], death_s: float) -> None:
-        self.world, self.number = world, number
+    def __init__(self, world: World, lease: Lease, naps: list[Interval], away: list[Interval], death_s: float) -> None:
+        self.world, self.lease, self.number = world, lease, lease.driver.pid
         self.naps, self.away, self.death_s = naps, away, death_s
         self.taken_s, self.planned_s = world.now_s, float("inf")
         self.starts: list[tuple[float, Pack]] = []
@@ -85,12 +85,19 @@ class SimulatedDriver:
     # The heartbeat.
 
     def _beat(self) -> None:
+        begin_s = self.world.now_s
         with suppress(StoreError):
             self._check_store()
-            self._has_lost = not self.world.store.renew(self.number, self.world.now_s)
+            self._renew()
             self._is_cancelled |= self.world.store.cancel_s is not None
+        if self.world.now_s > begin_s:  # the heartbeat had to wait, and was of no use meanwhile
+            self.naps.append((begin_s, self.world.now_s))
         if not self._has_lost:
             self._later(RENEW_S, self._beat)
+
+    def _renew(self, phase: Phase = "running") -> None:
+        self.lease = self.lease.model_copy(update={"counter": self.lease.counter + 1, "phase": phase})
+        self._has_lost |= not self.world.store.renew(self.lease)
 
     def _asked(self) -> CancelAsked | None:
         if self._has_lost:
@@ -115,11 +122,8 @@ class SimulatedDriver:
         if not packs:
             self._end("finished")
             return
-        rules = world.scheduler.Rules(world.retries, lambda pack: HANG_S)
-        state = world.scheduler.begin(packs, rules)
-        self._loop = world.driver.DriverLoop(
-            state, self, self._check, lambda event: None, lambda: world.now_s, self._asked
-        )
+        state = scheduler.begin(packs, scheduler.Rules(world.retries, lambda pack: HANG_S))
+        self._loop = DriverLoop(state, self, self._check, lambda event: None, lambda: world.now_s, self._asked)
         self._later(
             world.uniform(0, 8), lambda: self._advance(lambda: self._loop.begin([NodeJoined(NODE, world.slots)]))
         )
@@ -160,7 +164,7 @@ class SimulatedDriver:
             if not isinstance(error, LeaseLostError):
                 self._check_store()
                 self.world.store.finish("interrupted", self.number, self.world.now_s)
-                self.world.store.release(self.number)
+                self._renew("released")
         self.close()
 
     # The executor.
@@ -180,9 +184,13 @@ class SimulatedDriver:
     def exclude(self, node: str) -> None:
         raise AssertionError(node)
 
+    def next_event(self, timeout_s: float) -> Any:  # noqa: ANN401
+        raise AssertionError("the loop is handed its events")
+
     def close(self) -> None:
         self.left_s = self.world.now_s
         self.tasks.clear()
+        self.world.end(self.number)
 
     def _finish(self, pack: Pack, started_s: float) -> None:
         """End a task, unless its host has slept meanwhile: then it takes so much longer."""

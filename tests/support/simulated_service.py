@@ -10,10 +10,11 @@ import random
 from collections.abc import Callable
 from types import ModuleType
 
-from jobs.run import driver as real_driver
-from jobs.run import scheduler as real_scheduler
 from jobs.run.packs import Pack
-from jobs.store import RENEW_S
+from jobs.store import RENEW_S, Lease
+from jobs.store import lease as real_lease
+from jobs.store import liveness as real_liveness
+from jobs.store.processes import Process
 from support.simulated_driver import Interval, SimulatedDriver, usable_s
 from support.simulated_store import SimulatedStore
 from support.tiny_study import tiny_trial
@@ -22,16 +23,24 @@ MAX_S = 5_000.0  # of a study: a service that needs more is not live
 RESUME_EVERY_S = 20.0  # once faults have ended
 KNOWS_AFTER_S = RENEW_S + 1.0 + 1.0  # a renewal, a poll, and what a process needs to wake up
 STOPS_AFTER_S = 10.0  # after a request to cancel
+WAIT_RATE = 0.03  # of the steps on a lease before which a process has to wait, while faults last
 TRIALS = [tiny_trial(seed) for seed in range(16)]
 
 
 class Service:
     """The world of one job."""
 
-    def __init__(self, seed: int, scheduler: ModuleType = real_scheduler, driver: ModuleType = real_driver) -> None:
-        self.scheduler, self.driver = scheduler, driver
+    def __init__(self, seed: int, lease: ModuleType = real_lease, liveness: ModuleType = real_liveness) -> None:
+        """Draw a world from a seed; the modules may be mutants of those of jobs.store."""
         self._rng = rng = random.Random(seed)
-        self.now_s, self.store, self.drivers = 0.0, SimulatedStore(), list[SimulatedDriver]()
+        self.now_s, self.drivers = 0.0, list[SimulatedDriver]()
+        self.store = SimulatedStore(
+            lambda: self.now_s, self._wait_before_step, self._is_running, lease=lease, liveness=liveness
+        )
+        self.leases: dict[int, Lease] = {}  # by the pids of their owners
+        self._deaths_s: list[float] = []  # by pid, of those that are killed
+        self._ended: set[int] = set()  # pids
+        self._last_host, self._is_host_used_again = "", rng.random() < 0.5
         ids = itertools.count()
         sizes = [rng.choice((1, 1, 1, 2)) for _ in range(rng.randint(1, 8))]
         self.packs = tuple(Pack({f"t{(n := next(ids))}": TRIALS[n] for _ in range(size)}) for size in sizes)
@@ -41,7 +50,7 @@ class Service:
         self._crash_rate = rng.choice((0.0, 0.0, 0.2))
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._resume()
+        self.at(0.0, self._resume)
         for _ in range(rng.randint(0, 12)):
             self.at(rng.uniform(0, self.faults_end_s), self._resume)
         self.at(self.faults_end_s, self._resume_until_ended)
@@ -59,30 +68,57 @@ class Service:
 
     def run(self) -> "Service":
         """Run until the job has ended and no driver is left, or for too long."""
-        while self._agenda and self.now_s < MAX_S:
-            if self.store.end and not any(driver.left_s is None and driver.is_alive for driver in self.drivers):
-                break
-            self.now_s, _, action = heapq.heappop(self._agenda)
-            action()
+        with self.store.surroundings():
+            while self._agenda and self.now_s < MAX_S:
+                if self.store.end and not any(driver.is_alive for driver in self.drivers):
+                    break
+                self._do_next()
         return self
 
+    def _do_next(self) -> None:
+        self.now_s, _, action = heapq.heappop(self._agenda)
+        action()
+
+    def _wait_before_step(self) -> None:
+        """Let whoever is about to take a step on a lease wait now and then, and everybody else go on meanwhile."""
+        if self.now_s >= self.faults_end_s or self._rng.random() >= WAIT_RATE:
+            return
+        until_s = self.now_s + self._rng.uniform(0, self._rng.choice((1, 60)))
+        while self._agenda and self._agenda[0][0] <= until_s:
+            self._do_next()
+        self.now_s = max(self.now_s, until_s)
+
+    def _is_running(self, process: Process) -> bool:
+        return process.pid not in self._ended and self.now_s < self._deaths_s[process.pid]
+
+    def change_s(self, pid: int) -> float | None:
+        """Return when the lease of a process was taken over."""
+        return self.store.change_s(self.leases[pid]) if pid in self.leases else None
+
+    def _new_process(self, death_s: float) -> Process:
+        """Make a process, on the host of the last driver or on another one."""
+        pid = len(self._deaths_s)
+        self._deaths_s.append(death_s)
+        is_there = self._is_host_used_again and self._rng.random() < 0.5
+        host = self._last_host if is_there else f"host{pid}"
+        return Process(host, boot="", space=0, pid=pid, started=0)
+
     def _resume(self) -> None:
-        """Let somebody start a driver, on the host of the last one or on another."""
+        """Let somebody start a driver."""
         if self.store.end:
             return
-        is_known_gone = bool(self.drivers) and not self.drivers[-1].is_alive and self._rng.random() < 0.5
-        before = self.store.last_owner(self.now_s, is_known_gone)
-        if before is not None:
-            self.at(self.now_s + self._rng.uniform(0, 1), lambda: self._start(before))
+        does_die = self.now_s < self.faults_end_s and self._rng.random() < 0.4
+        death_s = self.now_s + self._rng.uniform(0, self._rng.choice((1, 80, 80))) if does_die else float("inf")
+        process, begin_s = self._new_process(death_s), self.now_s
+        if lease := self.store.take(process):
+            naps, away = self._intervals(0.5, 90), self._intervals(0.3, 60)
+            naps += [(begin_s, self.now_s)] * (self.now_s > begin_s)
+            self.leases[process.pid], self._last_host = lease, process.host
+            self.drivers.append(SimulatedDriver(self, lease, naps, away, death_s))
 
-    def _start(self, before: int) -> None:
-        number = len(self.store.claims)
-        if not self.store.end and self.store.take(before, number, self.now_s):
-            naps = self._intervals(0.5, 90)
-            away = self._intervals(0.3, 60)
-            does_die = self.now_s < self.faults_end_s and self._rng.random() < 0.4
-            death_s = self.now_s + self._rng.uniform(0, 80) if does_die else float("inf")
-            self.drivers.append(SimulatedDriver(self, number, naps, away, death_s))
+    def end(self, pid: int) -> None:
+        """Note that a process has ended by itself."""
+        self._ended.add(pid)
 
     def _intervals(self, chance: float, longest_s: float) -> list[Interval]:
         if self.now_s >= self.faults_end_s or self._rng.random() >= chance:
@@ -101,10 +137,10 @@ class Service:
             return
         if self.store.cancel_s is None:
             self.store.cancel_s = self.now_s
-        before = self.store.last_owner(self.now_s, False)
-        number = len(self.store.claims)
-        if before is not None and self.store.take(before, number, self.now_s):
-            self.store.finish("cancelled", number, self.now_s)
+        process = self._new_process(float("inf"))
+        if lease := self.store.take(process):
+            self.leases[process.pid] = lease
+            self.store.finish("cancelled", process.pid, self.now_s)
         elif self.now_s < self.store.cancel_s + 30:
             self.at(self.now_s + 5, self._cancel)
 
@@ -115,6 +151,8 @@ def violations(service: Service) -> list[str]:
     if store.end is None:
         return ["the job does not end"]
     found = [f"final.json was written {store.ends} times"] if store.ends != 1 else []
+    owners = [pid for pid in service.leases if service.change_s(pid) is None]
+    found += [f"processes {owners} own the lease at the same time"] if len(owners) > 1 else []
     for driver in service.drivers:
         found += [f"driver {driver.number} {what}" for what in _driver_violations(service, driver)]
         found += [f"{driver.left_tasks} tasks outlived driver {driver.number}"] if driver.left_tasks else []
@@ -123,7 +161,7 @@ def violations(service: Service) -> list[str]:
 
 def _driver_violations(service: Service, driver: SimulatedDriver) -> list[str]:
     store, found = service.store, []
-    change_s, cancel_s = store.change_s(driver.number), store.cancel_s
+    change_s, cancel_s = service.change_s(driver.number), store.cancel_s
     for start_s, pack in driver.starts:
         for trial_id in pack.trials:
             stored_s, author = store.stored.get(trial_id, (float("inf"), -1))
@@ -134,8 +172,10 @@ def _driver_violations(service: Service, driver: SimulatedDriver) -> list[str]:
         if cancel_s is not None and start_s > cancel_s and usable_s(driver, cancel_s, start_s) > KNOWS_AFTER_S:
             found.append("started work although the job was cancelled")
     ends_s = store.end[2] if store.end else float("inf")
-    is_undisturbed = change_s is None and not driver.naps and not driver.away and driver.death_s == float("inf")
-    if cancel_s is not None and is_undisturbed and driver.left_s is not None:
+    is_undisturbed = not driver.naps and not driver.away and driver.death_s == float("inf")
+    if is_undisturbed and change_s is not None and change_s < (driver.left_s or ends_s):
+        found.append("lost its lease although nothing had happened to it")
+    if cancel_s is not None and is_undisturbed and change_s is None and driver.left_s is not None:
         since_s = max(cancel_s, driver.taken_s)
         if driver.left_s > since_s + STOPS_AFTER_S + 8 * (driver.taken_s > cancel_s) and ends_s > since_s:
             found.append(f"ended {driver.left_s - since_s:.0f} s after the job was cancelled")
@@ -155,7 +195,7 @@ def _wrong_end(service: Service) -> list[str]:
         found.append(f"the job finished without {left}")
     if state == "failed":
         found.append("the job failed although every trial may be tried again")
-    change_s = store.change_s(author)
+    change_s = service.change_s(author)
     if state == "interrupted" and change_s is not None and end_s > change_s:
         found.append("the job is called interrupted although another driver has it")
     by = next((driver for driver in service.drivers if driver.number == author), None)
