@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from cluster import Done, Failed, InProcessSession
 from jobs.errors import DamagedPartWarning, InputError
-from jobs.report import format_count, report_files
+from jobs.report import format_count, read_counted, report_files
 from jobs.run import Pack, TaskContext, run_pack, versions
 from jobs.store import (
     Job,
@@ -26,7 +26,6 @@ from jobs.store import (
     job_key,
     open_store_of,
     read_parts,
-    read_requested,
     read_weights,
     set_aside,
     set_aside_weights,
@@ -91,7 +90,7 @@ def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int
     Raises:
         StoreError: The store cannot be read, or what the job asked for is lost.
     """
-    requested = read_requested(store, job)
+    requested = read_counted(store, job)
     parts = read_parts(store, counted_trials(job, requested), use_cache=False)
     files = report_files(store, job, requested, parts)
     unusable = set_aside(store, parts.damaged)

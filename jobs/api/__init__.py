@@ -22,6 +22,7 @@ from jobs.api.prediction import predict_pictures as predict_pictures
 from jobs.api.querying import query_job as query_job
 from jobs.api.reading import export_weights as export_weights
 from jobs.api.reading import read_confusion as read_confusion
+from jobs.api.reading import read_decision as read_decision
 from jobs.api.reading import read_failures as read_failures
 from jobs.api.reading import read_metrics as read_metrics
 from jobs.api.reading import read_predictions as read_predictions

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from jobs.api.unusable import warn_of_unusable
 from jobs.errors import InputError
 from jobs.grid import Grid, load_grid
-from jobs.run import JobEvent, Plan, make_plan
-from jobs.service import JobOptions, submit_detached, train_attached
+from jobs.run import JobEvent, Plan
+from jobs.service import JobOptions, plan_study, submit_detached, train_attached
 from jobs.store import (
     Compaction,
     DamagedJob,
@@ -47,7 +47,7 @@ def plan_grid(grid: str | Path | Grid, store: StorePath = "results", *, quaranti
         DataError: The grid's dataset is damaged.
     """
     read = grid if isinstance(grid, Grid) else load_grid(Path(grid))
-    plan = make_plan(read, open_store(store))
+    plan = plan_study(read, open_store(store))
     warn_of_unusable(plan.store, plan.unusable, may_move=quarantine)
     return plan
 
@@ -99,7 +99,7 @@ def submit_grid(  # noqa: PLR0913 - the options of a submission
             node whose versions, kernels and store are those of this process; or this program is connected to another
             Ray, which is left as it is.
     """
-    plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(store))
+    plan = grid if isinstance(grid, Plan) else plan_study(load_grid(Path(grid)), open_store(store))
     warn_of_unusable(plan.store, plan.unusable, may_move=True)
     options = JobOptions(
         address=address or (_default_address() if detach else None),

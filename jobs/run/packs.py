@@ -1,7 +1,7 @@
 """Which trials train together: long ones one per task, many short ones per task, on CUDA all of one shape."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TypeAlias
 
@@ -41,6 +41,16 @@ class Pack:
         return next(iter(self.trials.values()))
 
 
+def without_trials(packs: Iterable[Pack], trial_ids: Collection[str]) -> tuple[Pack, ...]:
+    """Take trials out of packs; packs of which nothing is left are left out."""
+    found = []
+    for pack in packs:
+        trials = {trial_id: trial for trial_id, trial in pack.trials.items() if trial_id not in trial_ids}
+        if trials:
+            found.append(pack if len(trials) == len(pack.trials) else replace(pack, trials=trials))
+    return tuple(found)
+
+
 Seconds: TypeAlias = Callable[[Trial], float]
 _Item: TypeAlias = tuple[str, Trial]  # trial_id, trial
 
@@ -59,7 +69,7 @@ def make_packs(
         seconds: Returns how long a trial is expected to take, in seconds.
         workers: How many packs run at once.
         device: Where they run.
-        seed_by_seed: Whether a round on a CPU is always a single seed.
+        seed_by_seed: Whether a round is always a single seed.
 
     Returns:
         The packs in the order in which to start them.
@@ -69,7 +79,11 @@ def make_packs(
         return seconds(item[1]) + _SECONDS_PER_TRIAL
 
     items = list(trials.items())
-    rounds = _cuda_rounds(items, workers) if device == "cuda" else _cpu_rounds(items, cost, workers, seed_by_seed)
+    rounds = (
+        _cuda_rounds(items, workers, seed_by_seed)
+        if device == "cuda"
+        else _cpu_rounds(items, cost, workers, seed_by_seed)
+    )
     return [
         Pack(dict(pack), round=number)
         for number, packs in enumerate(rounds)
@@ -88,8 +102,9 @@ def _cpu_rounds(
         yield [pack for group in groups for pack in _cut(group, max(1, int(target / cost(group[0]) + _ROUNDING)))]
 
 
-def _cuda_rounds(items: Sequence[_Item], workers: int) -> Iterator[list[Sequence[_Item]]]:
-    for seeds in _rounds(items, lambda seed: max(map(len, _by_shape(seed))), MAX_TRIALS):
+def _cuda_rounds(items: Sequence[_Item], workers: int, seed_by_seed: bool) -> Iterator[list[Sequence[_Item]]]:
+    limit = 0 if seed_by_seed else MAX_TRIALS
+    for seeds in _rounds(items, lambda seed: max(map(len, _by_shape(seed))), limit):
         groups = _by_shape(seeds)
         pieces = -(-workers // len(groups))  # of each shape, so that no device is idle
         yield [pack for group in groups for pack in _cut(group, -(-len(group) // pieces))]

@@ -13,6 +13,7 @@ from jobs.store import (
     JobState,
     Store,
     TrialFailure,
+    counted_rows,
     is_cancel_asked,
     is_driven,
     lease_age_s,
@@ -56,7 +57,7 @@ class JobStatus:
     seconds_left: float | None
     failures: tuple[Failure, ...]
     failure_groups: tuple[FailureGroup, ...]  # the same by message, named by configuration and seed
-    trial_count: int
+    trial_count: int  # of those that the answer needs, where the seeds end by a rule
     waits_for: str  # the job behind which this one is queued
     host: str  # of the driver
     note: str  # what keeps the job waiting, or why it ended before all was trained
@@ -91,17 +92,18 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
         finished, diverged = job.stored_count + progress.finished - progress.diverged, progress.diverged
     else:
         finished, diverged = _count_stored(store, job)
+    total = _count_needed(store, job) if job.decision else job.trial_count - progress.unneeded
     report = find_report(store, job.job_id) if job.end else None
     return JobStatus(
         job_id=job.job_id,
         state=job.state.value,
-        counts=_counts(job, finished, diverged, len(failures), len(running)),
+        counts=_counts(total, finished, diverged, len(failures), len(running)),
         running=tuple(RunningTrial(each.trial_id, each.epoch, each.epochs, each.node) for each in running),
         last_sign_s=None if job.end else lease_age_s(store, job.job_id),
         seconds_left=progress.seconds_left if is_running else None,
         failures=_failures(failures),
         failure_groups=group_failures(failures, read_requested(store, job)) if failures else (),
-        trial_count=job.trial_count,
+        trial_count=total,
         waits_for=progress.waits_for if job.state is JobState.queued else "",
         host=job.driver.host if job.driver else "",
         note=job.reason or (progress.note if is_running else _why_no_driver(store, job) if is_exact else ""),
@@ -123,15 +125,22 @@ def _why_no_driver(store: Store, job: Job) -> str:
 
 def _count_stored(store: Store, job: Job) -> tuple[int, int]:
     """Count the trials of a job that the store has: finished ones, and those that diverged."""
-    trial_ids = read_requested(store, job)["trial_id"].to_pylist()
+    trial_ids = counted_rows(read_requested(store, job), job.decision)["trial_id"].to_pylist()
     statuses = read_parts(store, trial_ids, ["trial_id", "status"]).table["status"].to_pylist()
     diverged = statuses.count("diverged")
     return len(statuses) - diverged, diverged
 
 
-def _counts(job: Job, finished: int, diverged: int, failed: int, running: int) -> dict[str, int]:
+def _count_needed(store: Store, job: Job) -> int:
+    """Count the trials of a job that the answer needs, or may still need."""
+    requested, decision = read_requested(store, job), job.decision
+    pairs = zip(requested["configuration_id"].to_pylist(), requested["seed"].to_pylist(), strict=True)
+    return sum(decision is None or decision.needs(*pair) for pair in pairs)
+
+
+def _counts(total: int, finished: int, diverged: int, failed: int, running: int) -> dict[str, int]:
     """Return how many trials are in each state; each trial is in one."""
-    left = max(job.trial_count - finished - diverged, 0)
+    left = max(total - finished - diverged, 0)
     failed = min(failed, left)
     running = min(running, left - failed)
     return {
