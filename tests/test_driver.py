@@ -99,6 +99,7 @@ def test_two_drivers_on_one_store_at_once_end_well_and_every_trial_is_once_in_ev
     assert len(set(of_one["trials"]["trial_id"].to_pylist())) == of_one["trials"].num_rows == 16
 
 
+@pytest.mark.medium
 def test_two_drivers_whose_grids_overlap_end_well(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "both"
     other = grid.with_name("other.yaml")

@@ -181,6 +181,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=False)
 
 
+@pytest.mark.medium
 def test_a_disk_that_is_full_is_a_message_and_room_is_all_that_it_needs(
     small_disk: Path, grid: Path, undisturbed: dict[str, pa.Table]
 ) -> None:
