@@ -4,12 +4,14 @@ import atexit
 import gc
 import itertools
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.command_line import said, write_grid
 from support.idx_files import write_idx_folder
 from support.s3_servers import S3Server, moto, rclone
 from threadpoolctl import threadpool_limits
@@ -48,10 +50,13 @@ def ray_of_two() -> Iterator[Session]:
         gc.collect()
 
 
-@pytest.fixture(scope="session")
-def queues(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the queues of all tests."""
-    return tmp_path_factory.mktemp("queues")
+@pytest.fixture(scope="session", autouse=True)
+def queues(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the queues of all tests; what is submitted for several tests is queued there as well."""
+    folder = tmp_path_factory.mktemp("queues")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNISTJOBS_QUEUE_DIR", str(folder / "shared"))
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +95,21 @@ def figures_drawn_once(drawings: Path) -> Iterator[None]:
         patch.setenv(FOLDER, str(drawings))
         patch.setattr(RENDER, draw_once(drawings))
         yield
+
+
+@pytest.fixture(scope="session")
+def submitted_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a grid of three trials and their results: to submit takes seconds, to copy does not."""
+    folder = tmp_path_factory.mktemp("submitted")
+    said("submit", write_grid(folder), "--in-process", "--store", folder / "results")
+    return folder
+
+
+@pytest.fixture
+def finished(submitted_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A grid file with its results beside it, in the working directory."""
+    monkeypatch.chdir(shutil.copytree(submitted_folder, tmp_path / "finished"))
+    return Path("grid.yaml")
 
 
 @pytest.fixture

@@ -137,6 +137,7 @@ def test_a_plan_estimates_a_long_time(grid: Path) -> None:
     assert plan_line(on_gpu, store, 2) == counts
 
 
+@pytest.mark.medium
 def test_no_bar_is_shown_when_quiet_or_with_nothing_to_train(grid: Path) -> None:
     grid.write_text(grid.read_text().replace("2500", "2"))
     first = seen(grid.parent, "submit", grid, "--in-process", "--quiet")
@@ -146,6 +147,7 @@ def test_no_bar_is_shown_when_quiet_or_with_nothing_to_train(grid: Path) -> None
         assert "trials ━" not in ESCAPE.sub("", written)
 
 
+@pytest.mark.medium
 def test_no_cell_of_a_table_is_cut(grid: Path) -> None:
     settings = "momentum: [0.12345, 0.5], weight_init_std: [0.00012345, 0.1]"
     grid.write_text(

@@ -104,6 +104,7 @@ def test_a_store_that_cannot_be_locked_is_one_error(store: Store) -> None:
 # At any moment
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("stride", [6, pytest.param(1, marks=pytest.mark.chaos)])
 def test_killed_before_any_of_its_steps_every_trial_is_there_once(stride: int, tmp_path: Path) -> None:
     original = Store(tmp_path / "original")

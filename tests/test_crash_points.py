@@ -130,15 +130,16 @@ def trained_twice(study: Study, store: Store) -> None:
 
 Protocol = Callable[[Study, Store, Recorder], None]
 Before = Callable[[Study, Store], None]
-PROTOCOLS = (
+PROTOCOLS: Sequence[tuple[Protocol, Before]] = (
     (commit, nothing),
-    pytest.param(whole_job, nothing, marks=pytest.mark.medium),
-    pytest.param(report, finished_with_old_report, marks=pytest.mark.medium),
-    pytest.param(compaction, trained_twice, marks=pytest.mark.medium),
+    (whole_job, nothing),
+    (report, finished_with_old_report),
+    (compaction, trained_twice),
     (checkpoint, finished),
 )
 
 
+@pytest.mark.medium
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("protocol", "before"), PROTOCOLS, ids=lambda each: each.__name__)
 def test_every_crash_leaves_a_store_from_which_submitting_again_gives_the_same_tables(

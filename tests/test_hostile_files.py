@@ -84,6 +84,7 @@ def read_with(submitted: tuple[Store, Job], tmp_path_factory: pytest.TempPathFac
     return {kind: {"expected": each, **one} for kind, each, one in zip(HOSTILE, expected, read, strict=False)}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_part_is_refused_in_bounded_memory_and_hides_no_other(kind: str, read_with: dict[str, Read]) -> None:
     read = read_with[kind]
@@ -161,6 +162,7 @@ def read_with_sparse(submitted: tuple[Store, Job], tmp_path_factory: pytest.Temp
     return {kind: {"expected": [identity], **one} for kind, one in zip(places, read, strict=False)}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", SPARSE_FILES)
 def test_a_file_larger_than_memory_is_refused_without_reading_it(kind: str, read_with_sparse: dict[str, Read]) -> None:
     read = read_with_sparse[kind]
