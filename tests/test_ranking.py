@@ -58,9 +58,9 @@ def test_the_last_line_names_the_best_and_why_others_are_tied() -> None:
     assert line(5, 2000) == "it is the only configuration with a finished trial"
     assert line(5, 100, 2000) == "all others are clearly behind"
     assert line(5, 500, 2000) == "1 configuration cannot be told from it"
-    few = "fewer than 4 seeds in common with it, which is too few for a test"
-    assert line(3, 500, 100, 2000) == f"2 configurations cannot be told from it; these have {few}"
-    assert line(5, 500, 2000, collapsed=1).endswith("\nRank 2: 1 of 5 collapsed; its means include them")
+    few = "fewer than 4 seeds in common are too few for a test"
+    assert line(3, 500, 100, 2000) == f"2 configurations cannot be told from it; {few}"
+    assert line(5, 500, 2000, collapsed=1).endswith("\nCollapsed: 1 of 5 at rank 2; means and intervals include them")
 
 
 def test_the_command_prints_the_ranking(tmp_path: Path) -> None:

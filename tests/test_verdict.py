@@ -76,6 +76,17 @@ def test_an_axis_that_does_not_vary_is_refused(axis: str, reason: str) -> None:
         judge(arms(0.0, 3), axis, IMAGES)
 
 
+def test_a_study_in_which_nothing_varies_has_no_verdict() -> None:
+    for axis in (None, "adaptive_lr"):
+        with pytest.raises(InputError, match="no setting varies in this study"):
+            judge(arms_of({}, 3, lambda trial, seed: 0.9), axis, IMAGES)
+
+
+def test_one_or_two_seeds_give_no_forecast() -> None:
+    for seeds in (1, 2):
+        assert verdict_line(judge(arms(0.04, seeds), None, IMAGES)).endswith("; a verdict takes 3 seeds at least")
+
+
 def test_one_of_several_axes_has_to_be_chosen() -> None:
     several = arms_of({"model": ["mlp", "cnn"], "adaptive_lr": [False, True]}, 3, lambda trial, seed: 0.9)
     with pytest.raises(InputError, match="the settings that vary: model, adaptive_lr; choose the one to judge"):
