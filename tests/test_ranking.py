@@ -45,7 +45,9 @@ def test_with_three_seeds_no_configuration_can_be_told_from_the_best() -> None:
 
 def test_a_configuration_without_a_finished_trial_is_left_out() -> None:
     arms = arms_of({"subset_size": [100, 2000]}, 3, lambda trial, seed: 0.9 if trial["subset_size"] == 100 else None)
-    assert [row["subset_size"] for row in rank(arms, arms, 1000).to_pylist()] == [100]
+    ranking = rank(arms, arms, 1000)
+    assert [row["subset_size"] for row in ranking.to_pylist()] == [100]
+    assert best_lines(ranking)[-1] == "Not ranked: 1 configuration without a finished trial"
     assert rank(arms_of({}, 0, validation), arms_of({}, 0, validation), 1000).num_rows == 0
 
 

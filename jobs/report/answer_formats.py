@@ -7,6 +7,7 @@ import pyarrow as pa
 from jobs.report.configurations import CONFIGURATION_COLUMNS, IDENTIFYING, varying_settings
 from jobs.report.formats import format_count, format_interval, format_percent, format_points, format_setting
 from jobs.report.paired import MIN_FOR_P
+from jobs.report.ranking import LEFT_OUT
 from jobs.report.summary import Row
 
 _MAX_COLLAPSED = 5  # configurations in a sentence
@@ -55,6 +56,8 @@ def best_lines(ranking: pa.Table) -> list[str]:
             f" and at {more} further rank{'' if more == 1 else 's'}" if more > 0 else ""
         )
         lines.append(f"Collapsed: {listed}; means and intervals include them")
+    if left_out := int((ranking.schema.metadata or {}).get(LEFT_OUT, 0)):
+        lines.append(f"Not ranked: {format_count(left_out, 'configuration')} without a finished trial")
     return lines
 
 
