@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 from support.command_line import GRID, write_grid
 from support.job_records import job_of
-from support.study_tables import requested_of, settings, study, summary_of
+from support.study_tables import requested_of, settings, study, summary_of, together
 from support.warm_processes import COMMAND_LINE, WarmProcess
 
 from cluster import Done, Progress, Started, TaskFailure, usable_cpus
@@ -198,6 +198,14 @@ def test_a_narrow_terminal_leaves_out_columns_and_says_which() -> None:
     assert summary_table(summary, 88)[1] == [
         "Not shown, for want of room: gap, std; --format markdown has all columns."
     ]
+
+
+def test_a_narrow_terminal_shows_the_first_notes_and_the_number_of_the_others() -> None:
+    every = together(*(study(0.1, 0.9, 0.1, name=f"{epochs}", epochs=epochs) for epochs in range(1, 15)))
+    _, below = summary_table(summary_of(*every), 40)
+    assert below[11] == "MLP, subset size 2,000, adaptive lr no, epochs 12: 2 of 3 collapsed"
+    assert below[12] == "and 2 more notes"
+    assert len(below) == 14
 
 
 def test_jobs_are_listed_with_their_state_and_damaged_ones_too() -> None:

@@ -45,7 +45,9 @@ def test_with_three_seeds_no_configuration_can_be_told_from_the_best() -> None:
 
 def test_a_configuration_without_a_finished_trial_is_left_out() -> None:
     arms = arms_of({"subset_size": [100, 2000]}, 3, lambda trial, seed: 0.9 if trial["subset_size"] == 100 else None)
-    assert [row["subset_size"] for row in rank(arms, arms, 1000).to_pylist()] == [100]
+    ranking = rank(arms, arms, 1000)
+    assert [row["subset_size"] for row in ranking.to_pylist()] == [100]
+    assert best_lines(ranking)[-1] == "Not ranked: 1 configuration without a finished trial"
     assert rank(arms_of({}, 0, validation), arms_of({}, 0, validation), 1000).num_rows == 0
 
 
@@ -58,9 +60,9 @@ def test_the_last_line_names_the_best_and_why_others_are_tied() -> None:
     assert line(5, 2000) == "it is the only configuration with a finished trial"
     assert line(5, 100, 2000) == "all others are clearly behind"
     assert line(5, 500, 2000) == "1 configuration cannot be told from it"
-    few = "fewer than 4 seeds in common with it, which is too few for a test"
-    assert line(3, 500, 100, 2000) == f"2 configurations cannot be told from it; these have {few}"
-    assert line(5, 500, 2000, collapsed=1).endswith("\nRank 2: 1 of 5 collapsed; its means include them")
+    few = "fewer than 4 seeds in common are too few for a test"
+    assert line(3, 500, 100, 2000) == f"2 configurations cannot be told from it; {few}"
+    assert line(5, 500, 2000, collapsed=1).endswith("\nCollapsed: 1 of 5 at rank 2; means and intervals include them")
 
 
 def test_the_command_prints_the_ranking(tmp_path: Path) -> None:

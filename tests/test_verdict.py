@@ -17,11 +17,14 @@ from jobs.cli.answers import EXIT_CODES, verdict_line
 from jobs.cli.junit import junit_xml
 from jobs.cli.step_summary import markdown_text
 from jobs.errors import InputError
+from jobs.report.contrasts import word
+from jobs.report.paired import Difference
 from jobs.report.renderings import summary_markdown
 from jobs.report.verdict import judge
 
 IMAGES = 5000
 NOISE = [0.001, -0.002, 0.003, 0.0, -0.001, 0.002, -0.003, 0.001, 0.0, -0.001]
+CASES = [(-0.1, 0.5, 0.5), (-0.4, 0.01, 0.02), (-0.4, 0.04, 0.08), (-0.4, 0.5, 0.5)]  # low, p and Holm's p, by word
 GRID = """\
 name: tiny
 dataset: {path: images}
@@ -74,6 +77,17 @@ def test_without_a_common_seed_there_is_nothing_to_judge() -> None:
 def test_an_axis_that_does_not_vary_is_refused(axis: str, reason: str) -> None:
     with pytest.raises(InputError, match=f"{reason}.*; varying: adaptive_lr"):
         judge(arms(0.0, 3), axis, IMAGES)
+
+
+def test_a_study_in_which_nothing_varies_has_no_verdict() -> None:
+    for axis in (None, "adaptive_lr"):
+        with pytest.raises(InputError, match="no setting varies in this study"):
+            judge(arms_of({}, 3, lambda trial, seed: 0.9), axis, IMAGES)
+
+
+def test_one_or_two_seeds_give_no_forecast() -> None:
+    for seeds in (1, 2):
+        assert verdict_line(judge(arms(0.04, seeds), None, IMAGES)).endswith("; a verdict takes 3 seeds at least")
 
 
 def test_one_of_several_axes_has_to_be_chosen() -> None:
@@ -183,6 +197,15 @@ def test_a_step_summary_that_cannot_be_written_is_a_warning(
     assert (outcome.code, outcome.out) == (0, "equal: 12 of 12 trials are equal in every number\n")
     assert outcome.err.startswith("warning: GITHUB_STEP_SUMMARY: ")
     assert why in outcome.err
+
+
+def test_the_page_on_statistics_has_the_exit_codes_and_the_four_words() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "statistics.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| (better|worse|negligible|keep going) \| (\d) \|", page, re.MULTILINE)) == {
+        word: f"{code}" for word, code in EXIT_CODES.items()
+    }
+    words = {word(Difference(5, 0.1, low, 0.2, "", p, None, 5, 1.0, 0.1), holm, 0.3) for low, p, holm in CASES}
+    assert set(re.findall(r"^\| (clear|suggested|negligible|open) \| [^\d]", page, re.MULTILINE)) == words
 
 
 def test_a_margin_in_points_makes_equal_rates_negligible(store: Path) -> None:

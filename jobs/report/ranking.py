@@ -13,6 +13,7 @@ from jobs.report.contrasts import ALPHA
 from jobs.report.paired import Difference, holm, paired_difference
 from jobs.store import SETTINGS, column
 
+LEFT_OUT = b"left_out"  # metadata of a ranking
 _FLOAT = pa.float64()
 
 RANKING = pa.schema(
@@ -45,7 +46,8 @@ def rank(
         collapsed: How many trials of a configuration collapsed, as `count_collapsed` returns it.
 
     Returns:
-        A table with the schema RANKING, the best first; configurations without a finished trial are left out.
+        A table with the schema RANKING, the best first; configurations without a finished trial are left out, and
+        their number is the metadata LEFT_OUT of the table.
     """
     means = {arm: fmean(values.values()) for arm, values in validation.accuracies.items() if values}
     order = sorted(means, key=lambda arm: -means[arm])
@@ -64,7 +66,8 @@ def rank(
         }
         for place, arm in enumerate(order, start=1)
     ]
-    return pa.Table.from_pylist(rows, RANKING)
+    left_out = {LEFT_OUT: f"{len(validation.accuracies) - len(order)}"}
+    return pa.Table.from_pylist(rows, RANKING).replace_schema_metadata(left_out)
 
 
 def count_collapsed(trials: pa.Table, requested: pa.Table) -> dict[str, int]:

@@ -91,13 +91,15 @@ def judge(
 
 def _find_effect(arms: Arms, axis: str | None, level: str | None, baseline: Mapping[str, Level]) -> Effect:
     """Return the effect of an axis; raise InputError where there is none, or more than one."""
+    if not arms.axes:
+        raise InputError("no setting varies in this study; a verdict compares the levels of one that does")
     if axis is None:
         if len(arms.axes) != 1:
-            raise InputError(f"the settings that vary: {', '.join(arms.axes) or 'none'}; choose the one to judge")
+            raise InputError(f"the settings that vary: {', '.join(arms.axes)}; choose the one to judge")
         (axis,) = arms.axes
     found = [effect for effect in main_effects(arms, baseline) if effect.name == axis]
     if not found:
-        raise InputError(f"{axis}: does not vary in this study; varying: {', '.join(arms.axes) or 'nothing'}")
+        raise InputError(f"{axis}: does not vary in this study; varying: {', '.join(arms.axes)}")
     chosen = [effect for effect in found if level in (None, effect.level_a)]
     if len(chosen) != 1:
         allowed = ", ".join(effect.level_a for effect in found)
