@@ -16,6 +16,7 @@ import mnistjobs
 from jobs.store import Job, Store
 
 pytestmark = [
+    pytest.mark.medium,
     pytest.mark.usefixtures("figures_drawn_once"),
     # The libraries' own; MLflow also leaves its database to the garbage collector.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"),

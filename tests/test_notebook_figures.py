@@ -11,6 +11,7 @@ import mnistjobs
 from jobs.errors import InputError
 from jobs.store import Store
 
+pytestmark = pytest.mark.medium
 PAGE = (Path(__file__).parent.parent / "docs" / "analysis.md").read_text(encoding="utf-8")
 
 

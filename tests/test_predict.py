@@ -17,6 +17,7 @@ from jobs.predict.picture import find_ink, prepare, read_picture
 from jobs.predict.votes import Vote, majority, probabilities
 from mnist_core.data import Dataset, load_dataset
 
+pytestmark = pytest.mark.medium
 Floats = NDArray[np.float32]
 
 GRID = """\

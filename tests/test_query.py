@@ -49,6 +49,7 @@ def test_a_query_joins_tables_and_prints_the_rows(store: Store) -> None:
     assert tables == ["confusion", "contrasts", "effects", "metrics", "predictions", "requested", "summary", "trials"]
 
 
+@pytest.mark.medium
 def test_a_store_in_a_bucket_is_asked_alike(
     store: Store, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
