@@ -103,6 +103,7 @@ def render_page(content: PageContent) -> str:
         forests=differences,
         has_arrows=any(row.beyond_left or row.beyond_right for each in differences for row in each.rows),
         max_forest=_MAX_FOREST,
+        max_unfolded=_OPEN_FINDINGS,
         rows=configuration_rows(configurations, trials, varying, links, strip),
         strip=strip,
         has_collapsed=progress["collapsed"] > 0,

@@ -215,7 +215,7 @@ def embed_weights(configurations: Sequence[Configuration], names: Mapping[str, s
             unreadable.append(names[_id(one)])
     omitted = _named(
         choice.omission,
-        Omission("the page would be too large; they are files beside it, w1-*.svg,", too_many),
+        Omission("the page would be too large (they are files beside it, w1-*.svg)", too_many),
         Omission("the weights are missing or damaged", unreadable),
     )
     return Weights(sheets, omitted, links)
