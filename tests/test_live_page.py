@@ -22,7 +22,7 @@ from jobs.service import LivePage, PageServer, live_page, serve
 from jobs.store import Job, JobProgress, JobState, create_lease, end_job, new_lease
 from jobs.store.progress import write_progress
 
-pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+pytestmark = [pytest.mark.usefixtures("figures_drawn_once"), pytest.mark.medium]
 PATIENCE_S = 120.0
 GRID = """\
 name: live

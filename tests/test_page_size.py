@@ -43,8 +43,8 @@ def page_of(store: Store, job: Job) -> str:
     ("grid", "configurations", "megabytes"),
     [
         pytest.param(SMALL, 8, 2, id="40 trials"),
-        pytest.param(MANY, 72, 3, id="72 configurations"),
-        pytest.param(THOUSAND, 100, 5, id="1,000 trials", marks=pytest.mark.chaos),
+        pytest.param(MANY, 72, 3, id="72 configurations", marks=pytest.mark.medium),
+        pytest.param(THOUSAND, 100, 5, id="1,000 trials", marks=pytest.mark.slow),
     ],
 )
 def test_the_page_of_a_large_study_is_small_and_drops_nothing(
