@@ -60,11 +60,15 @@ def _line_panel(legend: bool) -> _Chart:
     shown = _legend(legend, 300, 2, symbolType="stroke")
     colour = alt.Color("s:N", scale=alt.Scale(domain=_at("names"), range=_at("colours")), legend=shown)
     dash = alt.StrokeDash("s:N", scale=alt.Scale(domain=_at("names"), range=_at("dashes")), legend=shown)
-    thin = _data("@name-seeds").mark_line(strokeWidth=0.8, opacity=0.35, aria=False)
-    means = _data("@name-means").mark_line(strokeWidth=2, strokeJoin="round", aria=False)
-    dots = _data("@name-dots").mark_point(size=18, filled=True, opacity=1, aria=False)
-    layers = [thin.encode(_x("e"), _y("v"), colour, detail="k:N"), means.encode(_x("e"), _y("v"), colour, dash)]
-    layers.append(dots.encode(_x("e"), _y("v"), colour))
+    # Without a legend several panels are drawn as one, and taken apart by these descriptions.
+    look: dict[str, Any] = {"aria": False} if legend else {}
+    named = {} if legend else {"description": "k:N"}
+    thin = _data("@name-seeds").mark_line(strokeWidth=0.8, opacity=0.35, **look)
+    means = _data("@name-means").mark_line(strokeWidth=2, strokeJoin="round", **look)
+    dots = _data("@name-dots").mark_point(size=18, filled=True, opacity=1, **look)
+    layers = [thin.encode(_x("e"), _y("v"), colour, detail="k:N", **named)]
+    layers.append(means.encode(_x("e"), _y("v"), colour, dash, **({} if legend else {"detail": "k:N"}), **named))
+    layers.append(dots.encode(_x("e"), _y("v"), colour, **named))
     return alt.layer(*layers)
 
 
