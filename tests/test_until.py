@@ -125,7 +125,7 @@ def test_a_budget_leaves_whole_seeds_in_their_order(grid: Path, tmp_path: Path) 
     assert stopped.reason.startswith("its budget was used up with 2 of at most 12 seeds; about ")
     assert stopped.reason.endswith("; 4 of 4 contrasts are not decided after 2 seeds")
     assert tables(tmp_path / "store", stopped)["trials"]["seed"] == [0, 1] * 4
-    assert job_status(tmp_path / "store", stopped.job_id).counts["waiting"] == 40
+    assert job_status(tmp_path / "store", stopped.job_id).counts["waiting"] == 36
 
 
 def test_the_commands_say_what_was_decided(grid: Path, tmp_path: Path) -> None:
