@@ -167,3 +167,14 @@ def test_a_configuration_that_always_fails_leaves_its_contrasts_open(tmp_path: P
     assert job.state == "finished"
     assert (decided(job).whole, decided(job).answered, len(decided(job).open)) == (5, 0, 2)
     assert job.reason == "the contrast is not decided after 5 seeds, as many as the grid allows"
+
+
+def test_a_job_that_was_interrupted_at_once_has_a_row_for_each_configuration(grid: Path, tmp_path: Path) -> None:
+    def interrupt(event: JobEvent) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        submit(grid, tmp_path / "store", interrupt)
+    job = find_job(open_store(tmp_path / "store"))
+    assert job.reason == "no seed has ended in every configuration"
+    assert mnistjobs.read_summary(tmp_path / "store")["n"].to_pylist() == [0] * 4

@@ -50,6 +50,8 @@ def describe_decision(decision: Decision, rule: SeedRule) -> str:
     if not decision.open:
         every = f"the {noun} is" if count == 1 else f"both {noun}s are" if count == 2 else f"all {count} {noun}s are"
         return f"{every} {answered} after {_format_seeds(decision.seeds.values())}"
+    if not decision.whole:
+        return "no seed has ended in every configuration"
     left = count - decision.answered
     some = f"the {noun} is" if count == 1 else f"{left} of {count} {noun}s {'is' if left == 1 else 'are'}"
     most = ", as many as the grid allows" if decision.whole >= rule.at_most else ""
