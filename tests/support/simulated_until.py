@@ -135,7 +135,7 @@ def simulate_until(
     for life, death_s in enumerate([*deaths, float("inf")]):
         plan = replace(history.plan, stored=frozenset(history.stored), decision=None)
         plan = plan.with_decide(history.decide)
-        packs = make_packs({each: plan.trials[each] for each in plan.missing}, lambda trial: 1.0, 2, seed_by_seed=True)
+        packs = make_packs({each: plan.trials[each] for each in plan.missing}, lambda trial: 1.0, 2, max_seeds=1)
         faults = (0.0, 0.0) if is_calm else (rng.choice((0.0, 0.1, 0.3)), 200.0)  # rate, and until when
         study = Study(tuple(packs), nodes, 2, False, None, *faults, None, broken, 0, None, 1.0)
         _live(history, plan, MortalExecutor(study, rng.randint(0, 10**9), death_s), is_by_seed, watch)
