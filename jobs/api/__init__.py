@@ -17,6 +17,7 @@ from jobs.api.life import serve_page as serve_page
 from jobs.api.querying import query_job as query_job
 from jobs.api.reading import export_weights as export_weights
 from jobs.api.reading import read_confusion as read_confusion
+from jobs.api.reading import read_decision as read_decision
 from jobs.api.reading import read_failures as read_failures
 from jobs.api.reading import read_metrics as read_metrics
 from jobs.api.reading import read_predictions as read_predictions

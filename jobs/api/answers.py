@@ -43,7 +43,7 @@ def read_contrasts(store: StorePath, job: str, margin: float | None = None) -> p
         StoreError: The store cannot be read, or the job's record is damaged.
     """
     record, arms = _read_arms(store, job)
-    return contrast_table(arms, record.dataset.test_size, record.baseline, _chosen(margin, record))
+    return contrast_table(arms, record.dataset.test_size, record.baseline, _chosen(margin, record), record.until)
 
 
 def read_effects(store: StorePath, job: str) -> pa.Table:
@@ -61,7 +61,7 @@ def read_effects(store: StorePath, job: str) -> pa.Table:
         StoreError: The store cannot be read, or the job's record is damaged.
     """
     record, arms = _read_arms(store, job)
-    return effect_table(arms, record.dataset.test_size, record.baseline)
+    return effect_table(arms, record.dataset.test_size, record.baseline, record.until)
 
 
 def judge_job(

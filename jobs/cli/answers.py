@@ -46,11 +46,11 @@ def verdict(
 
     Example: mnistjobs verdict report --contrast adaptive_lr
     """
-    from jobs.api import judge_job
+    from jobs.api import judge_job, read_decision
 
     axis, _, level = (contrast or "").partition("=")
     found = judge_job(store, job, axis or None, level or None, margin)
-    line = verdict_line(found)
+    line = "; ".join(filter(None, [verdict_line(found), read_decision(store, job)]))
     echo(json.dumps(asdict(found), indent=2) if json_ else line)
     append_step_summary(f"mnistjobs verdict {job}", [line])
     if junit:

@@ -43,6 +43,12 @@ from jobs.report.report import find_report as find_report
 from jobs.report.report import report_files as report_files
 from jobs.report.report import write_report as write_report
 from jobs.report.sql import run_query as run_query
+from jobs.report.stopping import Study as Study
+from jobs.report.stopping import decide as decide
+from jobs.report.stopping import decide_again as decide_again
+from jobs.report.stopping import read_counted as read_counted
+from jobs.report.stopping import replay as replay
+from jobs.report.stopping import seeds_of as seeds_of
 from jobs.report.summary import PREDICTION_COLUMNS as PREDICTION_COLUMNS
 from jobs.report.summary import SUMMARY_COLUMNS as SUMMARY_COLUMNS
 from jobs.report.summary import summarize as summarize

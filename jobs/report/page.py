@@ -29,7 +29,7 @@ from jobs.report.page_figures import (
 )
 from jobs.report.page_tables import choose_strip, configuration_rows, forests
 from jobs.report.wording import level_words
-from jobs.store import Job
+from jobs.store import Job, describe_decision
 
 if TYPE_CHECKING:
     from jobs.report.live import SoFar
@@ -150,7 +150,7 @@ def _facts(content: PageContent, progress: dict[str, int]) -> list[str]:
         levels = {row[name] for row in rows}
         if len(levels) == 1:
             fixed.append(level_words(name, levels.pop()))
-    dataset = content.job.dataset
+    dataset, rule = content.job.dataset, content.job.record.until
     return [
         f"{_DATASETS.get(dataset.name, dataset.name)}, {format_count(dataset.test_size, 'test image')}",
         *fixed,
@@ -161,6 +161,7 @@ def _facts(content: PageContent, progress: dict[str, int]) -> list[str]:
             else [f"{progress['done']} of {format_count(progress['seeds_requested'], 'trial')} done"]
         ),
         f"job {content.job.state_text}",
+        *([describe_decision(content.job.decision, rule)] if content.job.decision and rule else []),
     ]
 
 

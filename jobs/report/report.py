@@ -19,6 +19,7 @@ from jobs.report.arms import Arms, read_arms
 from jobs.report.contrasts import contrast_table
 from jobs.report.effects import effect_table
 from jobs.report.renderings import contrasts_markdown, summary_markdown, table_csv
+from jobs.report.stopping import read_counted
 from jobs.report.summary import summarize
 from jobs.report.tables import confusion_table, identify, metrics_table, predictions_table, trials_table
 from jobs.store import (
@@ -35,7 +36,6 @@ from jobs.store import (
     job_key,
     parquet_bytes,
     read_parts,
-    read_requested,
     read_weights,
 )
 from mnist_core.data import DIGITS
@@ -96,7 +96,8 @@ class Content:
     def summary(self) -> pa.Table:
         counted = counted_trials(self.job, self.requested)
         failed = [failure.trial_id for failure in counted_failures(self.job, counted)]
-        return summarize(self.parts.table, self.requested, failed, test_images=self.job.dataset.test_size)
+        until = self.job.record.until
+        return summarize(self.parts.table, self.requested, failed, test_images=self.job.dataset.test_size, until=until)
 
     @cached_property
     def arms(self) -> Arms:
@@ -105,11 +106,12 @@ class Content:
     @cached_property
     def contrasts(self) -> pa.Table:
         record = self.job.record
-        return contrast_table(self.arms, record.dataset.test_size, record.baseline, record.margin)
+        return contrast_table(self.arms, record.dataset.test_size, record.baseline, record.margin, record.until)
 
     @cached_property
     def effects(self) -> pa.Table:
-        return effect_table(self.arms, self.job.dataset.test_size, self.job.record.baseline)
+        record = self.job.record
+        return effect_table(self.arms, record.dataset.test_size, record.baseline, record.until)
 
     @cached_property
     def _weights(self) -> dict[str, str]:
@@ -172,7 +174,7 @@ def write_report(store: Store, job: Job, formats: Sequence[FigureFormat] = ()) -
         ReportError: There is not enough memory.
     """
     with within_memory(job):
-        requested = read_requested(store, job)
+        requested = read_counted(store, job)
         content = Content(store, job, requested, read_parts(store, counted_trials(job, requested)))
         written = [
             *_write_files(store, job, _table_files(content)),

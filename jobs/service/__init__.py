@@ -1,6 +1,7 @@
 """Jobs that outlive the terminal: their drivers, leases, queue, and what is told of them to everyone who asks."""
 
 from jobs.service.cancel import cancel_job as cancel_job
+from jobs.service.deciding import plan_study as plan_study
 from jobs.service.drive import drive_job as drive_job
 from jobs.service.driver_log import DriverLog as DriverLog
 from jobs.service.launch import TICKET_VARIABLE as TICKET_VARIABLE
