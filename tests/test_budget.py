@@ -36,7 +36,7 @@ def seconds(trial: Trial) -> float:
 def packs(seeds: int) -> list[Pack]:
     """A long and a short trial of each seed, each a pack."""
     trials = {f"{name}{seed}": tiny_trial(seed, subset_size=size) for seed in range(seeds) for name, size in SIZES}
-    return make_packs(trials, seconds, 1, seed_by_seed=True)
+    return make_packs(trials, seconds, 1, max_seeds=1)
 
 
 SIZES = (("long", LONG), ("short", SHORT))

@@ -22,7 +22,7 @@ from jobs.service import LivePage, PageServer, live_page, serve
 from jobs.store import Job, JobProgress, JobState, create_lease, end_job, new_lease
 from jobs.store.progress import write_progress
 
-pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+pytestmark = [pytest.mark.usefixtures("figures_drawn_once"), pytest.mark.medium]
 PATIENCE_S = 120.0
 GRID = """\
 name: live
@@ -93,6 +93,21 @@ def test_the_page_compares_whole_seeds_only(running: tuple[Plan, Job], no_waitin
     assert "connect-src" not in text
     assert "n is 2 of 3: 1 failed" in text
     assert page.has_shown_end
+
+
+def test_the_page_of_seeds_until_an_answer_says_how_many_there_may_be(tmp_path: Path, no_waiting: None) -> None:
+    seeds = "seeds: {until: decided, at_least: 3, at_most: 6}"
+    plan, job = begin_study(tmp_path, GRID.replace("seed: [0, 1, 2]", seeds))
+    assert create_lease(plan.store, new_lease(job.job_id, "running"))
+    page = LivePage(plan.store, job.job_id)
+    assert "No seed is complete yet" in page.page()
+    train(plan, 0, 1)
+    train(plan, 2, schedules=(True,))
+    text = page.page()
+    assert "So far, n = 2 of at most 6" in text
+    assert "5 trials have ended." in text
+    assert 'aria-label="seed 0: ' in text
+    assert "seed 2: " not in text
 
 
 class TwoPages:

@@ -1,12 +1,26 @@
 """Simulated studies until an answer: the decision is that of somebody who saw all results at once."""
 
+import inspect
 from collections import Counter
 
 import pytest
 from support.simulated_until import UntilHistory, simulate_until
 
+from jobs.run import until
+
 STUDIES = 120
+MORE_STUDIES = 3000
 CALM = 60
+# Each mistake: its name, the code as it is, and the code as it must not be.
+MUTANTS = {
+    "a failed trial counts with its accuracy": ("trial_ids if has_failed else ()", "()"),
+    "what is not needed is waited for": ("            of_seed -= dropped\n", "            pass\n"),
+    "a trial that was given up is waited for": (
+        "        self._ended.update(trial_ids)\n",
+        "        if has_failed:\n            return\n        self._ended.update(trial_ids)\n",
+    ),
+    "the decision is never taken again": ("        if not self.decision.open or", "        if True or"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +34,33 @@ def counted(history: UntilHistory) -> set[str]:
     return {each for each, trial in plan.trials.items() if decision.counts(plan.configurations[each], trial.seed)}
 
 
+def is_that_of_all_results(history: UntilHistory) -> bool:
+    """Tell whether a study has ended with the decision of somebody who has seen the results of all trials at once."""
+    assert history.outcome in ("finished", "failed")
+    return history.decision == history.decide(history.plan.trials, history.failed)
+
+
 def test_the_decision_is_that_of_all_results_at_once(histories: list[UntilHistory]) -> None:
     """Neither kills nor retries nor the order of completion change it; trials that failed for good count as failed."""
-    for seed, history in enumerate(histories):
-        assert history.outcome in ("finished", "failed"), (seed, history.outcome)
-        assert history.decision == history.decide(history.plan.trials, history.failed), seed
+    assert [seed for seed, history in enumerate(histories) if not is_that_of_all_results(history)] == []
+
+
+@pytest.mark.chaos
+def test_the_decision_is_that_of_all_results_in_thousands_of_studies() -> None:
+    for seed in range(STUDIES, MORE_STUDIES):
+        history = simulate_until(seed)
+        assert is_that_of_all_results(history), seed
+        assert history.troubles == [], seed
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_simulator_finds_a_planted_mistake(name: str) -> None:
+    source, (code, mistake) = inspect.getsource(until), MUTANTS[name]
+    assert source.count(code) == 1
+    mutant: dict[str, type[until.SeedWatch]] = {}
+    exec(compile(source.replace(code, mistake), "<mutant>", "exec"), mutant)  # noqa: S102 - our own source, mutated
+    studies = (simulate_until(seed, watch=mutant["SeedWatch"]) for seed in range(STUDIES))
+    assert any(not is_that_of_all_results(history) or history.troubles for history in studies)
 
 
 def test_the_decision_can_be_taken_again_from_the_store(histories: list[UntilHistory]) -> None:

@@ -39,7 +39,8 @@ def plan_grid(grid: str | Path | Grid, store: StorePath = "results", *, quaranti
         quarantine: Whether to move damaged parts to quarantine/, as `submit_grid` does; by default nothing is written.
 
     Returns:
-        The plan, which `submit_grid` accepts in place of the grid.
+        The plan, which `submit_grid` accepts in place of the grid. Where the grid asks for seeds until an answer, its
+        `decision` is the one on what is stored, and `missing` are the trials that this may still need.
 
     Raises:
         InputError: The grid has faults; all of them are listed in `faults`, with line and column.
@@ -87,7 +88,8 @@ def submit_grid(  # noqa: PLR0913 - the options of a submission
 
     Returns:
         The job. Its `state` is `failed` where any trial failed, and `failures` has the reasons; `stopped` where the
-        budget was not enough; a detached one is `queued`.
+        budget was not enough, or where fewer seeds than the grid allows have given the answer (`stop` says which, and
+        `decision` of how many seeds the results are); a detached one is `queued`.
 
     Raises:
         InputError: The grid has faults, its dataset has changed since it was planned, the device lacks a precision, or

@@ -133,7 +133,8 @@ class LiveView:
         seconds = self._left.seconds(now_s)
         if seconds is not None and self._until_s is not None:
             seconds = max(min(seconds, self._until_s - now_s), 0.0)
-        return "" if seconds is None else f"about {format_duration(seconds)} left"
+        how = "at most" if self._plan.decide else "about"
+        return "" if seconds is None else f"{how} {format_duration(seconds)} left"
 
 
 def format_enough(enough: Enough) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.report.arms import Level
 from jobs.report.configurations import IDENTIFYING
 from jobs.report.contrasts import ALPHA
 from jobs.report.formats import format_count
-from jobs.report.paired import MIN_FOR_P
+from jobs.report.paired import ANYTIME, MIN_FOR_P
 from jobs.report.summary import Row
 from jobs.report.wording import context_columns, contrast_label, level_words, parse_level, points, setting_name
 
@@ -108,7 +109,7 @@ def headline(axis: str, rows: Sequence[Row], context: Sequence[str], average: Ro
     if not measured:
         return "Open: no seed has finished on both sides of any comparison."
     most = max(row["n"] for row in measured)
-    if most < MIN_FOR_P:
+    if most < MIN_FOR_P and ANYTIME not in {row["method"] for row in measured}:
         return (
             f"Open: a test needs {MIN_FOR_P} seeds, and there {'is' if most == 1 else 'are'} {most}. "
             f"Measured: {_range(measured)}"
@@ -187,14 +188,15 @@ def _where(found: Sequence[Row], rows: Sequence[Row], context: Sequence[str]) ->
     for name in context:
         levels = {row[name] for row in found} - {None}
         if levels and [row for row in rows if row[name] in levels] == list(found):
-            words = [level_words(name, level) for level in sorted(levels, key=str)]
-            article = "the " if name in ("model", "adaptive_lr") else ""
-            return f"with {article}{' and '.join(words)} "
+            return f"with {' and '.join(_with_article(name, level) for level in sorted(levels, key=str))} "
     if len(found) == 1 and len({(row["level_a"], row["level_b"]) for row in rows}) == 1:
-        return (
-            f"with {' and '.join(level_words(name, found[0][name]) for name in context if found[0][name] is not None)} "
-        )
+        words = (_with_article(name, found[0][name]) for name in context if found[0][name] is not None)
+        return f"with {' and '.join(words)} "
     return f"in {len(found)} of {len(rows)} comparisons "
+
+
+def _with_article(name: str, level: Level) -> str:
+    return f"{'the ' if name in ('model', 'adaptive_lr') else ''}{level_words(name, level)}"
 
 
 def _has_steps(rows: Sequence[Row]) -> bool:

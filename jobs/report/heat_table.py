@@ -1,6 +1,7 @@
 """The overview of many configurations: their mean test accuracies, by settings."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -29,7 +30,8 @@ class HeatCell:
 class Heat:
     """The overview of many configurations: mean test accuracies by rows and columns."""
 
-    columns: list[str]
+    headers: list[list[tuple[str, int]]]  # for each setting across: its levels, and how many columns each spans
+    has_stars: bool
     rows: list[tuple[str, list[HeatCell | None]]]
 
 
@@ -53,7 +55,18 @@ def heat_table(summary: pa.Table, varying: Sequence[str]) -> Heat:
         cells = [_heat_cell(found.get((*key, *column)), low, high, varying) for column in columns]
         if any(cells):
             lines.append((_words(down, key) or "all", cells))
-    return Heat([_words(across, column) for column in columns], lines)
+    has_stars = any(cell and cell.text.endswith("*") for _, cells in lines for cell in cells)
+    return Heat(_headers(across, levels), has_stars, lines)
+
+
+def _headers(across: Sequence[str], levels: Mapping[str, Sequence[Any]]) -> list[list[tuple[str, int]]]:
+    """Lay out the levels of the settings across the table, the first setting on top."""
+    rows, repeats = [], 1
+    for index, name in enumerate(across):
+        span = math.prod(len(levels[each]) for each in across[index + 1 :])
+        rows.append([(_words([name], [level]), span) for level in levels[name]] * repeats)
+        repeats *= len(levels[name])
+    return rows
 
 
 def _words(names: Sequence[str], levels: Sequence[Any]) -> str:

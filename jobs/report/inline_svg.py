@@ -1,6 +1,8 @@
 """Make a drawing part of the page: without what a browser does not need, and with colours from the page's style."""
 
+import itertools
 import re
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from markupsafe import Markup
@@ -20,7 +22,7 @@ _DROPPED = {
 }
 _DEFAULTS = {("opacity", "1"), ("stroke-width", "1"), ("stroke-dasharray", "1,0"), ("transform", "translate(0,0)")}
 _DEFAULTS |= {("text-anchor", "start"), ("y2", "0"), ("x2", "0")}
-_COMMAND = re.compile(r"([A-Za-z])([^A-Za-z]*)")
+_STRAIGHT = re.compile(r"M[-ML\d.,]*")
 _NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 _CIRCLE = re.compile(r"M([\d.]+),0A\1,\1,0,1,1,-\1,0A\1,\1,0,1,1,\1,0")
 _PLACE = re.compile(r"translate\((-?[\d.]+),(-?[\d.]+)\)")
@@ -36,12 +38,51 @@ def inline(svg: str, label: str) -> Markup:
     Returns:
         An element svg, without the drawing's background.
     """
+    root = _parse(svg)
+    root.set("aria-label", escape(label))
+    return _markup(root)
+
+
+def inline_parts(svg: str, labels: Sequence[str]) -> list[Markup]:
+    """Take apart a drawing of several panels on top of each other, which share their axes.
+
+    Args:
+        svg: As the figures' library draws it: the label of a mark begins with the number of its panel and a space.
+        labels: What each panel shows.
+
+    Returns:
+        An element svg for each.
+    """
+    root = _parse(svg)
+    parts = []
+    for number, label in enumerate(labels):
+        part = _part(root, f"{number} ")
+        part.set("aria-label", escape(label))
+        parts.append(_markup(part))
+    return parts
+
+
+def _part(element: Element, prefix: str) -> Element:
+    """Copy an element without the marks of other panels; those of this one need no label."""
+    others = {name: value for name, value in element.attrib.items() if name not in ("role", "aria-label")}
+    part = ElementTree.Element(element.tag, others if "aria-label" in element.attrib else dict(element.attrib))
+    part.text = element.text
+    part.extend(_part(child, prefix) for child in element if child.attrib.get("aria-label", prefix).startswith(prefix))
+    return part
+
+
+def _parse(svg: str) -> Element:
+    """Return a drawing shortened, without its background."""
     root = ElementTree.fromstring(svg)
-    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": escape(label)}
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img"}
     _shorten_children(root)
     background = root.find("rect")
     if background is not None:
         root.remove(background)
+    return root
+
+
+def _markup(root: Element) -> Markup:
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
@@ -94,22 +135,16 @@ def _rounded(text: str) -> str:
 
 def _shorten_path(path: str) -> str:
     """Round a path to tenths of a pixel; one of straight lines is written as steps from point to point."""
-    commands = _COMMAND.findall(path)
-    if not commands or {name for name, _ in commands} - {"M", "L"}:
+    if not _STRAIGHT.fullmatch(path):
         return _rounded(path)
-    found, x, y = [], 0, 0
-    last = ""
-    for name, numbers in commands:
-        to_x, to_y = (round(10 * float(each)) for each in numbers.split(","))
-        step = (to_x, to_y) if name == "M" else (to_x - x, to_y - y)
-        text = _pair(*step)
-        if name != last or name == "M":
-            text = ("M" if name == "M" else "l") + text
-        elif not text.startswith("-"):
-            text = " " + text
-        found.append(text)
-        x, y, last = to_x, to_y, name
-    return "".join(found)
+    return "".join(_steps(line.split("L")) for line in path.split("M")[1:])
+
+
+def _steps(points: Sequence[str]) -> str:
+    """Write a line through some points: the first one, and the step to each of the others."""
+    places = [[round(10 * float(number)) for number in point.split(",")] for point in points]
+    steps = [_pair(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(places)]
+    return "M" + _pair(*places[0]) + ("l" + " ".join(steps).replace(" -", "-") if steps else "")
 
 
 def _pair(x: int, y: int) -> str:

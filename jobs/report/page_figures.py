@@ -12,10 +12,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from jobs.report.choice import Configuration, Group, Omission, choose
-from jobs.report.curves import MEASURES, Curves, TrainingPanel, axis_title, late_axes, shared_axes, training_panel
+from jobs.report.curves import MEASURES, Curves, TrainingSheet, axis_title, late_axes, shared_axes, training_sheet
 from jobs.report.figures import StoredTrials, curves_of, learning_lines, training_groups
 from jobs.report.formats import format_count, format_n
-from jobs.report.inline_svg import inline
+from jobs.report.inline_svg import inline, inline_parts
 from jobs.report.learning import by_panel, learning_footnote, learning_panel
 from jobs.report.matrices import MAX_UNITS, colour_range, sheet_shape, weight_png
 from jobs.report.mistakes import HardImage, Matrix, hardest_images, matrix
@@ -110,17 +110,14 @@ def embed_training(configurations: Sequence[Configuration], names: Mapping[str, 
     headings = [group[0].title(group[0].images) for group in choice.drawn]
     measures = []
     for measure in MEASURES:
-        axes = shared_axes(curves, measure)
-        panels = [training_panel(each, measure, axes, points) for each in curves]
-        measures.append((axis_title(measure), _charts(measure, headings, panels, curves)))
-    late = [
-        (heading, each, own)
-        for heading, each in zip(headings, curves, strict=True)
-        if (own := late_axes(each, MEASURES[0]))
-    ]
+        sheet = training_sheet(curves, measure, shared_axes(curves, measure), points)
+        measures.append((axis_title(measure), _charts(measure, headings, sheet, curves)))
+    late = []
+    for number, (heading, group) in enumerate(zip(headings, curves, strict=True)):
+        if axes := late_axes(group, MEASURES[0]):
+            late += _charts("late", [heading], training_sheet([group], MEASURES[0], axes, points), [group], number)
     if late:
-        panels = [training_panel(each, MEASURES[0], own, points) for _, each, own in late]
-        measures.append((_ENLARGED, _charts("late", [one[0] for one in late], panels, [one[1] for one in late])))
+        measures.append((_ENLARGED, late))
     links = [
         (_id(one), f"{MEASURES[0]}-{number}", "training curves")
         for number, group in enumerate(choice.drawn)
@@ -136,18 +133,29 @@ def _points_per_seed(groups: Sequence[Sequence[Curves]]) -> int:
 
 
 def _charts(
-    kind: str, headings: Sequence[str], panels: Sequence[TrainingPanel], curves: Sequence[Sequence[Curves]]
+    kind: str, headings: Sequence[str], sheet: TrainingSheet, groups: Sequence[Sequence[Curves]], first_number: int = 0
 ) -> list[Chart]:
-    charts = []
-    for number, (heading, panel, group) in enumerate(zip(headings, panels, curves, strict=True)):
-        label = f"{kind.replace('_', ' ')}, {heading}: {'; '.join(each.label for each in group)}"
-        anchor, place = f"{kind}-{number}", re.search(r'transform="translate\(([\d.]+),', panel.svg)
-        left = float(place[1]) if place else 0.0
-        means = json.dumps(panel.means, separators=(",", ":"))
-        charts.append(
-            Chart(anchor, heading, inline(panel.svg, label), means, panel.first, panel.last, left, panel.width)
+    place = re.search(r'transform="translate\(([\d.]+),', sheet.svg)
+    left = float(place[1]) if place else 0.0
+    labels = [
+        f"{kind.replace('_', ' ')}, {heading}: {'; '.join(each.label for each in group)}"
+        for heading, group in zip(headings, groups, strict=True)
+    ]
+    return [
+        Chart(
+            f"{kind}-{number}",
+            heading,
+            svg,
+            json.dumps(means, separators=(",", ":")),
+            sheet.first,
+            sheet.last,
+            left,
+            sheet.width,
         )
-    return charts
+        for number, (heading, svg, means) in enumerate(
+            zip(headings, inline_parts(sheet.svg, labels), sheet.means, strict=True), start=first_number
+        )
+    ]
 
 
 def embed_learning(configurations: Sequence[Configuration], names: Mapping[str, str]) -> Learning:
@@ -215,7 +223,7 @@ def embed_weights(configurations: Sequence[Configuration], names: Mapping[str, s
             unreadable.append(names[_id(one)])
     omitted = _named(
         choice.omission,
-        Omission("the page would be too large; they are files beside it, w1-*.svg,", too_many),
+        Omission("the page would be too large (they are files beside it, w1-*.svg)", too_many),
         Omission("the weights are missing or damaged", unreadable),
     )
     return Weights(sheets, omitted, links)

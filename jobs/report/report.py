@@ -237,7 +237,7 @@ def _write_files(store: Store, job: Job, files: Mapping[str, bytes]) -> list[str
 
 
 def _drawn_files(content: Content, formats: Sequence[FigureFormat] = ()) -> dict[str, bytes]:
-    # Only here: altair and jinja2 take a quarter of a second each to import.
+    # Only here: what draws takes a second to start, and jinja2 a tenth of one.
     from jobs.report.drawing import convert
     from jobs.report.figures import draw_figures
     from jobs.report.page import render_page

@@ -36,6 +36,7 @@ from jobs.run.run_record import PackEvent as PackEvent
 from jobs.run.run_record import RunRecord
 from jobs.run.scheduler import Rules, State, begin, step, wake_up_s
 from jobs.run.task import TaskContext, TaskResult, run_pack
+from jobs.run.until import max_seeds
 from jobs.store import (
     Job,
     JobState,
@@ -92,9 +93,7 @@ def run_job(
     workers = slots if max_running is None else min(slots, max_running)
     trials = {trial_id: plan.trials[trial_id] for trial_id in plan.missing}
     seconds = plan.timings.expected_seconds
-    packs = make_packs(
-        trials, seconds, workers, session.device, seed_by_seed=until_s is not None or plan.decide is not None
-    )
+    packs = make_packs(trials, seconds, workers, session.device, max_seeds=max_seeds(plan, session.device, within_s))
     is_timed = all(map(plan.timings.is_timed, trials.values()))
     budget = None if until_s is None else Budget(until_s, Pace(seconds), is_timed)
     rules = Rules(

@@ -9,7 +9,20 @@ from collections.abc import Collection, Mapping
 from jobs.run.events import Enough
 from jobs.run.plan import Decide, Plan
 from jobs.store import Decision
+from mnist_core.backends import Device
 from mnist_core.trial import Trial
+
+
+def max_seeds(plan: Plan, device: Device, within_s: float | None) -> int | None:
+    """Return the most seeds of a round: one, where a budget or an answer may end the job after any of them.
+
+    On CUDA trials that train together take as long as one of them. There a budget ends no round early, and until an
+    answer there are as many seeds in a round as before the first look.
+    """
+    until = plan.grid.seeds_until
+    if device == "cuda":
+        return until.at_least if until else None
+    return None if until is None and within_s is None else 1
 
 
 class SeedWatch:

@@ -13,7 +13,6 @@ from jobs.store import (
     JobState,
     Store,
     TrialFailure,
-    counted_rows,
     is_cancel_asked,
     is_driven,
     lease_age_s,
@@ -92,7 +91,7 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
         finished, diverged = job.stored_count + progress.finished - progress.diverged, progress.diverged
     else:
         finished, diverged = _count_stored(store, job)
-    total = _count_needed(store, job) if job.decision else job.trial_count - progress.unneeded
+    total = len(_needed_trials(store, job)) if job.decision else job.trial_count - progress.unneeded
     report = find_report(store, job.job_id) if job.end else None
     return JobStatus(
         job_id=job.job_id,
@@ -125,17 +124,17 @@ def _why_no_driver(store: Store, job: Job) -> str:
 
 def _count_stored(store: Store, job: Job) -> tuple[int, int]:
     """Count the trials of a job that the store has: finished ones, and those that diverged."""
-    trial_ids = counted_rows(read_requested(store, job), job.decision)["trial_id"].to_pylist()
-    statuses = read_parts(store, trial_ids, ["trial_id", "status"]).table["status"].to_pylist()
+    statuses = read_parts(store, _needed_trials(store, job), ["trial_id", "status"]).table["status"].to_pylist()
     diverged = statuses.count("diverged")
     return len(statuses) - diverged, diverged
 
 
-def _count_needed(store: Store, job: Job) -> int:
-    """Count the trials of a job that the answer needs, or may still need."""
+def _needed_trials(store: Store, job: Job) -> list[str]:
+    """Return the ids of a job's trials; where its seeds end by a rule, those that the answer needs or may need."""
     requested, decision = read_requested(store, job), job.decision
-    pairs = zip(requested["configuration_id"].to_pylist(), requested["seed"].to_pylist(), strict=True)
-    return sum(decision is None or decision.needs(*pair) for pair in pairs)
+    names = ("trial_id", "configuration_id", "seed")
+    rows = zip(*(requested[name].to_pylist() for name in names), strict=True)
+    return [each for each, of, seed in rows if decision is None or decision.needs(of, seed)]
 
 
 def _counts(total: int, finished: int, diverged: int, failed: int, running: int) -> dict[str, int]:

@@ -77,11 +77,20 @@ def counted_rows(requested: pa.Table, decision: Decision | None) -> pa.Table:
     Args:
         requested: What it asked for at most, in the schema REQUESTED.
         decision: What was decided; None where the number of seeds was given.
+
+    Returns:
+        The rows that count. Before a seed is whole, those of the first: the tables mention every configuration.
     """
     if decision is None:
         return requested
-    pairs = zip(requested["configuration_id"].to_pylist(), requested["seed"].to_pylist(), strict=True)
-    return requested.filter(pa.array([decision.counts(*pair) for pair in pairs], pa.bool_()))
+    return requested.filter(
+        pa.array([decision.counts(of, seed) or seed == 0 for of, seed in _seeds(requested)], pa.bool_())
+    )
+
+
+def _seeds(requested: pa.Table) -> list[tuple[str, int]]:
+    """Return the configuration_id and the seed of each row."""
+    return list(zip(requested["configuration_id"].to_pylist(), requested["seed"].to_pylist(), strict=True))
 
 
 def counted_trials(job: Job, requested: pa.Table) -> list[str]:
@@ -94,8 +103,11 @@ def counted_trials(job: Job, requested: pa.Table) -> list[str]:
         job: The job.
         requested: What it asked for, in the schema REQUESTED.
     """
-    ids: list[str] = counted_rows(requested, job.decision)["trial_id"].to_pylist()
-    if job.stop is None or job.decision:
+    ids: list[str] = requested["trial_id"].to_pylist()
+    if job.decision:
+        counts = job.decision.counts
+        return [each for each, (of, seed) in zip(ids, _seeds(requested), strict=True) if counts(of, seed)]
+    if job.stop is None:
         return ids
     seeds = frozenset(job.stop.seeds)
     return [each for each, seed in zip(ids, requested["seed"].to_pylist(), strict=True) if seed in seeds]

@@ -46,14 +46,16 @@ def describe_decision(decision: Decision, rule: SeedRule) -> str:
         rule: How the seeds end.
     """
     noun, answered = ("contrast", "decided") if rule.half_width is None else ("interval", "narrow enough")
+    count = decision.questions
     if not decision.open:
-        count = decision.questions
         every = f"the {noun} is" if count == 1 else f"both {noun}s are" if count == 2 else f"all {count} {noun}s are"
         return f"{every} {answered} after {_format_seeds(decision.seeds.values())}"
-    left = decision.questions - decision.answered
+    if not decision.whole:
+        return "no seed has ended in every configuration"
+    left = count - decision.answered
+    some = f"the {noun} is" if count == 1 else f"{left} of {count} {noun}s {'is' if left == 1 else 'are'}"
     most = ", as many as the grid allows" if decision.whole >= rule.at_most else ""
-    verb = "is" if left == 1 else "are"
-    return f"{left} of {decision.questions} {noun}s {verb} not {answered} after {_format_seeds([decision.whole])}{most}"
+    return f"{some} not {answered} after {_format_seeds([decision.whole])}{most}"
 
 
 def _format_seeds(counts: Collection[int]) -> str:

@@ -116,13 +116,16 @@ def make_plan(seed: int) -> Plan:
     return plan
 
 
-def simulate_until(seed: int, *, is_calm: bool = False, is_by_seed: bool = True) -> UntilHistory:
+def simulate_until(
+    seed: int, *, is_calm: bool = False, is_by_seed: bool = True, watch: type[SeedWatch] = SeedWatch
+) -> UntilHistory:
     """Run a study to its end.
 
     Args:
         seed: Decides everything.
         is_calm: Whether nothing fails and nobody is killed.
         is_by_seed: Whether the scheduler looks ahead as it should.
+        watch: The real one, or a mutant of it.
     """
     rng = random.Random(seed + 1_000_000)
     nodes = tuple(NodeJoined(f"n{index}", rng.randint(1, 3), VERSION) for index in range(rng.randint(1, 3)))
@@ -132,20 +135,20 @@ def simulate_until(seed: int, *, is_calm: bool = False, is_by_seed: bool = True)
     for life, death_s in enumerate([*deaths, float("inf")]):
         plan = replace(history.plan, stored=frozenset(history.stored), decision=None)
         plan = plan.with_decide(history.decide)
-        packs = make_packs({each: plan.trials[each] for each in plan.missing}, lambda trial: 1.0, 2, seed_by_seed=True)
+        packs = make_packs({each: plan.trials[each] for each in plan.missing}, lambda trial: 1.0, 2, max_seeds=1)
         faults = (0.0, 0.0) if is_calm else (rng.choice((0.0, 0.1, 0.3)), 200.0)  # rate, and until when
         study = Study(tuple(packs), nodes, 2, False, None, *faults, None, broken, 0, None, 1.0)
-        _live(history, plan, MortalExecutor(study, rng.randint(0, 10**9), death_s), is_by_seed)
+        _live(history, plan, MortalExecutor(study, rng.randint(0, 10**9), death_s), is_by_seed, watch)
         history.lives = life + 1
         if history.outcome:
             break
     return history
 
 
-def _live(history: UntilHistory, plan: Plan, executor: MortalExecutor, is_by_seed: bool) -> None:
+def _live(history: UntilHistory, plan: Plan, executor: MortalExecutor, is_by_seed: bool, kind: type[SeedWatch]) -> None:
     assert plan.decide
     assert plan.decision
-    watch, failed = SeedWatch(plan, plan.decide, plan.decision), set[str]()
+    watch, failed = kind(plan, plan.decide, plan.decision), set[str]()
 
     def check(event: Any) -> Any:  # noqa: ANN401
         if isinstance(event, Done) and event.result.part == "lie":
