@@ -54,7 +54,7 @@ chaos: .venv/installed-dev ## Kill studies and detached jobs a hundred times eac
 
 bench: .venv/installed-dev ## Measure the figures of docs/performance.md again; about 15 minutes
 	$(PIP) --editable '.[bench]'
-	missed=; for name in mlp cnn workers overhead first_trial scale bucket; do \
+	missed=; for name in mlp cnn workers overhead first_trial scale bucket page; do \
 		$(BIN)/python benchmarks/$$name.py || missed="$$missed $$name"; done; \
 	test -z "$$missed" || { echo "limits missed:$$missed"; exit 1; }
 

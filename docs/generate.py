@@ -276,5 +276,15 @@ def _page(sections: Sequence[str]) -> str:
     return "\n\n".join([f"{title}\n\n{NOTICE}\n{''.join(rest)}", *sections[1:]]) + "\n"
 
 
+def chart_templates() -> str:
+    """Make jobs/report/charts.json, the specifications of the figures."""
+    from jobs.report.chart_templates import make_templates
+
+    return json.dumps(make_templates(), indent=1, sort_keys=True) + "\n"
+
+
+CHART_TEMPLATES = Path(__file__).parents[1] / "jobs" / "report" / "charts.json"
+
 if __name__ == "__main__":
     write_pages(Path(__file__).parent)
+    CHART_TEMPLATES.write_text(chart_templates(), encoding="utf-8")

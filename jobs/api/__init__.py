@@ -13,6 +13,7 @@ from jobs.api.handle import submit as submit
 from jobs.api.life import cancel_job as cancel_job
 from jobs.api.life import job_status as job_status
 from jobs.api.life import read_log as read_log
+from jobs.api.life import serve_page as serve_page
 from jobs.api.querying import query_job as query_job
 from jobs.api.reading import export_weights as export_weights
 from jobs.api.reading import read_confusion as read_confusion

@@ -30,6 +30,9 @@ from jobs.report.formats import format_setting as format_setting
 from jobs.report.formats import summary_cells as summary_cells
 from jobs.report.formats import summary_notes as summary_notes
 from jobs.report.latex import summary_latex as summary_latex
+from jobs.report.live import SoFar as SoFar
+from jobs.report.live import page_now as page_now
+from jobs.report.live import with_failures as with_failures
 from jobs.report.precision import add_seeds_needed as add_seeds_needed
 from jobs.report.ranking import rank as rank
 from jobs.report.renderings import summary_json as summary_json

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +41,9 @@ from jobs.store import (
 from mnist_core.data import DIGITS
 from mnist_core.trial import SETTINGS, Trial
 
+if TYPE_CHECKING:
+    from jobs.report.page import PageContent
+
 # The file names that jobs.report.figures makes, with those of other formats: outdated ones would mislead, too.
 _FIGURE = re.compile(
     r"(learning-curve|differences|(curves|confusion|w1)-[A-Za-z0-9_]+-\d+(-[A-Za-z0-9._=-]*)?)\.(svg|pdf|png)"
@@ -73,8 +76,8 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _Content:
-    """What the report of a job is made from; implements jobs.report.figures.StoredTrials."""
+class Content:
+    """What the report of a job is made from; implements jobs.report.page_figures.PageTrials."""
 
     store: Store
     job: Job
@@ -114,6 +117,12 @@ class _Content:
     def _weights(self) -> dict[str, str]:
         columns = (self.rows[name].to_pylist() for name in ("trial_id", "weights_sha256"))
         return dict(zip(*columns, strict=True))
+
+    def page(self, file_names: Sequence[str]) -> "PageContent":
+        """Collect what the page is made from, beside which these files are."""
+        from jobs.report.page import PageContent
+
+        return PageContent(self.job, self.summary, self.trials, self.contrasts, self.effects, self, file_names)
 
     def metrics(self, trial_ids: Sequence[str]) -> pa.Table:
         return metrics_table(self._rows_of(trial_ids))
@@ -164,9 +173,9 @@ def write_report(store: Store, job: Job, formats: Sequence[FigureFormat] = ()) -
         StoreError: The store cannot be read or written, or what the job asked for is lost.
         ReportError: There is not enough memory.
     """
-    with _within_memory(job):
+    with within_memory(job):
         requested = read_counted(store, job)
-        content = _Content(store, job, requested, read_parts(store, counted_trials(job, requested)))
+        content = Content(store, job, requested, read_parts(store, counted_trials(job, requested)))
         written = [
             *_write_files(store, job, _table_files(content)),
             *_write_files(store, job, _drawn_files(content, formats)),
@@ -187,7 +196,7 @@ def find_report(store: Store, job_id: str) -> str | None:
 
 
 @contextmanager
-def _within_memory(job: Job) -> Iterator[None]:
+def within_memory(job: Job) -> Iterator[None]:
     """Turn each way in which memory runs out into a ReportError."""
     try:
         yield
@@ -215,8 +224,8 @@ def report_files(store: Store, job: Job, requested: pa.Table, parts: Parts) -> d
         StoreError: The weights cannot be read.
         ReportError: There is not enough memory.
     """
-    content = _Content(store, job, requested, parts)
-    with _within_memory(job):
+    content = Content(store, job, requested, parts)
+    with within_memory(job):
         return {**_table_files(content), **_drawn_files(content)}
 
 
@@ -227,26 +236,18 @@ def _write_files(store: Store, job: Job, files: Mapping[str, bytes]) -> list[str
     return list(files)
 
 
-def _drawn_files(content: _Content, formats: Sequence[FigureFormat] = ()) -> dict[str, bytes]:
-    # Only here: altair and jinja2 take a quarter of a second each to import.
+def _drawn_files(content: Content, formats: Sequence[FigureFormat] = ()) -> dict[str, bytes]:
+    # Only here: what draws takes a second to start, and jinja2 a tenth of one.
     from jobs.report.drawing import convert
     from jobs.report.figures import draw_figures
-    from jobs.report.page import PageContent, render_page
+    from jobs.report.page import render_page
 
     sections = draw_figures(content.summary, content.trials, content, content.contrasts)
     figures = {figure.file_name: figure.svg for section in sections for figure in section.figures}
     files = {name: svg.encode() for name, svg in figures.items()}
     for kind in formats:
         files |= {f"{name.removesuffix('.svg')}.{kind}": convert(svg, kind) for name, svg in figures.items()}
-    page = PageContent(
-        content.job,
-        content.summary,
-        content.trials,
-        content.contrasts,
-        content.effects,
-        content,
-        sorted([*_TABLE_NAMES, *files]),
-    )
+    page = content.page(sorted([*_TABLE_NAMES, *files]))
     return {**files, _PAGE: render_page(page).encode()}
 
 
@@ -265,7 +266,7 @@ _TABLE_NAMES = [
 ]
 
 
-def _table_files(content: _Content) -> dict[str, bytes]:
+def _table_files(content: Content) -> dict[str, bytes]:
     """Encode the tables, by file name; equal tables give equal bytes."""
     epochs = pc.max(content.rows["epochs_run"]).as_py() or 1
     return {

@@ -1,6 +1,7 @@
 """From a plan to stored results: packs, tasks, the scheduler and the driver that carries out its decisions."""
 
 from jobs.run.admission import node_admission as node_admission
+from jobs.run.budget import whole_seeds as whole_seeds
 from jobs.run.driver import JobEvent as JobEvent
 from jobs.run.driver import end_at_once as end_at_once
 from jobs.run.driver import open_job as open_job

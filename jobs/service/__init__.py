@@ -7,9 +7,12 @@ from jobs.service.driver_log import DriverLog as DriverLog
 from jobs.service.launch import TICKET_VARIABLE as TICKET_VARIABLE
 from jobs.service.launch import launch_here as launch_here
 from jobs.service.launch import submit_detached as submit_detached
+from jobs.service.live_page import LivePage as LivePage
 from jobs.service.logs import read_log as read_log
 from jobs.service.on_done import run_on_done as run_on_done
 from jobs.service.options import JobOptions as JobOptions
+from jobs.service.page_server import PageServer as PageServer
+from jobs.service.page_server import serve as serve
 from jobs.service.queue import receive_ticket as receive_ticket
 from jobs.service.resume import Resumed as Resumed
 from jobs.service.resume import options_to_resume as options_to_resume

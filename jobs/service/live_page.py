@@ -1,0 +1,101 @@
+"""The page of a running job, made from the store when somebody looks at it."""
+
+import threading
+import time
+from collections.abc import Mapping
+from functools import cached_property
+
+import pyarrow as pa
+
+from jobs.report import SoFar, decide_again, page_now, with_failures
+from jobs.run import whole_seeds
+from jobs.store import (
+    Decision,
+    JobProgress,
+    JobState,
+    Store,
+    counted_rows,
+    format_seconds,
+    read_job,
+    read_parts,
+    read_progress,
+    read_requested,
+)
+
+_LOOK_EVERY_S = 2.0  # at the store, however many look at the page
+_PAGE_EVERY_S = 10.0  # a page takes seconds to make, on a machine that trains
+LAST_LOOK_S = 15.0  # a page that is open has asked for its state within this time
+
+
+class LivePage:
+    """The page of a job, and how far it is; for several threads."""
+
+    def __init__(self, store: Store, job_id: str) -> None:
+        """Look at no more than the job's record yet."""
+        self._store = store
+        self._job = read_job(store, job_id)
+        self._looking, self._making = threading.Lock(), threading.Lock()
+        self._looked_s = self._made_s = self._asked_s = float("-inf")
+        self._so_far: SoFar | None = None
+        self._decision: Decision | None = None  # where the seeds end by a rule
+        self._progress = JobProgress(job_id=job_id)
+        self._made: tuple[str, str] = ("", "")  # version and page
+        self.has_shown_end = False  # whether somebody has been given the page of the ended job
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody looks at the page."""
+        return time.monotonic() - self._asked_s < LAST_LOOK_S
+
+    def state(self) -> Mapping[str, object]:
+        """Return the version that a page made now would have, and how far the job is, in words."""
+        self._asked_s = time.monotonic()
+        with self._looking:
+            if time.monotonic() - self._looked_s >= _LOOK_EVERY_S:
+                self._look()
+                self._looked_s = time.monotonic()
+            so_far = self._so_far
+        if so_far is None:
+            return {"version": "ended", "progress": ""}
+        is_due = so_far.version == self._made[0] or time.monotonic() - self._made_s >= _PAGE_EVERY_S
+        return {"version": so_far.version if is_due else self._made[0], "progress": self._words(so_far)}
+
+    def page(self) -> str:
+        """Return the page: of all trials where the job has ended, else of its whole seeds."""
+        self.state()
+        with self._making:
+            so_far = self._so_far
+            version = so_far.version if so_far else "ended"
+            if version != self._made[0]:
+                self._made = version, page_now(self._store, self._job, self._shown(), so_far)
+                self._made_s = time.monotonic()
+            self.has_shown_end |= so_far is None
+            return self._made[1]
+
+    @cached_property
+    def _requested(self) -> pa.Table:
+        return read_requested(self._store, self._job)
+
+    def _shown(self) -> pa.Table:
+        """Return what the page is about: where the seeds end by a rule, what its decision counts."""
+        return self._requested if self._decision is None else counted_rows(self._requested, self._decision)
+
+    def _look(self) -> None:
+        """Find out which seeds are whole; of a job that does not run, all trials are shown."""
+        self._job = read_job(self._store, self._job.job_id)
+        if self._job.state not in (JobState.queued, JobState.running):
+            self._so_far, self._decision = None, self._job.decision or decide_again(self._store, self._job)
+            return
+        seeds = dict(zip(*(self._requested[name].to_pylist() for name in ("trial_id", "seed")), strict=True))
+        stored = set(read_parts(self._store, list(seeds), ["trial_id"]).table["trial_id"].to_pylist())
+        self._progress = read_progress(self._store, self._job.job_id) or self._progress
+        failures = [each for each in self._progress.failures if each.trial_id not in stored]
+        ended = stored | {each.trial_id for each in failures}
+        self._decision = decide_again(self._store, with_failures(self._job, failures))
+        whole = tuple(range(max(self._decision.seeds.values()))) if self._decision else whole_seeds(seeds, ended)
+        self._so_far = SoFar(whole, len(set(seeds.values())), len(ended), len(seeds), failures)
+
+    def _words(self, so_far: SoFar) -> str:
+        left = self._progress.seconds_left
+        rest = "" if left is None else f"; about {format_seconds(left)} left"
+        return f"{so_far.ended} of {so_far.trial_count} trials have ended{rest}."
