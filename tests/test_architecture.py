@@ -83,6 +83,7 @@ def definitions(file: str) -> set[str]:
     return defined
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_the_page_names_every_file_that_a_trial_passes(model: str, tmp_path: Path) -> None:
     passed: set[str] = set()

@@ -80,6 +80,7 @@ def test_a_second_submit_trains_nothing_and_says_how_many_it_found(finished: Pat
     assert sorted(Path("results/parts").iterdir()) == parts
 
 
+@pytest.mark.medium
 def test_without_a_terminal_every_pack_gets_a_plain_line(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in many a CI: no reason for a bar that moves
     grid.write_text(GRID.replace("[20]", "[20, 60]"))  # a pack has one shape
@@ -89,6 +90,7 @@ def test_without_a_terminal_every_pack_gets_a_plain_line(grid: Path, monkeypatch
     assert lines[1:] == ["[6/6] mlp 20 fixed seed 0 and 2 more: 3 finished", stored]
 
 
+@pytest.mark.medium
 def test_lines_name_every_setting_that_the_grid_varies(grid: Path) -> None:
     grid.write_text(GRID.replace("learning_rate: 0.01, ", "").replace("grid: {", "grid: {learning_rate: [0.01, 0.1], "))
     assert "mlp 20 fixed learning_rate 0.01 seed 0 and 5 more: 6 finished" in run("submit", grid, "--in-process").err
@@ -178,6 +180,7 @@ def test_report_writes_what_is_missing_anew(finished: Path) -> None:
     assert page.is_file()
 
 
+@pytest.mark.medium
 def test_compact_merges_the_parts_of_jobs_and_changes_no_answer(finished: Path) -> None:
     finished.write_text(GRID.replace("seed: [0, 1, 2]", "seed: [0, 1, 2, 3]"))
     submit(finished)

@@ -74,6 +74,7 @@ def test_a_closed_pipe_is_no_traceback(words: list[str], finished: Path) -> None
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.medium
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_behind_the_output_is_one_message() -> None:
     with open("/dev/full", "w") as full:

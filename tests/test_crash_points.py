@@ -209,6 +209,7 @@ def check_checkpoint(study: Study, store: Store) -> None:
         assert all(np.array_equal(read.weights[name], value) for name, value in written.weights.items())
 
 
+@pytest.mark.medium
 def test_submitting_again_clears_away_what_killed_writers_left(study: Study, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     folders = [store.root / name for name in ("parts", "weights", "jobs/tiny-20260101-000000-abcd")]

@@ -164,6 +164,7 @@ def line_of(*sizes: int, name: str = "MLP, fixed", panel: str = "MLP", n: int = 
     return Line(name, panel, False, sizes, **values, seeds=seeds, n=counts, requested=counts, collapsed=0)
 
 
+@pytest.mark.medium
 def test_long_names_leave_room_for_the_learning_curve() -> None:
     name = "MLP, fixed" + ", one more setting 0.001" * 7
     lines = [line_of(2000, name=name, panel=f"{number}") for number in range(24)]
@@ -226,6 +227,7 @@ def test_without_data_nothing_is_drawn() -> None:
     assert draw_figures(SUMMARY.empty_table(), TRIALS.empty_table(), stored) == []
 
 
+@pytest.mark.medium
 def test_of_many_configurations_the_most_and_the_least_accurate_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "MAX_DRAWN", 4)
     accuracies = {1: 0.5, 2: 0.9, 3: 0.7, 4: 0.6, 5: None, 6: 0.8, 7: 0.4}
