@@ -36,7 +36,7 @@ def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
         assert outcome.code in EXIT_CODES.get(words[0], (0,)), (line, outcome)
         if "--json" in words:
             assert json.loads(outcome.out)
-    assert len(COMMANDS) == 12
+    assert len(COMMANDS) == 13
     (mail,) = (tmp_path / "mail.log").read_text().splitlines()
     assert re.fullmatch(r"-s tiny-\d{8}-\d{6}-[0-9a-f]{4} me@example.org", mail)
     deadline = time.monotonic() + PATIENCE_S
