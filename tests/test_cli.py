@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from support.failing_tasks import unwritable_weights
 import mnistjobs
 from jobs.api import plan_grid
 from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
-from jobs.errors import InputError
 from jobs.report import summary_notes
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
@@ -124,9 +122,7 @@ def test_a_failed_trial_ends_in_exit_code_1_and_keeps_the_others(grid: Path) -> 
     assert "[1/3] mlp 20 fixed seed 0: failed: StoreError: " in outcome.err
     assert "1 of 3 trials failed; the report has the tracebacks; " in outcome.err
     failed = f"\nfailed: mlp 20 fixed seed 0: StoreError: {Path('results/weights').absolute()}/"
-    assert failed in outcome.err
-    for command in ("summary", "status"):
-        assert failed in said(command, "tiny")
+    assert all(failed in text for text in (outcome.err, said("summary", "tiny"), said("status", "tiny")))
     assert " 2 of 3 " in outcome.out
     assert submit(grid).startswith("tiny: 3 trials, 2 found in results, 1 to train\n")
 
@@ -140,22 +136,10 @@ def test_summary_answers_in_four_formats(finished: Path) -> None:
     (of_json,) = json.loads(said("summary", "tiny", "--format", "json"))
     (of_csv,) = csv.DictReader(io.StringIO(said("summary", "tiny", "--format", "csv")))
     assert float(of_csv["test_accuracy_mean"]) == of_json["test_accuracy_mean"]
-    summary = mnistjobs.read_summary("results", "tiny")
-    of_markdown = said("summary", "tiny", "--format", "markdown").splitlines()
-    assert len(of_markdown) == 2 + 1 + 2 * len(summary_notes(summary))
-    *_, row = said("summary", "tiny").splitlines()[: -len(summary_notes(summary))]
-    assert row.startswith("MLP ")
-    assert said("summary", "tiny").splitlines()[-len(summary_notes(summary)) :] == summary_notes(summary)
+    notes = summary_notes(mnistjobs.read_summary("results", "tiny"))
+    assert len(said("summary", "tiny", "--format", "markdown").splitlines()) == 2 + 1 + 2 * len(notes)
+    assert said("summary", "tiny").splitlines()[-len(notes) :] == notes
     assert said("summary", "tiny") == said("summary", "tiny", "--format", "table")
-
-
-def test_summary_counts_the_seeds_missing_for_a_width(finished: Path) -> None:
-    (of_json,) = json.loads(said("summary", "tiny", "--target", "1pp", "--format", "json"))
-    assert of_json["target"] == 0.01
-    assert 0 < of_json["more_seeds_low"] <= of_json["more_seeds"] <= of_json["more_seeds_high"]
-    assert "Interval of ±1.00 pp: reached by 0 of 1 configuration; 1 " in said("summary", "tiny", "--target", "1pp")
-    with pytest.raises(InputError, match=r"target: 2\.0 is no width of an interval"):
-        mnistjobs.read_summary("results", "tiny", target=2.0)
 
 
 def test_a_job_goes_by_its_id_or_as_the_latest_of_its_name(finished: Path) -> None:
@@ -163,14 +147,6 @@ def test_a_job_goes_by_its_id_or_as_the_latest_of_its_name(finished: Path) -> No
     submit(finished)
     first, second = (line.split()[0] for line in said("list").splitlines()[3:])
     assert said("summary", first) != said("summary", second) == said("summary", "tiny")
-
-
-def test_submit_writes_the_summary_of_a_github_step(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(finished.with_name("step.md")))
-    submit(finished)
-    title, _, table = finished.with_name("step.md").read_text(encoding="utf-8").partition("\n\n")
-    assert re.fullmatch(r"### mnistjobs submit: tiny-\S+ finished", title)
-    assert table.startswith("| model | subset size |")
 
 
 def test_report_writes_what_is_missing_anew(finished: Path) -> None:
