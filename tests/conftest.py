@@ -133,6 +133,7 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, queues: Path) -> N
         monkeypatch.delenv(name)
     monkeypatch.setenv("MNISTJOBS_QUEUE_DIR", str(queues / f"{next(NUMBERS)}"))
     monkeypatch.delenv("MNISTJOBS_STORE", raising=False)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
