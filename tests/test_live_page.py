@@ -95,6 +95,21 @@ def test_the_page_compares_whole_seeds_only(running: tuple[Plan, Job], no_waitin
     assert page.has_shown_end
 
 
+def test_the_page_of_seeds_until_an_answer_says_how_many_there_may_be(tmp_path: Path, no_waiting: None) -> None:
+    seeds = "seeds: {until: decided, at_least: 3, at_most: 6}"
+    plan, job = begin_study(tmp_path, GRID.replace("seed: [0, 1, 2]", seeds))
+    assert create_lease(plan.store, new_lease(job.job_id, "running"))
+    page = LivePage(plan.store, job.job_id)
+    assert "No seed is complete yet" in page.page()
+    train(plan, 0, 1)
+    train(plan, 2, schedules=(True,))
+    text = page.page()
+    assert "So far, n = 2 of at most 6" in text
+    assert "5 trials have ended." in text
+    assert 'aria-label="seed 0: ' in text
+    assert "seed 2: " not in text
+
+
 class TwoPages:
     """Something to serve."""
 

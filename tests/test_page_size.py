@@ -9,7 +9,8 @@ from support.stored_studies import Result, plausible, store_study
 
 from jobs.report.page import render_page
 from jobs.report.report import Content
-from jobs.store import Job, Store, counted_trials, read_parts, read_requested
+from jobs.report.stopping import read_counted
+from jobs.store import Job, Store, counted_trials, read_parts
 from mnist_core.trial import Trial
 
 HEAD = "name: large\ndataset: mnist\n"
@@ -35,7 +36,7 @@ grid:
 
 
 def page_of(store: Store, job: Job) -> str:
-    requested = read_requested(store, job)
+    requested = read_counted(store, job)
     return render_page(Content(store, job, requested, read_parts(store, counted_trials(job, requested))).page([]))
 
 
@@ -97,3 +98,13 @@ def test_a_study_without_a_result_shows_no_empty_figure(tmp_path: Path) -> None:
         assert f'id="{anchor}"' not in text
         assert f'href="#{anchor}"' not in text
     assert "4 trials: ValueError: no" in text
+
+
+def test_seeds_until_an_answer_have_intervals_that_hold_for_all_looks(tmp_path: Path) -> None:
+    seeds = "{until: decided, at_least: 3, at_most: 8}"
+    grid = f"grid: {{model: [mlp], subset_size: [2000], adaptive_lr: [false, true], seeds: {seeds}}}\n"
+    text = unescape(page_of(*store_study(tmp_path, f"{HEAD}{grid}train: {{epochs: 4}}\n")))
+    assert "Does the adaptive rate help? No: it costs" in text
+    assert 6 <= text.count('<circle class="seed"') < 16  # those after the answer are left out
+    assert "intervals and p hold for all looks together" in text
+    assert "from three seeds on" not in text

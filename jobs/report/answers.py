@@ -13,7 +13,7 @@ from jobs.report.arms import Level
 from jobs.report.configurations import IDENTIFYING
 from jobs.report.contrasts import ALPHA
 from jobs.report.formats import format_count
-from jobs.report.paired import MIN_FOR_P
+from jobs.report.paired import ANYTIME, MIN_FOR_P
 from jobs.report.summary import Row
 from jobs.report.wording import context_columns, contrast_label, level_words, parse_level, points, setting_name
 
@@ -109,7 +109,7 @@ def headline(axis: str, rows: Sequence[Row], context: Sequence[str], average: Ro
     if not measured:
         return "Open: no seed has finished on both sides of any comparison."
     most = max(row["n"] for row in measured)
-    if most < MIN_FOR_P:
+    if most < MIN_FOR_P and ANYTIME not in {row["method"] for row in measured}:
         return (
             f"Open: a test needs {MIN_FOR_P} seeds, and there {'is' if most == 1 else 'are'} {most}. "
             f"Measured: {_range(measured)}"

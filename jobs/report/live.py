@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -16,28 +16,34 @@ from jobs.store import Job, JobEnd, JobState, Store, TrialFailure, counted_trial
 class SoFar:
     """How far a job is that has not ended."""
 
-    seeds: Sequence[int]  # those that all configurations have finished, or failed for good
+    seeds: Sequence[int]  # those that all configurations have been trained with, as far as they need them
     seed_count: int
     ended: int  # trials
-    trial_count: int
+    trial_count: int | None  # None where an answer ends the seeds
     failures: Sequence[TrialFailure] = ()
+    shown: Sequence[str] = field(default=(), repr=False)  # the trials that the page contains
 
     @property
     def version(self) -> str:
         """Name what the page shows: it changes when a page made now would show other results."""
-        shown = [sorted(self.seeds), sorted(each.trial_id for each in self.failures)]
+        shown = [sorted(self.shown), sorted(each.trial_id for each in self.failures)]
         return hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]
 
+    @property
+    def words(self) -> str:
+        """How many trials have ended, in words."""
+        of_all = "" if self.trial_count is None else f" of {self.trial_count}"
+        return f"{self.ended}{of_all} trials have ended"
 
-def page_now(store: Store, job: Job, requested: pa.Table, so_far: SoFar | None) -> str:
+
+def page_now(store: Store, job: Job, shown: pa.Table, so_far: SoFar | None) -> str:
     """Make the page of a job that may not have ended.
 
     Args:
         store: The store.
         job: The job.
-        requested: What it asked for, in the schema REQUESTED.
-        so_far: Which seeds are whole: the page shows these, and its script asks where it came from whether there is
-            more. None: all trials are shown.
+        shown: The trials that it is about, in the schema REQUESTED.
+        so_far: Which seeds are whole: the page says so, and its script asks where it came from whether there is more.
 
     Returns:
         One HTML document.
@@ -48,17 +54,10 @@ def page_now(store: Store, job: Job, requested: pa.Table, so_far: SoFar | None) 
     """
     from jobs.report.page import render_page
 
-    shown, of_job = requested, job
-    if so_far:
-        shown, of_job = _of_seeds(requested, frozenset(so_far.seeds)), with_failures(job, so_far.failures)
+    of_job = with_failures(job, so_far.failures) if so_far else job
     with within_memory(job):
-        parts = read_parts(store, counted_trials(of_job, shown))
-        content = Content(store, of_job, shown, parts)
+        content = Content(store, of_job, shown, read_parts(store, counted_trials(of_job, shown)))
         return render_page(replace(content.page([]), so_far=so_far))
-
-
-def _of_seeds(requested: pa.Table, seeds: Collection[int]) -> pa.Table:
-    return requested.filter(pa.array([seed in seeds for seed in requested["seed"].to_pylist()], pa.bool_()))
 
 
 def with_failures(job: Job, failures: Sequence[TrialFailure]) -> Job:

@@ -28,6 +28,7 @@ from jobs.report.page_figures import (
     find_hardest,
 )
 from jobs.report.page_tables import choose_strip, configuration_rows, forests
+from jobs.report.paired import ANYTIME
 from jobs.report.wording import level_words
 from jobs.store import Job, describe_decision
 
@@ -99,7 +100,6 @@ def render_page(content: PageContent) -> str:
         ],
         first_line=first_line(summary, varying),
         answers=found,
-        is_until=job.record.until is not None,
         fold=sum(len(each.findings) for each in found) > _OPEN_FINDINGS,
         forests=differences,
         has_arrows=any(row.beyond_left or row.beyond_right for each in differences for row in each.rows),
@@ -107,6 +107,7 @@ def render_page(content: PageContent) -> str:
         max_unfolded=_OPEN_FINDINGS,
         rows=configuration_rows(configurations, trials, varying, links, strip),
         strip=strip,
+        is_anytime=ANYTIME in content.contrasts["method"].to_pylist(),
         has_collapsed=progress["collapsed"] > 0,
         schedules=set(summary["adaptive_lr"].to_pylist()),
         notes=[note for note in summary_notes(summary) if not note.startswith(("Interval", "Collapsed"))],

@@ -2,15 +2,15 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import pyarrow as pa
 
-from jobs.report import SoFar, decide_again, page_now, with_failures
+from jobs.report import ARM_COLUMNS, SoFar, page_now, read_counted, replay, with_failures
 from jobs.run import whole_seeds
 from jobs.store import (
-    Decision,
+    REQUESTED,
     JobProgress,
     JobState,
     Store,
@@ -37,7 +37,7 @@ class LivePage:
         self._looking, self._making = threading.Lock(), threading.Lock()
         self._looked_s = self._made_s = self._asked_s = float("-inf")
         self._so_far: SoFar | None = None
-        self._decision: Decision | None = None  # where the seeds end by a rule
+        self._shown = REQUESTED.empty_table()  # the trials that the page contains
         self._progress = JobProgress(job_id=job_id)
         self._made: tuple[str, str] = ("", "")  # version and page
         self.has_shown_end = False  # whether somebody has been given the page of the ended job
@@ -67,7 +67,7 @@ class LivePage:
             so_far = self._so_far
             version = so_far.version if so_far else "ended"
             if version != self._made[0]:
-                self._made = version, page_now(self._store, self._job, self._shown(), so_far)
+                self._made = version, page_now(self._store, self._job, self._shown, so_far)
                 self._made_s = time.monotonic()
             self.has_shown_end |= so_far is None
             return self._made[1]
@@ -76,26 +76,30 @@ class LivePage:
     def _requested(self) -> pa.Table:
         return read_requested(self._store, self._job)
 
-    def _shown(self) -> pa.Table:
-        """Return what the page is about: where the seeds end by a rule, what its decision counts."""
-        return self._requested if self._decision is None else counted_rows(self._requested, self._decision)
-
     def _look(self) -> None:
-        """Find out which seeds are whole; of a job that does not run, all trials are shown."""
+        """Find out what the page shows now: whole seeds, or all trials of a job that does not run."""
         self._job = read_job(self._store, self._job.job_id)
         if self._job.state not in (JobState.queued, JobState.running):
-            self._so_far, self._decision = None, self._job.decision or decide_again(self._store, self._job)
+            self._shown, self._so_far = read_counted(self._store, self._job), None
             return
         seeds = dict(zip(*(self._requested[name].to_pylist() for name in ("trial_id", "seed")), strict=True))
-        stored = set(read_parts(self._store, list(seeds), ["trial_id"]).table["trial_id"].to_pylist())
+        rows = read_parts(self._store, list(seeds), ARM_COLUMNS).table
+        stored = set(rows["trial_id"].to_pylist())
         self._progress = read_progress(self._store, self._job.job_id) or self._progress
         failures = [each for each in self._progress.failures if each.trial_id not in stored]
         ended = stored | {each.trial_id for each in failures}
-        self._decision = decide_again(self._store, with_failures(self._job, failures))
-        whole = tuple(range(max(self._decision.seeds.values()))) if self._decision else whole_seeds(seeds, ended)
-        self._so_far = SoFar(whole, len(set(seeds.values())), len(ended), len(seeds), failures)
+        decision = replay(with_failures(self._job, failures), self._requested, rows)
+        if decision is None:
+            whole: Sequence[int] = whole_seeds(seeds, ended)
+            is_shown = [seed in whole for seed in seeds.values()]
+            self._shown = self._requested.filter(pa.array(is_shown, pa.bool_()))
+        else:
+            whole = range(decision.whole)
+            self._shown = counted_rows(self._requested, decision) if whole else self._requested.slice(0, 0)
+        trial_count = len(seeds) if decision is None else None
+        shown = self._shown["trial_id"].to_pylist()
+        self._so_far = SoFar(whole, len(set(seeds.values())), len(ended), trial_count, failures, shown)
 
     def _words(self, so_far: SoFar) -> str:
         left = self._progress.seconds_left
-        rest = "" if left is None else f"; about {format_seconds(left)} left"
-        return f"{so_far.ended} of {so_far.trial_count} trials have ended{rest}."
+        return f"{so_far.words}{'' if left is None else f'; about {format_seconds(left)} left'}."
