@@ -151,7 +151,7 @@ def test_the_commands_say_what_was_decided(grid: Path, tmp_path: Path) -> None:
     assert (status["state"], status["trial_count"], status["counts"]["waiting"]) == ("stopped", 22, 0)
     (page,) = (tmp_path / "store" / "jobs").glob("*/report.html")
     assert f"a{sentence}" in page.read_text()
-    assert "The results decided how many seeds were trained: intervals and p hold however often" in page.read_text()
+    assert "so intervals and p hold for all looks together" in page.read_text()
 
 
 def test_a_configuration_that_always_fails_leaves_its_contrasts_open(tmp_path: Path) -> None:

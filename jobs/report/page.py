@@ -100,7 +100,6 @@ def render_page(content: PageContent) -> str:
         ],
         first_line=first_line(summary, varying),
         answers=found,
-        is_until=job.record.until is not None,
         fold=sum(len(each.findings) for each in found) > _OPEN_FINDINGS,
         forests=differences,
         has_arrows=any(row.beyond_left or row.beyond_right for each in differences for row in each.rows),
