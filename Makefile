@@ -37,10 +37,10 @@ FAST := not ray and not medium and not slow and not chaos and not several_nodes
 test: .venv/installed-dev ## Run the test suite, in two processes: within five minutes on two cores
 	$(PYTEST) $(TOGETHER)
 
-test-fast: .venv/installed-dev ## Run what needs neither Ray nor seconds: within a minute on two cores
+test-fast: .venv/installed-dev ## Run what needs neither Ray nor half a second: within a minute on two cores
 	$(PYTEST) $(TOGETHER) -m "$(FAST)"
 
-test-slow: .venv/installed-dev ## Run the rest: Rays that are killed, clusters, waits; about ten minutes on two cores
+test-slow: .venv/installed-dev ## Run the rest: Rays that are killed, clusters, waits; within ten minutes on two cores
 	$(PYTEST) $(TOGETHER) -m "slow and not chaos"
 
 test-cluster: .venv/installed-dev ## Run a study on several hosts in namespaces of this machine; needs root, minutes long
@@ -54,7 +54,7 @@ chaos: .venv/installed-dev ## Kill studies and detached jobs a hundred times eac
 
 bench: .venv/installed-dev ## Measure the figures of docs/performance.md again; about 15 minutes
 	$(PIP) --editable '.[bench]'
-	missed=; for name in mlp cnn workers overhead first_trial scale bucket; do \
+	missed=; for name in mlp cnn workers overhead first_trial scale bucket page; do \
 		$(BIN)/python benchmarks/$$name.py || missed="$$missed $$name"; done; \
 	test -z "$$missed" || { echo "limits missed:$$missed"; exit 1; }
 

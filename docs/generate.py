@@ -11,6 +11,7 @@ from api_page import api_page
 from jobs.grid import grid_schema
 from jobs.grid.grid import ALLOWED
 from jobs.grid.messages import allowed_values
+from jobs.grid.schema_nodes import resolved
 from jobs.grid.settings import DEFAULTS
 from jobs.report.contrasts import contrast_schema
 from jobs.report.effects import EFFECTS
@@ -39,6 +40,19 @@ A trial is one combination of the settings below, its seed included. The trials 
 
 `exclude` and `when` match settings as the grid gives them, also where a model does not use them. Two trials that differ
 only in settings that neither uses are the same trial; a grid that asks for one twice is refused."""
+
+SEEDS_UNTIL_RULES = """\
+Each time another seed has ended in every configuration that is still open, from `at_least` seeds on, the job looks at
+the results. The test may be repeated as often as one likes: over all looks together, at most 5 % of the families of
+comparisons hold a false alarm (an e-process for each comparison, Holm within a family; the families, neighbours and the
+baseline are those of `compare`). A comparison is decided when it is clear, or, with a `margin`, when its confidence
+sequence lies inside the margin. Nothing is ever negligible without a margin. A trial that diverged or failed for good
+counts as ended, and its seed is left out of the comparisons of its configuration.
+
+The decision depends on the results of whole seeds alone, in the order of the seeds, not on workers, restarts or the
+order in which trials end. The job's tables hold exactly the seeds that it was taken on; what was trained beyond them
+stays in the store for other jobs. Every configuration needs every seed, so `exclude`, `include` and `overrides` have to
+treat all seeds alike."""
 
 GRID_YAML_RULES = """\
 ## How values are read
@@ -90,6 +104,16 @@ overrides:
 resources:
   cpus_per_trial: 2
 """,
+    "As many seeds as it takes to tell the schedules apart, for each model; at most 20": """\
+name: answer
+dataset: mnist
+grid:
+  model: [mlp, cnn]
+  subset_size: [2000]
+  adaptive_lr: [false, true]
+  seeds: {until: decided, at_most: 20}
+compare: {margin: 0.3pp}
+""",
     "A dataset of your own: a folder of four IDX files beside the grid": """\
 name: own
 dataset: {path: my-images}
@@ -111,6 +135,8 @@ def grid_page() -> str:
         GRID_INTRODUCTION,
         *_section("Keys of the file", schema, schema),
         _settings_section(schema),
+        *_section("Keys of `seeds`, if it is not a number", schema, schema["$defs"]["SeedsUntil"]),
+        SEEDS_UNTIL_RULES,
         *_section("Keys of `compare`", schema, schema["$defs"]["Compare"]),
         *_section("Keys of `resources`", schema, schema["$defs"]["Resources"]),
         *_section("Keys of an entry of `overrides`", schema, schema["$defs"]["Override"]),
@@ -179,9 +205,8 @@ def _settings_section(schema: Schema) -> str:
         default = _code(DEFAULTS[name]) if name in DEFAULTS else "none, required"
         rows.append([f"`{name}`", _values(name, schema, axes[name]["items"]), default, where, setting.description])
     seeds = axes["seeds"]
-    rows.append(
-        ["`seeds`", _values("seeds", schema, seeds), "instead of `seed`", "only in `grid`", seeds["description"]]
-    )
+    values = f"{allowed_values(resolved(dict(schema), seeds))}, or a mapping (see below)"
+    rows.append(["`seeds`", values, "instead of `seed`", "only in `grid`", seeds["description"]])
     table = _table(["setting", "value", "default", "used where", "meaning"], rows)
     return f"""\
 ## Settings
@@ -251,5 +276,15 @@ def _page(sections: Sequence[str]) -> str:
     return "\n\n".join([f"{title}\n\n{NOTICE}\n{''.join(rest)}", *sections[1:]]) + "\n"
 
 
+def chart_templates() -> str:
+    """Make jobs/report/charts.json, the specifications of the figures."""
+    from jobs.report.chart_templates import make_templates
+
+    return json.dumps(make_templates(), indent=1, sort_keys=True) + "\n"
+
+
+CHART_TEMPLATES = Path(__file__).parents[1] / "jobs" / "report" / "charts.json"
+
 if __name__ == "__main__":
     write_pages(Path(__file__).parent)
+    CHART_TEMPLATES.write_text(chart_templates(), encoding="utf-8")

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from cluster import Done, Failed, InProcessSession
 from jobs.errors import DamagedPartWarning, InputError
-from jobs.report import format_count, report_files
+from jobs.report import decide_again, format_count, read_counted, report_files
 from jobs.run import Pack, TaskContext, run_pack, versions
 from jobs.store import (
     Job,
@@ -26,7 +26,6 @@ from jobs.store import (
     job_key,
     open_store_of,
     read_parts,
-    read_requested,
     read_weights,
     set_aside,
     set_aside_weights,
@@ -91,7 +90,7 @@ def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int
     Raises:
         StoreError: The store cannot be read, or what the job asked for is lost.
     """
-    requested = read_requested(store, job)
+    requested = read_counted(store, job)
     parts = read_parts(store, counted_trials(job, requested), use_cache=False)
     files = report_files(store, job, requested, parts)
     unusable = set_aside(store, parts.damaged)
@@ -105,6 +104,7 @@ def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int
         *(f"trial {identity}: its row is lost" for identity in lost),
         *(f"trial {identity}: {state}" for identity, state in without_weights.items()),
         *(f"{name}: {state}" for name, state in outdated.items()),
+        *_changed_decision(store, job),
         *(difference for difference, is_expected in differences if not is_expected),
     ]
     notes = [str(each) for each in unusable if not isinstance(each, DamagedPartWarning)]
@@ -127,6 +127,12 @@ def _lost_trials(job: Job, requested: pa.Table, parts: Parts) -> list[str]:
         return []
     absent = set(counted_trials(job, requested)) - set(parts.table["trial_id"].to_pylist())
     return sorted(absent - {failure.trial_id for failure in job.failures})
+
+
+def _changed_decision(store: Store, job: Job) -> Iterator[str]:
+    """Take the decision of a job again whose seeds ended by a rule, from what is stored."""
+    if job.decision and decide_again(store, job) != job.decision:
+        yield "final.json: has another decision on the seeds than the stored results give"
 
 
 def _lost_weights(store: Store, rows: pa.Table) -> dict[str, str]:

@@ -44,6 +44,7 @@ train: {epochs: 50, batch_size: 20, learning_rate: 0.01, hidden_units: 16}
 KILLS_PER_JOB = 5
 LOOK_S = 1.0
 PATIENCE_S = 300.0  # with a job that nothing happens to
+GAP_S = 10.0  # between two kills, at most
 OUTAGE_S = 15.0  # of the S3 server, at most
 FATAL = ("driver", "group")  # to the driver itself
 
@@ -165,7 +166,7 @@ def _command(*words: object) -> "subprocess.Popen[str]":
 def _watch(run: Run, place: Place, kills: int, server: MortalServer) -> str:
     """Look at the latest job every second until it does not run any longer, killing now and then; return its state."""
     deadline = time.monotonic() + PATIENCE_S
-    due_s = time.monotonic() + run.rng.uniform(0, 30)
+    due_s = time.monotonic() + run.rng.uniform(0, GAP_S)
     watcher = _command("watch", "--store", place.store.locate())
     while time.monotonic() < deadline:
         job = _look(run, place)
@@ -176,7 +177,7 @@ def _watch(run: Run, place: Place, kills: int, server: MortalServer) -> str:
             _kill(watcher)
             return str(job.state.value)
         if kills and time.monotonic() >= due_s and job.driver:
-            kills, due_s = kills - 1, time.monotonic() + run.rng.uniform(0, 30)
+            kills, due_s = kills - 1, time.monotonic() + run.rng.uniform(0, GAP_S)
             chances = {**VICTIMS, "client": 1, **({"server": 2} if place.is_bucket else {})}
             victim = run.rng.choices([*chances], [*chances.values()])[0]
             if victim == "client":

@@ -2,19 +2,25 @@
 
 import atexit
 import gc
+import itertools
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.command_line import said, write_grid
 from support.idx_files import write_idx_folder
 from support.s3_servers import S3Server, moto, rclone
 from threadpoolctl import threadpool_limits
 
 from cluster import InProcessSession, Session
 from mnist_core.data.datasets import Dataset, load_dataset
+
+NUMBERS = itertools.count()  # of the tests of this process
+SERVERS = {"moto_server", "rclone_server", "browser"}  # fixtures that take seconds to start
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +50,13 @@ def ray_of_two() -> Iterator[Session]:
         gc.collect()
 
 
-@pytest.fixture(scope="session")
-def queues(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the queues of all tests."""
-    return tmp_path_factory.mktemp("queues")
+@pytest.fixture(scope="session", autouse=True)
+def queues(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the queues of all tests; what is submitted for several tests is queued there as well."""
+    folder = tmp_path_factory.mktemp("queues")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNISTJOBS_QUEUE_DIR", str(folder / "shared"))
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -66,8 +75,11 @@ def rclone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server
 
 @pytest.fixture(scope="session")
 def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of every figure that this process and those that it starts have drawn."""
-    return tmp_path_factory.mktemp("drawings")
+    """The folder of every figure that the processes of this test run, and those that they start, have drawn."""
+    run = tmp_path_factory.getbasetemp()
+    folder = (run.parent if "PYTEST_XDIST_WORKER" in os.environ else run) / "drawings"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +97,21 @@ def figures_drawn_once(drawings: Path) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def submitted_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a grid of three trials and their results: to submit takes seconds, to copy does not."""
+    folder = tmp_path_factory.mktemp("submitted")
+    said("submit", write_grid(folder), "--in-process", "--store", folder / "results")
+    return folder
+
+
+@pytest.fixture
+def finished(submitted_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A grid file with its results beside it, in the working directory."""
+    monkeypatch.chdir(shutil.copytree(submitted_folder, tmp_path / "finished"))
+    return Path("grid.yaml")
+
+
 @pytest.fixture
 def no_wait_before_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try the trials of a pack that failed one by one at once; test_scheduler.py checks the waits."""
@@ -100,12 +127,13 @@ def any_session(request: pytest.FixtureRequest) -> Session:
 
 
 @pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, queues: Path, tmp_path: Path) -> None:
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, queues: Path) -> None:
     """Keep the developer's store, cluster and running jobs out of the tests, and the jobs of other tests."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("MNISTJOBS_QUEUE_DIR", str(queues / tmp_path.name))
+    monkeypatch.setenv("MNISTJOBS_QUEUE_DIR", str(queues / f"{next(NUMBERS)}"))
     monkeypatch.delenv("MNISTJOBS_STORE", raising=False)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
@@ -123,11 +151,15 @@ def one_thread_of_torch() -> None:
         torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before markers are looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what needs Ray: the first process of `make test` runs it and shares its Ray, the second one the rest.
 
     The order is kept otherwise: each process is given one half of the tests, so that few fixtures are made twice.
     """
+    for item in items:
+        if isinstance(item, pytest.Function) and SERVERS & set(item.fixturenames):
+            item.add_marker(pytest.mark.medium)
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 

@@ -62,6 +62,7 @@ def test_a_node_that_does_not_see_the_drivers_file_says_so(tmp_path: Path) -> No
     assert facts["store"] == "not shared (the driver's file in it: No such file or directory)"
 
 
+@pytest.mark.medium
 def test_a_node_without_our_packages_can_answer(nonce: Path) -> None:
     call = _pickle_by_value(node_facts, (str(nonce), ("jobs.run",), True, 0.0))
     done = subprocess.run([sys.executable, "-c", WITHOUT_OUR_PACKAGES], input=call, capture_output=True, timeout=120)

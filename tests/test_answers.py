@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 from support.study_arms import arms_of
+from support.study_tables import study, summary_of, together
 
-from jobs.report.answers import headline
+from jobs.report.answers import answers, headline
+from jobs.report.arms import read_arms
 from jobs.report.contrasts import contrast_table
+from jobs.report.effects import EFFECTS
 from jobs.report.wording import context_columns, duration
 
 IMAGES = 5000
@@ -55,8 +58,8 @@ def said(
             {"margin": 0.01},
             "It hardly matters: in both comparisons the difference lies within the margin that does not matter.",
         ),
-        ({500: 0.02, 2000: 0.02}, {"seeds": 3}, "Open: a test needs 4 seeds, and there are 3. +2.1 points."),
-        ({500: 0.02, 2000: 0.02}, {"seeds": 1}, "Open: a test needs 4 seeds, and there is 1. +2.1 points."),
+        ({500: 0.02, 2000: 0.02}, {"seeds": 3}, "Open: a test needs 4 seeds, and there are 3. Measured: +2.1 points."),
+        ({500: 0.02, 2000: 0.02}, {"seeds": 1}, "Open: a test needs 4 seeds, and there is 1. Measured: +2.1 points."),
         ({500: 0.02, 2000: 0.02}, {"seeds": 0}, "Open: no seed has finished on both sides of any comparison."),
         ({500: 0.001}, {}, "Not decided: 6 seeds leave it open."),
     ],
@@ -77,8 +80,8 @@ def test_what_only_the_uncorrected_p_shows_is_suggested() -> None:
 def test_more_images_are_answered_by_size() -> None:
     assert said("subset_size", {500: 0.0, 2000: 0.0}, noise=0.1) == "+10.0 points. Each comparison is clear."
     assert said("subset_size", {500: 0.3, 2000: 0.0}, noise=0.1) == (
-        "It depends: with the fixed rate the larger level is better by 10.0 points; "
-        "with the adaptive rate the larger level is worse by 20.0 points."
+        "It depends: with the fixed rate more images raise accuracy by 10.0 points; "
+        "with the adaptive rate more images cost 20.0 points."
     )
 
 
@@ -87,3 +90,18 @@ def test_more_images_are_answered_by_size() -> None:
 )
 def test_a_duration_is_as_precise_as_a_reader_needs(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected
+
+
+def test_a_remark_counts_what_is_odd_once_for_each_side_or_for_both() -> None:
+    odd = [
+        study(0.1, 0.9, None, name=name, **of)
+        for name, of in (("a", {}), ("b", {"adaptive_lr": True, "lr_decay": 0.97}))
+    ]
+    trials, requested = together(*odd)
+    contrasts = contrast_table(read_arms(trials, requested), IMAGES)
+    (answer,) = answers(summary_of(trials, requested), contrasts, EFFECTS.empty_table())
+    assert answer.findings[0].remark == "both: 1 of 3 collapsed, 1 diverged"
+    trials, requested = together(odd[0], study(0.9, 0.9, 0.9, name="b", adaptive_lr=True, lr_decay=0.97))
+    contrasts = contrast_table(read_arms(trials, requested), IMAGES)
+    (answer,) = answers(summary_of(trials, requested), contrasts, EFFECTS.empty_table())
+    assert answer.findings[0].remark == "fixed rate: 1 of 3 collapsed, 1 diverged"

@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import FrameType
 
@@ -33,14 +34,17 @@ def is_module(name: str) -> bool:
     return path.is_dir() or path.with_suffix(".py").is_file()
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield the modules that a file imports, or imports names from."""
+@cache
+def imports(path: Path) -> list[str]:
+    """Return the modules that a file imports, or imports names from."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name if is_module(name) else node.module for name in names)
+            found += [name if is_module(name) else node.module for name in names]
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
+    return found
 
 
 def sources(*folders: str) -> list[Path]:
@@ -51,9 +55,9 @@ def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:jobs|cluster|mnist_core|tests)/[\w/]+\.py)`", PAGE))))
-def test_every_file_that_the_page_names_exists(name: str) -> None:
-    assert (ROOT / name).is_file()
+def test_every_file_that_the_page_names_exists() -> None:
+    names = set(re.findall(r"`((?:jobs|cluster|mnist_core|tests)/[\w/]+\.py)`", PAGE))
+    assert sorted(name for name in names if not (ROOT / name).is_file()) == []
 
 
 def named_definitions() -> Iterator[tuple[str, str]]:
@@ -62,8 +66,13 @@ def named_definitions() -> Iterator[tuple[str, str]]:
     yield from ((name, file) for names, file in listed for name in re.findall(r"`(\w+)`", names))
 
 
-@pytest.mark.parametrize(("name", "file"), sorted(set(named_definitions())))
-def test_every_name_is_defined_where_the_page_says(name: str, file: str) -> None:
+def test_every_name_is_defined_where_the_page_says() -> None:
+    assert sorted({each for each in named_definitions() if each[0] not in definitions(each[1])}) == []
+
+
+@cache
+def definitions(file: str) -> set[str]:
+    """Return the names of what a file defines."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     for node in tree.body:
@@ -71,9 +80,10 @@ def test_every_name_is_defined_where_the_page_says(name: str, file: str) -> None
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         )
         defined |= {target.id for target in targets if isinstance(target, ast.Name)}
-    assert name in defined
+    return defined
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_the_page_names_every_file_that_a_trial_passes(model: str, tmp_path: Path) -> None:
     passed: set[str] = set()
@@ -93,9 +103,9 @@ def test_the_page_names_every_file_that_a_trial_passes(model: str, tmp_path: Pat
     assert sorted(name for name in files if f"`{name}`" not in PAGE.partition("## Other files")[0]) == []
 
 
-@pytest.mark.parametrize("path", sources("jobs", "cluster", "mnist_core"), ids=named)
-def test_the_page_names_every_file_of_the_rooms(path: Path) -> None:
-    assert path.name == "__init__.py" or f"`{named(path)}`" in PAGE
+def test_the_page_names_every_file_of_the_rooms() -> None:
+    files = [path for path in sources("jobs", "cluster", "mnist_core") if path.name != "__init__.py"]
+    assert [named(path) for path in files if f"`{named(path)}`" not in PAGE] == []
 
 
 def test_the_layers_of_the_page_are_those_that_are_checked() -> None:
@@ -107,18 +117,23 @@ def test_the_layers_of_the_page_are_those_that_are_checked() -> None:
         assert [set(re.findall(rf"{room}/(\w+)", row)) for row in rows] == [set(re.findall(r"\w+", x)) for x in layers]
 
 
-@pytest.mark.parametrize("path", sources("jobs"), ids=named)
-def test_wings_import_each_other_through_their_init(path: Path) -> None:
+def test_wings_import_each_other_through_their_init() -> None:
+    assert [f"{named(path)}: {each}" for path in sources("jobs") for each in wrong_imports(path)] == []
+
+
+def wrong_imports(path: Path) -> Iterator[str]:
+    """Say from where a file should import what it imports from the inside of another wing or room."""
     own = path.relative_to(ROOT).parts[1]
     for module in imports(path):
         parts = module.split(".")
-        if parts[0] == "jobs" and len(parts) > 2 and parts[1] in WINGS:
-            assert parts[1] == own or module in LATE_IMPORTS, f"{module}: import it from jobs.{parts[1]}"
+        is_foreign = parts[0] == "jobs" and len(parts) > 2 and parts[1] in WINGS and parts[1] != own
+        if is_foreign and module not in LATE_IMPORTS:
+            yield f"import {module} from jobs.{parts[1]}"
         is_room = parts[:2] in (["mnist_core", "data"], ["mnist_core", "models"], ["mnist_core", "backends"])
-        if (is_room and len(parts) > 2) or (parts[0] == "cluster" and len(parts) > 1):
-            assert module in LATE_IMPORTS, f"{module}: import it from {'.'.join(parts[: 2 if is_room else 1])}"
+        is_inside = (is_room and len(parts) > 2) or (parts[0] == "cluster" and len(parts) > 1)
+        if is_inside and module not in LATE_IMPORTS:
+            yield f"import {module} from {'.'.join(parts[: 2 if is_room else 1])}"
 
 
-@pytest.mark.parametrize("module", LATE_IMPORTS)
-def test_every_exception_is_still_needed(module: str) -> None:
-    assert any(module in imports(path) for path in sources("jobs"))
+def test_every_exception_is_still_needed() -> None:
+    assert LATE_IMPORTS.keys() <= {module for path in sources("jobs") for module in imports(path)}

@@ -86,6 +86,7 @@ def check(paths: list[Path], seed: int, is_found_or_harmless: Callable[[Path], b
     assert not silent, f"{len(silent)} of {FLIPS // 4} flips change an answer and nothing tells, such as {silent[:5]}"
 
 
+@pytest.mark.medium
 def test_a_bit_flipped_in_a_part_is_found_out(study: Study) -> None:
     whole = read_parts(study.store, trial_ids(study.store, study.job))
 

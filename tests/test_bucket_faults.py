@@ -87,6 +87,7 @@ def test_without_credentials_nothing_is_asked_of_the_network(metadata: Listener)
     assert not metadata.was_asked()
 
 
+@pytest.mark.medium
 def test_the_machine_is_asked_where_the_user_says_so(
     metadata: Listener, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
@@ -147,6 +148,7 @@ def test_a_wrong_bucket_is_named(
         assert "there is no bucket 'another'; make it, or correct the URL" in refusal("s3://another/x")
 
 
+@pytest.mark.medium
 def test_a_bucket_that_may_only_be_read_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     with moto_with_a_reader() as server:
         server.use(monkeypatch)
@@ -191,6 +193,7 @@ def test_a_url_that_names_no_store_is_refused(url: str, message: str) -> None:
 # Servers that fail
 
 
+@pytest.mark.medium
 def test_an_endpoint_that_does_not_answer_is_given_up_soon(
     moto_server: S3Server, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
@@ -209,6 +212,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
         yield own
 
 
+@pytest.mark.medium
 def test_work_goes_on_when_a_stopped_server_does(server: S3Server, impatient: None) -> None:
     backend = ObjectBackend(StoreUrl("s3", BUCKET, secrets.token_hex(8)))
     backend.put("before", b"1")
@@ -223,6 +227,7 @@ def test_work_goes_on_when_a_stopped_server_does(server: S3Server, impatient: No
     assert [entry.key for entry in backend.list("")] == ["before", "parts/a"]
 
 
+@pytest.mark.medium
 def test_a_server_that_never_answers_is_given_up(server: S3Server, impatient: None) -> None:
     backend = ObjectBackend(StoreUrl("s3", BUCKET))
     backend.put("before", b"1")
@@ -236,6 +241,8 @@ def test_a_server_that_never_answers_is_given_up(server: S3Server, impatient: No
     assert time.monotonic() - started_s < 60.0  # soon: its patience is used up
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_wait_before_a_retry")
 @pytest.mark.filterwarnings("default:the command to run at the end was not run")
 def test_a_study_whose_server_never_comes_back_ends(
     server: S3Server, impatient: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -243,7 +250,14 @@ def test_a_study_whose_server_never_comes_back_ends(
     monkeypatch.setattr("jobs.store.backends.object_store.Requests", partial(Requests, patience_s=2.0))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     grid = write_grid(tmp_path, GRID.replace("seed: [0, 1, 2]", "seeds: 2000").replace("epochs: 2", "epochs: 200"))
-    stopping = threading.Timer(6.0, server.process.send_signal, [signal.SIGSTOP])
+    watching = ObjectBackend(StoreUrl("s3", BUCKET, "faults"))
+
+    def stop_after_the_first_part() -> None:
+        while not watching.names("parts/"):
+            time.sleep(0.1)
+        server.process.send_signal(signal.SIGSTOP)
+
+    stopping = threading.Thread(target=stop_after_the_first_part, daemon=True)
     stopping.start()
     outcome = run("submit", grid, "--in-process", "--store", URL)
     assert outcome.code == BAD_INPUT

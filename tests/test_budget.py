@@ -36,7 +36,7 @@ def seconds(trial: Trial) -> float:
 def packs(seeds: int) -> list[Pack]:
     """A long and a short trial of each seed, each a pack."""
     trials = {f"{name}{seed}": tiny_trial(seed, subset_size=size) for seed in range(seeds) for name, size in SIZES}
-    return make_packs(trials, seconds, 1, seed_by_seed=True)
+    return make_packs(trials, seconds, 1, max_seeds=1)
 
 
 SIZES = (("long", LONG), ("short", SHORT))
@@ -205,6 +205,7 @@ def table(store: Path, job: Job, name: str) -> pa.Table:
     return read.drop_columns({"seconds", "epoch_seconds", "host", "finished_at"} & set(read.column_names))
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("figures_drawn_once")
 def test_a_stopped_job_has_whole_seeds_only_and_the_next_one_completes_the_study(tmp_path: Path) -> None:
     write_idx_folder(tmp_path / "images", train_count=72, test_count=20)

@@ -84,6 +84,7 @@ def test_what_a_snapshot_holds_is_not_yielded_again(tiny: Dataset) -> None:
     assert [record.epoch for record in records if isinstance(record, EpochRecord)] == [4, 4, 5, 5]
 
 
+@pytest.mark.medium
 def test_a_stacked_pack_goes_on_from_a_snapshot_too(tiny: Dataset) -> None:
     trials = [small_trial(model="cnn"), small_trial(model="cnn", seed=1, momentum=0.5)]
     index = {trial.seed: subset_index(len(tiny.train.labels), trial.subset_size, trial.seed) for trial in trials}

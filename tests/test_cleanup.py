@@ -62,6 +62,7 @@ def leave_temporary(folder: Path, writer: Process) -> Path:
     return path
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("verb", ["submit", "compact"])
 def test_what_killed_writers_left_goes_wherever_it_lies(verb: str, study: tuple[Store, Job]) -> None:
     store, job = study
@@ -77,6 +78,7 @@ def test_what_killed_writers_left_goes_wherever_it_lies(verb: str, study: tuple[
     assert temporaries(store) == []
 
 
+@pytest.mark.medium
 def test_a_file_that_is_being_written_stays_and_is_finished(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.parts.mkdir()

@@ -3,51 +3,24 @@
 import csv
 import io
 import json
-import os
-import re
-import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support.command_line import GRID, finish, in_fresh_process, run, said, write_grid
+from support.command_line import GRID, run, said, write_grid
 from support.failing_tasks import unwritable_weights
-from support.job_records import put_end
-from support.warm_processes import WarmProcess
 
 import mnistjobs
 from jobs.api import plan_grid
-from jobs.cli.exit_codes import BAD_INPUT, INTERRUPTED, SOME_FAILED
-from jobs.errors import InputError
+from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.report import summary_notes
-from jobs.store.job_record import find_job
-from jobs.store.layout import Store
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
-HOSTILE = "re\x1b[31m\u202e[red]x"  # red from here on, right to left, and markup
 
 
 @pytest.fixture
 def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return write_grid(tmp_path).relative_to(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a grid and the results of it: to submit takes seconds, to copy does not."""
-    folder = tmp_path_factory.mktemp("submitted")
-    submit(write_grid(folder), "--store", folder / "results")
-    return folder
-
-
-@pytest.fixture
-def finished(submitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A grid file with its results beside it, in the working directory."""
-    monkeypatch.chdir(shutil.copytree(submitted, tmp_path / "finished"))
-    return Path("grid.yaml")
 
 
 def submit(grid: Path, *words: object) -> str:
@@ -105,6 +78,7 @@ def test_a_second_submit_trains_nothing_and_says_how_many_it_found(finished: Pat
     assert sorted(Path("results/parts").iterdir()) == parts
 
 
+@pytest.mark.medium
 def test_without_a_terminal_every_pack_gets_a_plain_line(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in many a CI: no reason for a bar that moves
     grid.write_text(GRID.replace("[20]", "[20, 60]"))  # a pack has one shape
@@ -114,6 +88,7 @@ def test_without_a_terminal_every_pack_gets_a_plain_line(grid: Path, monkeypatch
     assert lines[1:] == ["[6/6] mlp 20 fixed seed 0 and 2 more: 3 finished", stored]
 
 
+@pytest.mark.medium
 def test_lines_name_every_setting_that_the_grid_varies(grid: Path) -> None:
     grid.write_text(GRID.replace("learning_rate: 0.01, ", "").replace("grid: {", "grid: {learning_rate: [0.01, 0.1], "))
     assert "mlp 20 fixed learning_rate 0.01 seed 0 and 5 more: 6 finished" in run("submit", grid, "--in-process").err
@@ -147,9 +122,7 @@ def test_a_failed_trial_ends_in_exit_code_1_and_keeps_the_others(grid: Path) -> 
     assert "[1/3] mlp 20 fixed seed 0: failed: StoreError: " in outcome.err
     assert "1 of 3 trials failed; the report has the tracebacks; " in outcome.err
     failed = f"\nfailed: mlp 20 fixed seed 0: StoreError: {Path('results/weights').absolute()}/"
-    assert failed in outcome.err
-    for command in ("summary", "status"):
-        assert failed in said(command, "tiny")
+    assert all(failed in text for text in (outcome.err, said("summary", "tiny"), said("status", "tiny")))
     assert " 2 of 3 " in outcome.out
     assert submit(grid).startswith("tiny: 3 trials, 2 found in results, 1 to train\n")
 
@@ -163,22 +136,10 @@ def test_summary_answers_in_four_formats(finished: Path) -> None:
     (of_json,) = json.loads(said("summary", "tiny", "--format", "json"))
     (of_csv,) = csv.DictReader(io.StringIO(said("summary", "tiny", "--format", "csv")))
     assert float(of_csv["test_accuracy_mean"]) == of_json["test_accuracy_mean"]
-    summary = mnistjobs.read_summary("results", "tiny")
-    of_markdown = said("summary", "tiny", "--format", "markdown").splitlines()
-    assert len(of_markdown) == 2 + 1 + 2 * len(summary_notes(summary))
-    *_, row = said("summary", "tiny").splitlines()[: -len(summary_notes(summary))]
-    assert row.startswith("MLP ")
-    assert said("summary", "tiny").splitlines()[-len(summary_notes(summary)) :] == summary_notes(summary)
+    notes = summary_notes(mnistjobs.read_summary("results", "tiny"))
+    assert len(said("summary", "tiny", "--format", "markdown").splitlines()) == 2 + 1 + 2 * len(notes)
+    assert said("summary", "tiny").splitlines()[-len(notes) :] == notes
     assert said("summary", "tiny") == said("summary", "tiny", "--format", "table")
-
-
-def test_summary_counts_the_seeds_missing_for_a_width(finished: Path) -> None:
-    (of_json,) = json.loads(said("summary", "tiny", "--target", "1pp", "--format", "json"))
-    assert of_json["target"] == 0.01
-    assert 0 < of_json["more_seeds_low"] <= of_json["more_seeds"] <= of_json["more_seeds_high"]
-    assert "Interval of ±1.00 pp: reached by 0 of 1 configuration; 1 " in said("summary", "tiny", "--target", "1pp")
-    with pytest.raises(InputError, match=r"target: 2\.0 is no width of an interval"):
-        mnistjobs.read_summary("results", "tiny", target=2.0)
 
 
 def test_a_job_goes_by_its_id_or_as_the_latest_of_its_name(finished: Path) -> None:
@@ -188,14 +149,6 @@ def test_a_job_goes_by_its_id_or_as_the_latest_of_its_name(finished: Path) -> No
     assert said("summary", first) != said("summary", second) == said("summary", "tiny")
 
 
-def test_submit_writes_the_summary_of_a_github_step(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(finished.with_name("step.md")))
-    submit(finished)
-    title, _, table = finished.with_name("step.md").read_text(encoding="utf-8").partition("\n\n")
-    assert re.fullmatch(r"### mnistjobs submit: tiny-\S+ finished", title)
-    assert table.startswith("| model | subset size |")
-
-
 def test_report_writes_what_is_missing_anew(finished: Path) -> None:
     (page,) = Path.cwd().glob("results/jobs/*/report.html")
     page.unlink()
@@ -203,6 +156,7 @@ def test_report_writes_what_is_missing_anew(finished: Path) -> None:
     assert page.is_file()
 
 
+@pytest.mark.medium
 def test_compact_merges_the_parts_of_jobs_and_changes_no_answer(finished: Path) -> None:
     finished.write_text(GRID.replace("seed: [0, 1, 2]", "seed: [0, 1, 2, 3]"))
     submit(finished)
@@ -251,74 +205,3 @@ def test_data_verify_and_fetch_describe_a_dataset(grid: Path) -> None:
         "images is complete: 60 training, 6 validation and 10 test images"
     )
     assert said("data", "fetch", "digits").startswith("digits is complete: 1297 training, ")
-
-
-@pytest.mark.usefixtures("no_wait_before_a_retry")
-def test_text_from_elsewhere_commands_no_terminal(grid: Path) -> None:
-    grid.write_text(GRID + "retries: 0\n")
-    one = next(iter(plan_grid(grid).trials))
-    with unwritable_weights(one):
-        outcome = run("submit", grid, "--in-process", "--store", HOSTILE)
-    missing = run("summary", HOSTILE, "--store", HOSTILE)
-    for text in (outcome.out, outcome.err, missing.err):
-        assert r"re\x1b[31m\u202e[red]x" in text
-        assert "\x1b" not in text
-        assert "\u202e" not in text
-
-
-def test_a_job_record_commands_no_terminal(finished: Path) -> None:
-    store = Store(Path("results"))
-    put_end(store, find_job(store, "tiny"), state=HOSTILE)
-    assert "damaged" in said("list")
-    assert HOSTILE not in run("summary", "tiny").err
-
-
-@pytest.mark.parametrize("words", [["plan", "grid.yaml", "--store", "bü\udcff"], ["summary", "tiny"]])
-def test_a_terminal_without_unicode_is_served(words: list[str], finished: Path) -> None:
-    outcome = in_fresh_process(*words, PYTHONIOENCODING="ascii")
-    assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.isascii()
-
-
-def test_a_report_in_a_fresh_process_writes_pdf_and_png_too(finished: Path) -> None:
-    outcome = in_fresh_process("report", "tiny", "--figures", "pdf", "--figures", "png")
-    assert (outcome.code, outcome.err) == (0, "")
-    files = {path.suffix for path in Path(outcome.out.split("Report: ")[1].strip()).parent.glob("learning-curve.*")}
-    assert files == {".svg", ".pdf", ".png"}
-
-
-@pytest.mark.parametrize("words", [["summary", "tiny", "--format", "json"], ["list"], ["schema"]])
-def test_a_closed_pipe_is_no_traceback(words: list[str], finished: Path) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    command = [sys.executable, "-m", "mnistjobs", *words]
-    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
-    os.close(writing)
-    assert (done.returncode, done.stderr) == (1, "")
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_behind_the_output_is_one_message() -> None:
-    with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "mnistjobs", "schema"]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert (done.returncode, done.stderr) == (BAD_INPUT, "mnistjobs: No space left on device\n")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_work_is_kept_and_taken_up_again(number: signal.Signals, grid: Path) -> None:
-    grid.write_text(GRID.replace("epochs: 2", "epochs: 1000"))
-    process = WarmProcess("submit", grid, "--in-process")
-    assert process.stderr
-    assert process.stderr.readline().startswith("[1/3] ")
-    process.send_signal(number)
-    outcome = finish(process)
-    assert outcome.code == INTERRUPTED
-    assert outcome.err.endswith(
-        "Interrupted. What has finished is stored; submit the same grid again to train the rest.\n"
-    )
-    found = len(list(Path("results/parts").iterdir()))
-    assert 1 <= found < 3
-    assert "interrupted" in said("list")
-    assert submit(grid).startswith(f"tiny: 3 trials, {found} found in results, {3 - found} to train")
-    assert len(list(Path("results/parts").iterdir())) == 3

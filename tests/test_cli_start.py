@@ -44,6 +44,7 @@ def test_the_list_of_commands_cuts_no_description_short() -> None:
     assert "..." not in said("--help").partition("Commands:")[2]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["plan", "grid.yaml"]])
 def test_help_and_plan_do_not_wait_for_heavy_imports(words: list[str], grid: Path) -> None:
     code = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); import jobs.cli.app as c; c.main()"
@@ -114,12 +115,14 @@ def interrupted(delay_s: float, handler: str, *words: object) -> tuple[int, str,
     return process.returncode, out, err
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("delay_s", [0.01, 0.05, 0.1, 0.2])
 def test_an_interrupt_of_the_start_leaves_no_traceback(tmp_path: Path, delay_s: float) -> None:
     code, _, err = interrupted(delay_s, "default_int_handler", "plan", write_grid(tmp_path), "--store", tmp_path)
     assert (code, err) in [(INTERRUPTED, ""), (-signal.SIGINT, ""), (0, "")]
 
 
+@pytest.mark.medium
 def test_an_interrupt_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
     code, out, err = interrupted(0.05, "SIG_IGN", "plan", write_grid(tmp_path), "--store", tmp_path)
     assert (code, err) == (0, "")

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 from support.command_line import GRID, write_grid
 from support.job_records import job_of
-from support.study_tables import requested_of, settings, study, summary_of
+from support.study_tables import requested_of, settings, study, summary_of, together
 from support.warm_processes import COMMAND_LINE, WarmProcess
 
 from cluster import Done, Progress, Started, TaskFailure, usable_cpus
@@ -61,6 +61,7 @@ def grid(tmp_path: Path) -> Path:
     return write_grid(tmp_path, GRID.replace("epochs: 2", "epochs: 2500").replace("[0, 1, 2]", "[0, 1]"))
 
 
+@pytest.mark.medium
 def test_the_live_view_shows_trials_epochs_and_the_time_left(grid: Path) -> None:
     code, written = seen(grid.parent, "submit", grid, "--in-process")
     assert code == 0
@@ -136,6 +137,7 @@ def test_a_plan_estimates_a_long_time(grid: Path) -> None:
     assert plan_line(on_gpu, store, 2) == counts
 
 
+@pytest.mark.medium
 def test_no_bar_is_shown_when_quiet_or_with_nothing_to_train(grid: Path) -> None:
     grid.write_text(grid.read_text().replace("2500", "2"))
     first = seen(grid.parent, "submit", grid, "--in-process", "--quiet")
@@ -145,6 +147,7 @@ def test_no_bar_is_shown_when_quiet_or_with_nothing_to_train(grid: Path) -> None
         assert "trials ━" not in ESCAPE.sub("", written)
 
 
+@pytest.mark.medium
 def test_no_cell_of_a_table_is_cut(grid: Path) -> None:
     settings = "momentum: [0.12345, 0.5], weight_init_std: [0.00012345, 0.1]"
     grid.write_text(
@@ -195,6 +198,14 @@ def test_a_narrow_terminal_leaves_out_columns_and_says_which() -> None:
     assert summary_table(summary, 88)[1] == [
         "Not shown, for want of room: gap, std; --format markdown has all columns."
     ]
+
+
+def test_a_narrow_terminal_shows_the_first_notes_and_the_number_of_the_others() -> None:
+    every = together(*(study(0.1, 0.9, 0.1, name=f"{epochs}", epochs=epochs) for epochs in range(1, 15)))
+    _, below = summary_table(summary_of(*every), 40)
+    assert below[11] == "MLP, subset size 2,000, adaptive lr no, epochs 12: 2 of 3 collapsed"
+    assert below[12] == "and 2 more notes"
+    assert len(below) == 14
 
 
 def test_jobs_are_listed_with_their_state_and_damaged_ones_too() -> None:

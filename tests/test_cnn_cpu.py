@@ -228,6 +228,7 @@ def test_kept_networks_continue_bitwise(digits: Dataset) -> None:
         assert_array_equal(pack.weights(0)[name], value)
 
 
+@pytest.mark.medium
 def test_training_does_not_import_torchs_compiler() -> None:
     # Creating one of torch's optimizers imports the compiler, which takes over a second of a worker's first trial.
     done = subprocess.run([sys.executable, "-c", TRAIN_SCRIPT], capture_output=True, text=True, timeout=120, check=True)

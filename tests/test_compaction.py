@@ -37,6 +37,7 @@ def epochs_by_row_group(store: Store) -> list[list[int]]:
 # What becomes of the parts
 
 
+@pytest.mark.medium
 def test_every_table_and_the_report_stay_the_same_to_the_byte(tmp_path: Path, drawings: Path) -> None:
     store, job = submit_tiny(tmp_path, subset_size="[20, 30]", seed="[0, 1, 2]")
     rows = read_parts(store, trial_ids(store, job)).table
@@ -79,6 +80,7 @@ def test_merged_rows_stand_by_configuration_and_seed_however_they_were_written(t
     assert keys == sorted(keys)
 
 
+@pytest.mark.medium
 def test_row_groups_hold_over_100_000_rows_of_epochs(store: Store) -> None:
     rows = part_table(range(60), epochs=6000)
     for start in range(0, 60, 6):

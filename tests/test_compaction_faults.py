@@ -104,6 +104,7 @@ def test_a_store_that_cannot_be_locked_is_one_error(store: Store) -> None:
 # At any moment
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("stride", [6, pytest.param(1, marks=pytest.mark.chaos)])
 def test_killed_before_any_of_its_steps_every_trial_is_there_once(stride: int, tmp_path: Path) -> None:
     original = Store(tmp_path / "original")
@@ -124,6 +125,7 @@ def test_killed_before_any_of_its_steps_every_trial_is_there_once(stride: int, t
     assert step > 1 + 2 * 3 + 8  # the lock; a temporary file, its move and its absence, twice; each part's end
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("count", "kills"), [(80, 3), pytest.param(400, 20, marks=pytest.mark.chaos)])
 def test_killed_at_random_moments_every_trial_is_there_once(count: int, kills: int, store: Store) -> None:
     write_parts(store, *([seed, seed + 1] for seed in range(0, count, 2)))
@@ -142,6 +144,7 @@ def test_killed_at_random_moments_every_trial_is_there_once(count: int, kills: i
     assert whole(store, range(count)) == before
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("count", [60, pytest.param(400, marks=pytest.mark.chaos)])
 def test_compactions_readers_and_tasks_do_not_disturb_each_other(count: int, store: Store) -> None:
     write_parts(store, *([seed, seed + 1] for seed in range(0, count, 2)))

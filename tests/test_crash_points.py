@@ -139,6 +139,7 @@ PROTOCOLS: Sequence[tuple[Protocol, Before]] = (
 )
 
 
+@pytest.mark.medium
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("protocol", "before"), PROTOCOLS, ids=lambda each: each.__name__)
 def test_every_crash_leaves_a_store_from_which_submitting_again_gives_the_same_tables(
@@ -208,6 +209,7 @@ def check_checkpoint(study: Study, store: Store) -> None:
         assert all(np.array_equal(read.weights[name], value) for name, value in written.weights.items())
 
 
+@pytest.mark.medium
 def test_submitting_again_clears_away_what_killed_writers_left(study: Study, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     folders = [store.root / name for name in ("parts", "weights", "jobs/tiny-20260101-000000-abcd")]

@@ -229,6 +229,7 @@ def test_an_unwritable_folder_is_named(tmp_path: Path, good: Mirror) -> None:
         download(ONE, tmp_path / "file" / "below", mirrors=[good.url])
 
 
+@pytest.mark.medium
 def test_concurrent_processes_fetch_each_file_once(tmp_path: Path, good: Mirror) -> None:
     code = (
         "import json, pathlib, sys\n"

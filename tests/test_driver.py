@@ -68,7 +68,8 @@ def test_in_process_one_worker_and_two_workers_give_equal_tables(
     grid.write_text(FEWER.replace("adaptive_lr: [true]", "adaptive_lr: [false, true]"))
     command_line.said("submit", grid, "--store", tmp_path / "here", "--in-process")
     of_one = WarmProcess("submit", grid, "--store", tmp_path / "one", "--workers", 1)  # a Ray of its own
-    submit_with(lambda task: task, grid, tmp_path / "two", ray_of_two)
+    of_two = submit_with(lambda task: task, grid, tmp_path / "two", ray_of_two)
+    mnistjobs.report_job(tmp_path / "two", of_two.job_id)
     assert command_line.finish(of_one).code == 0
     here, one, two = (tables(tmp_path / name) for name in ("here", "one", "two"))
     assert here["trials"].num_rows == 8
@@ -76,6 +77,7 @@ def test_in_process_one_worker_and_two_workers_give_equal_tables(
     assert here == one == two
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "places",
     [
@@ -97,6 +99,7 @@ def test_two_drivers_on_one_store_at_once_end_well_and_every_trial_is_once_in_ev
     assert len(set(of_one["trials"]["trial_id"].to_pylist())) == of_one["trials"].num_rows == 16
 
 
+@pytest.mark.medium
 def test_two_drivers_whose_grids_overlap_end_well(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "both"
     other = grid.with_name("other.yaml")

@@ -102,6 +102,7 @@ def test_native_bits_differ_from_pinned_ones(here: Bits) -> None:
     assert len({digest for (job, _, _), digest in here.items() if job == "bits"}) == 4
 
 
+@pytest.mark.medium
 def test_the_environment_changes_no_bit(here: Bits, folder: Path) -> None:
     found = submit(folder, "elsewhere", environment("Zen", "COMPATIBLE", "default", LOOPS, threads="4"))
     assert len(pinned(found)) == 4

@@ -15,8 +15,9 @@ from jobs.escape import escape
 from jobs.report import choice
 from jobs.report.arms import read_arms
 from jobs.report.contrasts import contrast_table
-from jobs.report.curves import MEASURES, Curves, Floats, shared_axes, training_curves, training_panel
+from jobs.report.curves import MEASURES, Curves, Floats, shared_axes, training_curves, training_sheet
 from jobs.report.figures import FigureSection, ReportFigure, draw_figures
+from jobs.report.inline_svg import inline_parts
 from jobs.report.learning import Line, learning_curve
 from jobs.report.matrices import confusion_matrix, weight_sheet
 from jobs.store.schemas import CONFUSION, METRICS, SUMMARY, TRIALS
@@ -136,8 +137,11 @@ def test_the_panels_of_the_page_share_their_axes_and_give_their_means() -> None:
     assert (axes[0].low, axes[0].high) == (1, 3)
     assert axes[1].low < 50
     assert axes[1].high > 95
-    panel = training_panel(groups[0], "validation_accuracy", axes)
-    assert (panel.first, panel.last, panel.means) == (1, 3, {"fixed": [51.0, 61.0, 71.0]})
+    sheet = training_sheet(groups, "validation_accuracy", axes, 60)
+    assert (sheet.first, sheet.last) == (1, 3)
+    assert sheet.means == [{"fixed": [51.0, 61.0, 71.0]}, {"fixed": [90.0, 95.0]}]
+    first, second = (part.count("<path") for part in inline_parts(sheet.svg, ["a", "b"]))
+    assert (first, second) == (3, 1)  # two seeds and their mean; a single seed is its mean
     assert shared_axes(groups, "train_loss")[1].scale == "log"
 
 
@@ -160,6 +164,7 @@ def line_of(*sizes: int, name: str = "MLP, fixed", panel: str = "MLP", n: int = 
     return Line(name, panel, False, sizes, **values, seeds=seeds, n=counts, requested=counts, collapsed=0)
 
 
+@pytest.mark.medium
 def test_long_names_leave_room_for_the_learning_curve() -> None:
     name = "MLP, fixed" + ", one more setting 0.001" * 7
     lines = [line_of(2000, name=name, panel=f"{number}") for number in range(24)]
@@ -222,6 +227,7 @@ def test_without_data_nothing_is_drawn() -> None:
     assert draw_figures(SUMMARY.empty_table(), TRIALS.empty_table(), stored) == []
 
 
+@pytest.mark.medium
 def test_of_many_configurations_the_most_and_the_least_accurate_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "MAX_DRAWN", 4)
     accuracies = {1: 0.5, 2: 0.9, 3: 0.7, 4: 0.6, 5: None, 6: 0.8, 7: 0.4}

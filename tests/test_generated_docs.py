@@ -19,6 +19,11 @@ def test_a_generated_page_is_up_to_date(name: str) -> None:
     assert (DOCS / name).read_text(encoding="utf-8") == expected, f"docs/{name} is stale; `make docs` renews it"
 
 
+def test_the_specifications_of_the_figures_are_up_to_date() -> None:
+    found = generate.CHART_TEMPLATES.read_text(encoding="utf-8")
+    assert found == generate.chart_templates(), "jobs/report/charts.json is stale; `make docs` renews it"
+
+
 def test_write_pages_writes_every_page(tmp_path: Path) -> None:
     generate.write_pages(tmp_path)
     assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == {

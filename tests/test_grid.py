@@ -166,6 +166,7 @@ def test_a_grid_is_frozen_and_has_defaults() -> None:
     assert (shared.device, shared.gpus_per_task) == ("cuda", 0.25)
 
 
+@pytest.mark.medium
 def test_a_grid_may_have_100_000_trials() -> None:
     trials = parse(TWO_MODELS.replace("seeds: 2", "seeds: 50000")).trials()
     assert len(set(trials)) == 100_000

@@ -117,6 +117,7 @@ def test_faults_name_the_file_as_it_was_given(tmp_path: Path) -> None:
     assert str(raised.value).splitlines()[0].startswith(f"{path}:1:1: missing key 'dataset'")
 
 
+@pytest.mark.medium
 def test_thousands_of_unknown_keys_are_thousands_of_faults() -> None:
     text = "".join(f"k{number}: 1\n" for number in range(2000))
     assert len(faults_of(text)) == 2003

@@ -50,6 +50,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.medium
 def test_a_setting_added_to_trial_appears_everywhere(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "mnist_core", tmp_path / "mnist_core", ignore=shutil.ignore_patterns("__pycache__"))
     module = tmp_path / "mnist_core" / "trial.py"

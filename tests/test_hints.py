@@ -128,6 +128,7 @@ def test_code_below_the_command_line_names_no_command() -> None:
     assert (found, len(commands_named()) >= 5) == ([], True)
 
 
+@pytest.mark.medium
 def test_the_hint_to_fetch_from_a_mirror_can_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mnist = find_mnist()
     if mnist is None:
@@ -148,6 +149,7 @@ def test_the_hint_to_fetch_from_a_mirror_can_be_taken(tmp_path: Path, monkeypatc
         server.shutdown()
 
 
+@pytest.mark.medium
 def test_the_hint_for_a_lost_record_can_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, job = submit_tiny(tmp_path, seed="[0]")
     monkeypatch.chdir(tmp_path)

@@ -84,6 +84,7 @@ def read_with(submitted: tuple[Store, Job], tmp_path_factory: pytest.TempPathFac
     return {kind: {"expected": each, **one} for kind, each, one in zip(HOSTILE, expected, read, strict=False)}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_part_is_refused_in_bounded_memory_and_hides_no_other(kind: str, read_with: dict[str, Read]) -> None:
     read = read_with[kind]
@@ -123,6 +124,7 @@ print(json.dumps({"refused": refused, "bytes": grown}))
 """
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("count", [2000, pytest.param(100_000, marks=pytest.mark.chaos)])
 def test_random_damages_to_a_part_under_its_right_hash_never_end_the_process(count: int, tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(encode_part(part_table(range(3))))
@@ -160,6 +162,7 @@ def read_with_sparse(submitted: tuple[Store, Job], tmp_path_factory: pytest.Temp
     return {kind: {"expected": [identity], **one} for kind, one in zip(places, read, strict=False)}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", SPARSE_FILES)
 def test_a_file_larger_than_memory_is_refused_without_reading_it(kind: str, read_with_sparse: dict[str, Read]) -> None:
     read = read_with_sparse[kind]

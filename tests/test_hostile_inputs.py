@@ -39,6 +39,7 @@ def test_any_damage_to_an_idx_file_leaves_one_or_a_data_error(
 # Grids
 
 
+@pytest.mark.medium
 @pytest.mark.timeout(60)  # a hang is what is looked for
 def test_a_grid_of_thousands_of_overrides_is_read() -> None:
     axes = "grid: {model: [mlp, cnn], subset_size: [100, 200], adaptive_lr: [false, true], seeds: 1000}"

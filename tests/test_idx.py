@@ -83,6 +83,7 @@ def test_damage_is_described(tmp_path: Path, content: bytes, message: str) -> No
     assert str(caught.value).startswith(f"{path}: {message}")
 
 
+@pytest.mark.medium
 def test_a_gzip_bomb_is_not_decompressed(tmp_path: Path) -> None:
     bomb = gzip.compress(idx_bytes(LABELS) + bytes(200_000_000), compresslevel=1)
     tracemalloc.start()

@@ -63,6 +63,7 @@ print(before == kernels_in_use(), os.environ["OPENBLAS_CORETYPE"])
 LOOPS = "X86_V3 X86_V4 AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"
 
 
+@pytest.mark.medium
 @has_avx2
 @pytest.mark.parametrize("module", ["mnist_core.kernels", "jobs.api", "mnistjobs"])
 def test_numpy_keeps_the_loops_that_the_environment_disables(module: str) -> None:
@@ -75,6 +76,7 @@ print(os.environ["NPY_DISABLE_CPU_FEATURES"])
     assert run(script, NPY_DISABLE_CPU_FEATURES=LOOPS) == [training_kernels(), LOOPS]
 
 
+@pytest.mark.medium
 @has_avx2
 def test_numpy_imported_before_without_its_loops_is_refused(tmp_path: Path) -> None:
     grid = tmp_path / "grid.yaml"

@@ -234,6 +234,7 @@ def _empty_at(offset: int) -> Callable[..., NDArray[Any]]:
     return empty
 
 
+@pytest.mark.medium
 def test_another_process_gives_the_same_bits(tiny: Dataset) -> None:
     script = TRAIN_AND_HASH.format(tests=str(Path(__file__).parent), folder=tiny.name)
     other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -112,5 +112,16 @@ def test_every_trial_is_in_exactly_one_pack(
     assert all(packs)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_round_has_at_most_so_many_seeds(device: Device, most: int) -> None:
+    trials = {f"t{index}": trial for index, trial in enumerate(study(seeds=7))}
+    packs = make_packs(trials, by_size(0.001), 1, device, max_seeds=most)
+    rounds: dict[int, set[int]] = {}
+    for each in packs:
+        rounds.setdefault(each.round, set()).update(trial.seed for trial in each.trials.values())
+    assert list(rounds.values()) == [set(range(first, min(first + most, 7))) for first in range(0, 7, most)]
+
+
 def test_nothing_to_train_is_no_packs() -> None:
     assert pack([], by_size(1.0), workers=2) == []

@@ -86,7 +86,7 @@ def test_the_page_says_how_many_trials_are_done() -> None:
     text = page(JOB, 0.9, None)
     assert "<h1>study</h1>" in text
     head = text.partition("</header>")[0]
-    assert "2 of 2 trials done · finished" in head
+    assert "2 of 2 trials done · job finished" in head
     assert '<span class="warn">1 diverged</span>' in head
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
+from support.stored_studies import store_study
 from test_page import JOB, both_schedules, rendered
+from test_page_size import HEAD, odd, page_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -43,8 +45,8 @@ def test_nothing_is_refused_or_loaded_and_everything_reacts(browser: "Browser", 
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(address)
-    page.hover(".forest .bars[data-tip]")
-    assert "points" in (page.text_content(".tip") or "")
+    page.hover(".forest .bars >> nth=1")
+    assert page.text_content(".tip") == "overall: +2.0 [+1.9, +2.2] points"
     page.keyboard.press("Escape")
     assert page.is_hidden(".tip")
 
@@ -66,6 +68,13 @@ def test_nothing_is_refused_or_loaded_and_everything_reacts(browser: "Browser", 
     page.focus("#train_loss-0")
     page.keyboard.press("ArrowLeft")
     assert (page.text_content("#train_loss-0 .reading") or "").startswith("epoch 2: ")
+
+    page.hover(".matrix:visible tbody td >> nth=1")
+    assert page.text_content(".tip") == "0 predicted as 1: 12"
+    page.check("#matrix-counts")
+    assert page.text_content(".matrix:visible tbody td >> nth=1") == "12"
+    page.uncheck("#matrix-counts")
+    assert page.text_content(".matrix:visible tbody td >> nth=1") == "3.0"
 
     page.select_option("#matrix-b", index=2)
     assert page.text_content("#matrix-difference tbody td >> nth=0") == "0.0"
@@ -93,4 +102,52 @@ def test_without_scripts_the_answers_are_there(browser: "Browser", address: str)
     assert page.is_visible("text=Does the adaptive rate help? Yes")
     assert page.is_visible("tr.detail >> text=finished >> nth=0")
     assert page.locator(".matrix").count() == 2
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of 28 configurations, some of whose trials ended badly."""
+    folder = tmp_path_factory.mktemp("large")
+    sizes = "[8, 16, 32, 64, 128, 256, 512]"
+    grid = (
+        f"grid: {{model: [mlp, cnn], subset_size: [500, 2000], adaptive_lr: [false], batch_size: {sizes}, seeds: 3}}\n"
+    )
+    path = folder / "report.html"
+    path.write_text(page_of(*store_study(folder, f"{HEAD}{grid}train: {{epochs: 2}}\n", odd)), encoding="utf-8")
+    return path.as_uri()
+
+
+def test_what_is_folded_unfolds_where_a_link_leads_to_it(browser: "Browser", large: str) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(large)
+    assert page.is_hidden("#configuration-table")
+    page.click(".heat td a >> nth=1")
+    assert page.is_visible("#configuration-table")
+    assert page.is_visible("tr.detail.shown")
+    page.click("tr.detail.shown >> text=training curves")
+    assert page.is_visible(".chart:target")
+    page.go_back()
+    page.click("tr.configuration:has-text('MLP, 500 images, batch size 8') button")
+    page.click("tr.detail.shown >> text=W1 >> nth=0")
+    assert page.is_visible("details.weights:target img[alt*='trained minus initial']")
+    assert page.is_visible("text=mnistjobs submit grid.yaml")
+    page.focus("#configuration-table th button >> nth=1")
+    page.keyboard.press("Enter")
+    assert page.get_attribute("#configuration-table th >> nth=2", "aria-sort") == "descending"
+    page.close()
+
+
+def test_a_large_page_can_be_read_unfolded_and_printed(browser: "Browser", large: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="dark", bypass_csp=True)
+    page.goto(large)
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    violations = axe.Axe().run(page).response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"]) for each in violations] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.emulate_media(media="print")
+    assert page.is_hidden("#filter")
+    assert page.is_visible("text=The hardest test images")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     page.close()

@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
+from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from jobs.report.paired import MEAN_ONLY, PAIRED_T, STAND_IN, holm, paired_difference, sign_flip_p
@@ -74,6 +75,13 @@ def test_the_sign_flips_of_six_seeds_are_counted() -> None:
     ]
     share = sum(abs(each) >= abs(sum(differences)) - 1e-9 for each in flips) / 2**6
     assert sign_flip_p(differences, IMAGES) == pytest.approx(share, abs=ROUNDING)
+
+
+def test_sign_flips_of_single_images_are_the_exact_test_of_mcnemar() -> None:
+    # Each seed gains or loses one image: gains and losses are the discordant pairs of McNemar's table.
+    gains, losses = 9, 2
+    p = sign_flip_p([1 / IMAGES] * gains + [-1 / IMAGES] * losses, IMAGES)
+    assert p == pytest.approx(mcnemar([[50, gains], [losses, 40]], exact=True).pvalue, rel=1e-12)
 
 
 def test_the_least_p_of_forty_seeds_is_found_without_counting_them() -> None:

@@ -1,10 +1,15 @@
 """How many more seeds a width takes: worked out by hand, and held against the interval that results."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
+from support import command_line
 from support.study_tables import study, summary_of, together
 
+import mnistjobs
+from jobs.errors import InputError
 from jobs.report.formats import summary_cells, summary_notes
 from jobs.report.precision import NEEDED, add_seeds_needed, half_width, more_seeds, seeds_for
 
@@ -50,3 +55,15 @@ def test_a_summary_says_how_many_more_seeds_a_width_takes() -> None:
         "is, and at most 2,500 otherwise; 1 cannot get it by seeds while networks collapse; 1 cannot be judged before "
         "two seeds have finished."
     )
+
+
+def test_the_command_counts_the_seeds_missing_for_a_width(tmp_path: Path) -> None:
+    store = tmp_path / "results"
+    mnistjobs.submit_grid(command_line.write_grid(tmp_path), store, in_process=True)
+    words = ("summary", "tiny", "--target", "1pp", "--store", store)
+    (of_json,) = json.loads(command_line.said(*words, "--format", "json"))
+    assert of_json["target"] == 0.01
+    assert 0 < of_json["more_seeds_low"] <= of_json["more_seeds"] <= of_json["more_seeds_high"]
+    assert "Interval of ±1.00 pp: reached by 0 of 1 configuration; 1 " in command_line.said(*words)
+    with pytest.raises(InputError, match=r"target: 2\.0 is no width of an interval"):
+        mnistjobs.read_summary(store, "tiny", target=2.0)

@@ -208,6 +208,7 @@ def as_nobody(store: Store) -> str:
     return done.stdout
 
 
+@pytest.mark.medium
 def test_a_reader_who_may_not_write_warns_and_moves_nothing(shared: Store) -> None:
     (name,) = write_parts(shared, [0])
     damage(shared, name)
@@ -215,6 +216,7 @@ def test_a_reader_who_may_not_write_warns_and_moves_nothing(shared: Store) -> No
     assert (shared.parts / name).exists()
 
 
+@pytest.mark.medium
 def test_a_part_that_may_not_be_read_is_an_error_and_no_missing_trial(shared: Store) -> None:
     (name,) = write_parts(shared, [0])
     (shared.parts / name).chmod(0o600)

@@ -28,6 +28,7 @@ with open(sys.argv[2], "wb", buffering=0) as file:
 """
 
 
+@pytest.mark.medium
 @pytest.mark.filterwarnings("default::jobs.errors.DamagedPartWarning")
 @pytest.mark.parametrize("seconds", [3, pytest.param(6, marks=pytest.mark.chaos)])
 def test_a_slow_copy_that_is_read_meanwhile_loses_nothing(

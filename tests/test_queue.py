@@ -77,6 +77,7 @@ def test_jobs_on_other_cpus_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None
 HOLDER = "from jobs.service.queue import take_ticket; t = take_ticket('study', 99, 'killed'); {}; print(1, flush=True)"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("state", ["t.try_start()", "pass"], ids=["running", "waiting"])
 def test_a_killed_holder_blocks_nobody(folder: Path, state: str) -> None:
     code = HOLDER.format(state) + "; input()"

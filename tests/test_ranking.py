@@ -10,6 +10,7 @@ from support import command_line
 from support.study_arms import arms_of
 
 import mnistjobs
+from jobs.report.answer_formats import best_lines
 from jobs.report.ranking import rank
 
 NOISE = [0.001, -0.001, 0.002, -0.002, 0.0]
@@ -44,8 +45,24 @@ def test_with_three_seeds_no_configuration_can_be_told_from_the_best() -> None:
 
 def test_a_configuration_without_a_finished_trial_is_left_out() -> None:
     arms = arms_of({"subset_size": [100, 2000]}, 3, lambda trial, seed: 0.9 if trial["subset_size"] == 100 else None)
-    assert [row["subset_size"] for row in rank(arms, arms, 1000).to_pylist()] == [100]
+    ranking = rank(arms, arms, 1000)
+    assert [row["subset_size"] for row in ranking.to_pylist()] == [100]
+    assert best_lines(ranking)[-1] == "Not ranked: 1 configuration without a finished trial"
     assert rank(arms_of({}, 0, validation), arms_of({}, 0, validation), 1000).num_rows == 0
+
+
+def test_the_last_line_names_the_best_and_why_others_are_tied() -> None:
+    def line(seeds: int, *sizes: int, collapsed: int = 0) -> str:
+        arms = arms_of({"subset_size": list(sizes)}, seeds, validation)
+        arm = next(arm for arm, settings in arms.settings.items() if settings["subset_size"] == sizes[0])
+        return "\n".join(best_lines(rank(arms, arms, 1000, {arm: collapsed}))).partition("); ")[2]
+
+    assert line(5, 2000) == "it is the only configuration with a finished trial"
+    assert line(5, 100, 2000) == "all others are clearly behind"
+    assert line(5, 500, 2000) == "1 configuration cannot be told from it"
+    few = "fewer than 4 seeds in common are too few for a test"
+    assert line(3, 500, 100, 2000) == f"2 configurations cannot be told from it; {few}"
+    assert line(5, 500, 2000, collapsed=1).endswith("\nCollapsed: 1 of 5 at rank 2; means and intervals include them")
 
 
 def test_the_command_prints_the_ranking(tmp_path: Path) -> None:
@@ -54,7 +71,10 @@ def test_the_command_prints_the_ranking(tmp_path: Path) -> None:
     ranking = mnistjobs.rank_job(store, "tiny").to_pylist()
     outcome = command_line.run("best", "tiny", "--store", store)
     assert outcome.code == 0
-    assert outcome.out.splitlines()[-1].startswith(f"Best: {ranking[0]['configuration_id']}; ")
+    assert outcome.out.endswith("\n".join(["", *best_lines(mnistjobs.rank_job(store, "tiny")), ""]))
+    assert (
+        f"subset size {ranking[0]['subset_size']}, adaptive lr no ({ranking[0]['configuration_id']}); " in outcome.out
+    )
     assert json.loads(command_line.run("best", "tiny", "--json", "--store", store).out) == ranking
     summary = {row["configuration_id"]: row for row in mnistjobs.read_summary(store, "tiny").to_pylist()}
     for row in ranking:

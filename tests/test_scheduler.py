@@ -9,7 +9,7 @@ import pytest
 from support.tiny_study import tiny_trial
 
 from cluster import Done, Failed, FailureKind, NodeJoined, NodeLost, Progress, Started, TaskFailure
-from jobs.run import budget, events, pace, retries, scheduler, scheduler_state
+from jobs.run import budget, events, look_ahead, pace, retries, scheduler, scheduler_state
 from jobs.run.events import Cancel, CancelAsked, Command, Finish, GiveUp, RefuseNode, Retry, SchedulerEvent, Start, Tick
 from jobs.run.packs import Pack
 from jobs.run.retries import MAX_NODE_LOSSES, next_attempts, wait_s
@@ -210,10 +210,12 @@ def test_a_cancelled_job_ends_its_tasks() -> None:
     assert commands == [[Start(SINGLE)], [Cancel(SINGLE), Finish("cancelled")], []]
 
 
-@pytest.mark.parametrize("module", [scheduler, scheduler_state, budget, pace, retries, events])
+@pytest.mark.parametrize("module", [scheduler, scheduler_state, budget, look_ahead, pace, retries, events])
 def test_the_core_imports_nothing_impure(module: object) -> None:
     tree = ast.parse(Path(str(module.__file__)).read_text())  # type: ignore[attr-defined]
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    own = {f"jobs.run.{name}" for name in ("budget", "events", "pace", "packs", "retries", "scheduler_state")}
+    own = {
+        f"jobs.run.{name}" for name in ("budget", "events", "look_ahead", "pace", "packs", "retries", "scheduler_state")
+    }
     assert imported <= own | {"collections.abc", "dataclasses", "itertools", "typing", "cluster", "mnist_core.trial"}

@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.integrate import quad
 from scipy.stats import nct, t
+from support.simulated_studies import decided_after, running_log_e
 
 from jobs.report.sequential import EFFECT_VARIANCE, anytime_p, confidence_sequence, log_e_value
 
@@ -63,31 +65,23 @@ def test_p_never_rises_again() -> None:
     assert all(0 < step <= 1 for step in steps)
 
 
-def alarms(studies: int, looks: int, effect: float, seed: int) -> np.ndarray:
+def alarms(studies: int, looks: int, effect: float, seed: int) -> NDArray[np.int64]:
     """Simulate studies; give after how many seeds each is decided, and looks + 1 where it is not."""
-    rng = np.random.default_rng(seed)
-    values = rng.normal(effect, 1.0, (studies, looks))
-    n = np.arange(1, looks + 1)
-    mean = values.cumsum(axis=1) / n
-    with np.errstate(invalid="ignore", divide="ignore"):
-        variance = ((values**2).cumsum(axis=1) - n * mean**2) / (n - 1)
-        t_squared = n * mean**2 / variance
-        growth = 1 + n * EFFECT_VARIANCE
-        log_e = 0.5 * (n * (np.log1p(t_squared / (n - 1)) - np.log1p(t_squared / ((n - 1) * growth))) - np.log(growth))
-    decided = (log_e >= math.log(1 / 0.05)) & (n >= 3)
-    return np.where(decided.any(axis=1), decided.argmax(axis=1) + 1, looks + 1)
+    return decided_after(np.random.default_rng(seed).normal(effect, 1.0, (studies, looks)))
 
 
 def test_the_simulated_e_values_are_those_of_the_code() -> None:
     rng = np.random.default_rng(5)
     values = rng.normal(0.8, 1.0, (1, LOOKS))
+    p = [anytime_p(list(values[0, :n]), 1.0) for n in range(2, LOOKS + 1)]
+    assert np.exp(-running_log_e(values)[0, 1:]) == pytest.approx(p, rel=1e-9)
+    assert running_log_e(np.full((1, 4), 0.09), 0.02)[0, 3] == pytest.approx(log_e_value([0.09] * 4, 0.02), rel=1e-9)
     by_code = next((n for n in range(3, LOOKS + 1) if log_e_value(list(values[0, :n]), 1.0) >= math.log(20)), LOOKS + 1)
     assert alarms(1, LOOKS, 0.8, 5)[0] == by_code
 
 
-@pytest.mark.parametrize(("studies", "looks"), [(STUDIES, LOOKS), pytest.param(10_000, 60, marks=pytest.mark.chaos)])
-def test_a_look_after_every_seed_misleads_in_one_study_of_twenty_at_most(studies: int, looks: int) -> None:
-    share = np.mean(alarms(studies, looks, 0.0, 1) <= looks)
+def test_a_look_after_every_seed_misleads_in_one_study_of_twenty_at_most() -> None:
+    share = np.mean(alarms(STUDIES, LOOKS, 0.0, 1) <= LOOKS)
     assert share <= 0.05
     assert share > 0.01  # 2.4 % by 20 looks: a test that never decides would pass the line above too
 

@@ -29,7 +29,7 @@ from jobs.store.layout import Store, open_store
 from jobs.store.lease import new_lease, read_lease, succeed
 from jobs.store.processes import is_running
 
-pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("figures_drawn_once")]
 PATIENCE_S = 240.0  # with what must happen, however slow the machine
 ENDLESS = ONE_CONFIGURATION.replace("epochs: 2", "epochs: 1000000") + "resources: {checkpoint_seconds: 1}\n"
 SECONDS_LONG = ONE_CONFIGURATION.replace("epochs: 2, batch_size: 16", "epochs: 2000, batch_size: 1") + (
@@ -264,6 +264,7 @@ def await_text(path: Path) -> str:
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("store")
 def test_a_detached_job_in_a_bucket_is_looked_at_and_resumed_alike(
     moto_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -20,6 +20,7 @@ EXIT_CODES = {"watch": (0, 1)}  # a job that was cancelled before is watched, to
 PATIENCE_S = 240.0
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_grid(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -35,7 +36,7 @@ def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
         assert outcome.code in EXIT_CODES.get(words[0], (0,)), (line, outcome)
         if "--json" in words:
             assert json.loads(outcome.out)
-    assert len(COMMANDS) == 12
+    assert len(COMMANDS) == 13
     (mail,) = (tmp_path / "mail.log").read_text().splitlines()
     assert re.fullmatch(r"-s tiny-\d{8}-\d{6}-[0-9a-f]{4} me@example.org", mail)
     deadline = time.monotonic() + PATIENCE_S
@@ -56,6 +57,7 @@ def test_the_page_explains_every_state_and_key() -> None:
     assert JobStatus.__dataclass_fields__.keys() <= set(re.findall(r"`(\w+)`", section))
 
 
+@pytest.mark.medium
 def test_the_notebook_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_grid(tmp_path)
     monkeypatch.chdir(tmp_path)

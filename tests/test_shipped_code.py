@@ -28,6 +28,7 @@ def run_alone(code: Path, *words: str) -> str:
     return done.stdout.decode()
 
 
+@pytest.mark.medium
 def test_shipped_code_is_this_code_and_tells_its_version() -> None:
     with shipped_code() as code:
         files = run_alone(code, "-c", DESCRIBE).split(maxsplit=3)
@@ -75,6 +76,7 @@ def python_in(folder: Path) -> str:
     return str(command)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("is_named", [True, False])
 def test_the_head_uses_the_python_that_is_named_else_one_with_ray(tmp_path: Path, job: str, is_named: bool) -> None:
     python = python_in(tmp_path / "own")

@@ -16,6 +16,7 @@ from support.warm_processes import COMMAND_LINE, WarmProcess
 import mnistjobs
 from jobs.cli.exit_codes import BAD_INPUT, INTERRUPTED
 
+pytestmark = pytest.mark.medium
 PATIENCE_S = 240.0  # with what must end, however slow the machine
 GENEROUS_S = 20.0  # five are promised; the machine may have other things to do
 LONG = GRID.replace("[mlp, cnn]", "[cnn]").replace("epochs: 2", "epochs: 100000")

@@ -8,6 +8,7 @@ from support.simulated_service import Service, violations
 
 from jobs.store import lease, liveness
 
+pytestmark = pytest.mark.medium
 STUDIES = 5_000
 MAX_LIVES_PER_MUTANT = 2_000
 # Each mistake: the module, the code as it is, and the code as it must not be.

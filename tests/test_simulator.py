@@ -103,11 +103,13 @@ def histories() -> list[History]:
     return [simulate(seed) for seed in range(STUDIES)]
 
 
+@pytest.mark.medium
 def test_every_study_keeps_the_invariants(histories: list[History]) -> None:
     broken = {seed: found for seed, history in enumerate(histories) if (found := violations(history))}
     assert broken == {}
 
 
+@pytest.mark.medium
 def test_the_studies_contain_what_they_should(histories: list[History]) -> None:
     kinds: Counter[str] = Counter()
     for history in histories:

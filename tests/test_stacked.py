@@ -81,12 +81,14 @@ def test_a_stacked_trial_equals_the_same_trial_on_the_cpu(together: dict[Trial, 
             assert_allclose(result.weights[name], weight, atol=OTHER_ORDER)
 
 
+@pytest.mark.medium
 def test_a_trial_does_not_depend_on_its_pack(together: dict[Trial, TrialResult], digits: Dataset) -> None:
     for trial, result in together.items():
         (alone,) = stacked([trial], digits).values()
         assert losses(result) == pytest.approx(losses(alone), rel=OTHER_ORDER)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_a_diverging_neighbour_ends_alone(model: str, digits: Dataset) -> None:
     fine, wild = small_trial(model=model), small_trial(model=model, learning_rate=1e38)

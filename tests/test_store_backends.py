@@ -9,7 +9,7 @@ from support.s3_servers import BUCKET, S3Server
 
 from jobs.store.backends import Backend, FolderBackend, ObjectBackend, Refused, StoreUrl, Version
 
-KINDS = ("folder", "moto", "rclone")
+KINDS = ("folder", *(pytest.param(name, marks=pytest.mark.medium) for name in ("moto", "rclone")))
 CLOCK_STEP_S = 1.0  # S3 tells times in whole seconds
 
 

@@ -212,6 +212,7 @@ def test_a_driver_on_a_machine_that_is_no_node_is_told_so(tmp_path: Path, open_c
     assert message.endswith(f"); run this on one of them, or make it one: {join}")
 
 
+@pytest.mark.medium
 def test_a_stale_address_in_the_environment_is_named_with_a_way_out(tmp_path: Path) -> None:
     grid, address = write_grid(tmp_path), f"127.0.0.1:{free_port()}"
     words = ["submit", str(grid), "--store", str(tmp_path / "results"), "--quiet"]

@@ -58,6 +58,7 @@ def test_both_schedules_share_the_first_epoch_bitwise(model: str, digits: Datase
     assert numbers(fixed[1]) != numbers(adaptive[1])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("model", "epochs", "batch_size"), [("mlp", 30, 32), ("cnn", 12, 16)])
 def test_both_models_learn_the_digits(model: str, epochs: int, batch_size: int, digits: Dataset) -> None:
     trial = small_trial(model=model, subset_size=1200, epochs=epochs, batch_size=batch_size, learning_rate=0.002)

@@ -3,10 +3,8 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 from support import command_line
@@ -14,14 +12,14 @@ from support.study_arms import arms_of
 
 import mnistjobs
 from jobs.cli.answers import EXIT_CODES, verdict_line
-from jobs.cli.junit import junit_xml
-from jobs.cli.step_summary import markdown_text
 from jobs.errors import InputError
-from jobs.report.renderings import summary_markdown
+from jobs.report.contrasts import word
+from jobs.report.paired import Difference
 from jobs.report.verdict import judge
 
 IMAGES = 5000
 NOISE = [0.001, -0.002, 0.003, 0.0, -0.001, 0.002, -0.003, 0.001, 0.0, -0.001]
+CASES = [(-0.1, 0.5, 0.5), (-0.4, 0.01, 0.02), (-0.4, 0.04, 0.08), (-0.4, 0.5, 0.5)]  # low, p and Holm's p, by word
 GRID = """\
 name: tiny
 dataset: {path: images}
@@ -76,6 +74,17 @@ def test_an_axis_that_does_not_vary_is_refused(axis: str, reason: str) -> None:
         judge(arms(0.0, 3), axis, IMAGES)
 
 
+def test_a_study_in_which_nothing_varies_has_no_verdict() -> None:
+    for axis in (None, "adaptive_lr"):
+        with pytest.raises(InputError, match="no setting varies in this study"):
+            judge(arms_of({}, 3, lambda trial, seed: 0.9), axis, IMAGES)
+
+
+def test_one_or_two_seeds_give_no_forecast() -> None:
+    for seeds in (1, 2):
+        assert verdict_line(judge(arms(0.04, seeds), None, IMAGES)).endswith("; a verdict takes 3 seeds at least")
+
+
 def test_one_of_several_axes_has_to_be_chosen() -> None:
     several = arms_of({"model": ["mlp", "cnn"], "adaptive_lr": [False, True]}, 3, lambda trial, seed: 0.9)
     with pytest.raises(InputError, match="the settings that vary: model, adaptive_lr; choose the one to judge"):
@@ -102,6 +111,13 @@ def test_an_average_over_opposite_differences_says_so() -> None:
     assert "; on average only: better in 1 of 2 pairs of them, worse in 1" in verdict_line(found)
 
 
+def test_collapsed_trials_are_counted_in_the_line() -> None:
+    study = arms(0.04, 6)
+    found = judge(study, None, IMAGES, collapsed=dict.fromkeys(study.settings, 1))
+    assert verdict_line(found).endswith("; 2 trials collapsed, which these figures include")
+    assert "collapsed" not in verdict_line(judge(study, None, IMAGES))
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("verdict")
@@ -125,57 +141,13 @@ def test_the_command_answers_in_one_line_and_by_its_exit_code(store: Path) -> No
     assert effect["mean"] == contrast["mean"] == found.mean
 
 
-@pytest.mark.parametrize(
-    ("verdict", "inside", "counts"),
-    [
-        ("better", [], "000"),
-        ("negligible", [], "000"),
-        ("worse", [("failure", {"message": "a line <&>", "type": "worse"}, "a line <&>")], "100"),
-        ("keep going", [("skipped", {"message": "a line <&>"}, None)], "001"),
-    ],
-)
-def test_a_junit_file_fails_where_it_is_worse(verdict: str, inside: list[Any], counts: str) -> None:
-    found = replace(judge(arms(0.04, 6), None, IMAGES), verdict=verdict)
-    suites = ElementTree.fromstring(junit_xml(found, "tiny", "a line <&>"))
-    (suite,) = suites
-    assert suites.tag == "testsuites"
-    # The order and the attributes that the schema of Apache Ant requires.
-    assert [each.tag for each in suite] == ["properties", "testcase", "system-out", "system-err"]
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", suite.attrib.pop("timestamp"))
-    of_suite = {"name": "mnistjobs verdict", "package": "mnistjobs", "id": "0", "tests": "1", "time": "0"}
-    numbers = dict(zip(("failures", "errors", "skipped"), counts, strict=True))
-    assert suite.attrib == of_suite | {"hostname": "localhost"} | numbers
-    properties = {each.attrib["name"]: each.attrib["value"] for each in suite[0]}
-    assert (properties["verdict"], properties["n"], properties["mean"]) == (verdict, "6", f"{found.mean}")
-    assert suite[1].attrib == {"name": "adaptive_lr true against false", "classname": "tiny", "time": "0"}
-    assert [(each.tag, each.attrib, each.text) for each in suite[1]] == inside
-    assert suite[2].text == "a line <&>"
-
-
-def test_a_step_of_github_gets_a_summary_and_ci_a_junit_file(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page, junit = store.parent / "step.md", store.parent / "verdict.xml"
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
-    line = command_line.run("verdict", "tiny", "--junit", junit, "--store", store).out.strip()
-    command_line.run("compare", "tiny", "tiny", "--store", store)
-    command_line.run("summary", "tiny", "--store", store)
-    first, second, third = page.read_text(encoding="utf-8").split("### ")[1:]
-    assert first == f"mnistjobs verdict tiny\n\n- {markdown_text(line)}\n\n"
-    assert second == "mnistjobs compare tiny tiny\n\n- equal: 12 of 12 trials are equal in every number\n\n"
-    table = summary_markdown(mnistjobs.read_summary(store, "tiny"))
-    assert third == f"mnistjobs summary tiny\n\n{table}\n"
-    assert ElementTree.parse(junit).findtext(".//system-out") == line
-
-
-@pytest.mark.parametrize(("place", "why"), [("", "Is a directory"), ("full.md", "too long for a summary")])
-def test_a_step_summary_that_cannot_be_written_is_a_warning(
-    place: str, why: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "full.md").write_bytes(b"-" * 2**20)
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / place))
-    outcome = command_line.run("compare", "tiny", "tiny", "--store", store)
-    assert (outcome.code, outcome.out) == (0, "equal: 12 of 12 trials are equal in every number\n")
-    assert outcome.err.startswith("warning: GITHUB_STEP_SUMMARY: ")
-    assert why in outcome.err
+def test_the_page_on_statistics_has_the_exit_codes_and_the_four_words() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "statistics.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| (better|worse|negligible|keep going) \| (\d) \|", page, re.MULTILINE)) == {
+        word: f"{code}" for word, code in EXIT_CODES.items()
+    }
+    words = {word(Difference(5, 0.1, low, 0.2, "", p, None, 5, 1.0, 0.1), holm, 0.3) for low, p, holm in CASES}
+    assert set(re.findall(r"^\| (clear|suggested|negligible|open) \| [^\d]", page, re.MULTILINE)) == words
 
 
 def test_a_margin_in_points_makes_equal_rates_negligible(store: Path) -> None:

@@ -15,12 +15,14 @@ from jobs.api.handle import submit as submit
 from jobs.api.life import cancel_job as cancel_job
 from jobs.api.life import job_status as job_status
 from jobs.api.life import read_log as read_log
+from jobs.api.life import serve_page as serve_page
 from jobs.api.prediction import Prediction as Prediction
 from jobs.api.prediction import Predictions as Predictions
 from jobs.api.prediction import predict_pictures as predict_pictures
 from jobs.api.querying import query_job as query_job
 from jobs.api.reading import export_weights as export_weights
 from jobs.api.reading import read_confusion as read_confusion
+from jobs.api.reading import read_decision as read_decision
 from jobs.api.reading import read_failures as read_failures
 from jobs.api.reading import read_metrics as read_metrics
 from jobs.api.reading import read_predictions as read_predictions

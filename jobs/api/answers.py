@@ -14,6 +14,7 @@ from jobs.report import (
     Verdict,
     compare_arms,
     contrast_table,
+    count_collapsed,
     count_equal,
     effect_table,
     judge,
@@ -43,7 +44,7 @@ def read_contrasts(store: StorePath, job: str, margin: float | None = None) -> p
         StoreError: The store cannot be read, or the job's record is damaged.
     """
     record, arms = _read_arms(store, job)
-    return contrast_table(arms, record.dataset.test_size, record.baseline, _chosen(margin, record))
+    return contrast_table(arms, record.dataset.test_size, record.baseline, _chosen(margin, record), record.until)
 
 
 def read_effects(store: StorePath, job: str) -> pa.Table:
@@ -61,7 +62,7 @@ def read_effects(store: StorePath, job: str) -> pa.Table:
         StoreError: The store cannot be read, or the job's record is damaged.
     """
     record, arms = _read_arms(store, job)
-    return effect_table(arms, record.dataset.test_size, record.baseline)
+    return effect_table(arms, record.dataset.test_size, record.baseline, record.until)
 
 
 def judge_job(
@@ -84,8 +85,9 @@ def judge_job(
         InputError: There is no such job, or the axis does not vary in it, or has to be chosen.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    record, arms = _read_arms(store, job)
-    return judge(arms, axis, record.dataset.test_size, level, _chosen(margin, record), record.baseline)
+    found, requested, rows = read_job(store, job, (*ARM_COLUMNS, "collapsed"))
+    arms, collapsed, record = read_arms(rows, requested), count_collapsed(rows, requested), found.record
+    return judge(arms, axis, record.dataset.test_size, level, _chosen(margin, record), record.baseline, collapsed)
 
 
 def rank_job(store: StorePath, job: str) -> pa.Table:
@@ -103,9 +105,10 @@ def rank_job(store: StorePath, job: str) -> pa.Table:
         InputError: There is no such job.
         StoreError: The store cannot be read, or the job's record is damaged.
     """
-    found, requested, rows = read_job(store, job, (*ARM_COLUMNS, "validation_accuracy"))
+    found, requested, rows = read_job(store, job, (*ARM_COLUMNS, "validation_accuracy", "collapsed"))
     validation = read_arms(rows, requested, "validation_accuracy")
-    return rank(validation, read_arms(rows, requested), found.dataset.validation_size)
+    collapsed = count_collapsed(rows, requested)
+    return rank(validation, read_arms(rows, requested), found.dataset.validation_size, collapsed)
 
 
 def compare_jobs(store: StorePath, first: str, second: str, gate: float = 0.0) -> JobComparison:

@@ -1,6 +1,8 @@
 """Look at jobs while they run, and end them."""
 
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from jobs import service
@@ -8,6 +10,7 @@ from jobs.service import JobStatus
 from jobs.store import Job, find_job, open_store_of
 
 StorePath = str | Path
+_LAST_LOOK_S = 20.0  # for an open page to fetch what the job has ended with
 
 
 def job_status(store: StorePath = "results", job: str | None = None, *, is_exact: bool = True) -> JobStatus:
@@ -72,3 +75,25 @@ def read_log(
     """
     opened, name = open_store_of(store, job)
     return service.read_log(opened, find_job(opened, name), trial_id, follow)
+
+
+@contextmanager
+def serve_page(store: StorePath, job_id: str) -> Iterator[str]:
+    """Serve the page of a running job, to browsers on this machine, until the end of the block and a little longer.
+
+    Args:
+        store: The store's folder, or its URL.
+        job_id: The job's id.
+
+    Returns:
+        The address of the page, with the token that opens it.
+
+    Raises:
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    page = service.LivePage(open_store_of(store, job_id)[0], job_id)
+    with service.serve(page) as server:
+        yield server.url
+        until_s = time.monotonic() + _LAST_LOOK_S
+        while page.is_open and not page.has_shown_end and time.monotonic() < until_s:
+            time.sleep(0.1)

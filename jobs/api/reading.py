@@ -19,10 +19,12 @@ from jobs.report import (
     FailureGroup,
     add_seeds_needed,
     confusion_table,
+    decide_again,
     group_failures,
     identify,
     metrics_table,
     predictions_table,
+    read_counted,
     summarize,
     trials_table,
 )
@@ -32,6 +34,7 @@ from jobs.store import (
     Store,
     counted_failures,
     counted_trials,
+    describe_decision,
     find_job,
     open_store,
     open_store_of,
@@ -50,7 +53,6 @@ def read_summary(store: StorePath, job: str | None = None, target: float | None 
     Args:
         store: The store's folder, or its URL.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
-
         target: Half the width that the interval of the mean over seeds is to have, a fraction: adds the seeds that are
             missing for it.
 
@@ -67,7 +69,8 @@ def read_summary(store: StorePath, job: str | None = None, target: float | None 
     found, requested, rows = read_job(store, job, (*SUMMARY_COLUMNS, *PREDICTION_COLUMNS))
     counted = counted_trials(found, requested)
     failed = [failure.trial_id for failure in counted_failures(found, counted)]
-    summary = summarize(rows, requested, failed, test_images=found.dataset.test_size)
+    until = found.record.until
+    summary = summarize(rows, requested, failed, test_images=found.dataset.test_size, until=until)
     return summary if target is None else add_seeds_needed(summary, target)
 
 
@@ -95,6 +98,27 @@ def read_failures(store: StorePath, job: str | None = None) -> tuple[tuple[Failu
     )
     left = [failure for failure in found.failures if failure.trial_id not in stored]
     return group_failures(left, requested), found.trial_count
+
+
+def read_decision(store: StorePath, job: str | None = None) -> str:
+    """Read what was decided about the seeds of a job whose grid does not give their number.
+
+    Args:
+        store: The store's folder, or its URL.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
+
+    Returns:
+        A sentence: after how many seeds what is decided; while the job runs, by what is stored. "" where the grid gives
+        the number of seeds.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, or the job's record is damaged.
+    """
+    opened, name = open_store_of(store, job)
+    found = find_job(opened, name)
+    decision = found.decision or decide_again(opened, found)
+    return describe_decision(decision, found.record.until) if decision and found.record.until else ""
 
 
 def read_trials(store: StorePath, job: str) -> pa.Table:
@@ -214,7 +238,7 @@ def export_weights(store: StorePath, job: str, folder: str | Path) -> list[Path]
 
     opened, name = open_store_of(store, job)
     found = find_job(opened, name)
-    hashes = _weights_of(opened, counted_trials(found, read_requested(opened, found)))
+    hashes = _weights_of(opened, counted_trials(found, read_counted(opened, found)))
     files = {trial_id: Path(folder) / f"{trial_id}.safetensors" for trial_id in hashes}
     lost = []
     for trial_id, weights in read_weights_of(opened, hashes):
@@ -241,7 +265,7 @@ def read_job(store: StorePath, job: str | None, columns: Sequence[str]) -> tuple
     """Find a job; return it, what it asked for, and these columns of its stored rows. Warns of damaged parts."""
     opened, name = open_store_of(store, job)
     found = find_job(opened, name)
-    requested = read_requested(opened, found)
+    requested = read_counted(opened, found)
     parts = read_parts(opened, counted_trials(found, requested), columns)
     warn_of_unusable(opened, parts.damaged)
     return found, requested, parts.table

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from jobs.api.unusable import warn_of_unusable
 from jobs.errors import InputError
 from jobs.grid import Grid, load_grid
-from jobs.run import JobEvent, Plan, make_plan
-from jobs.service import JobOptions, submit_detached, train_attached
+from jobs.run import JobEvent, Plan
+from jobs.service import JobOptions, plan_study, submit_detached, train_attached
 from jobs.store import (
     Compaction,
     DamagedJob,
@@ -39,7 +39,8 @@ def plan_grid(grid: str | Path | Grid, store: StorePath = "results", *, quaranti
         quarantine: Whether to move damaged parts to quarantine/, as `submit_grid` does; by default nothing is written.
 
     Returns:
-        The plan, which `submit_grid` accepts in place of the grid.
+        The plan, which `submit_grid` accepts in place of the grid. Where the grid asks for seeds until an answer, its
+        `decision` is the one on what is stored, and `missing` are the trials that this may still need.
 
     Raises:
         InputError: The grid has faults; all of them are listed in `faults`, with line and column.
@@ -47,7 +48,7 @@ def plan_grid(grid: str | Path | Grid, store: StorePath = "results", *, quaranti
         DataError: The grid's dataset is damaged.
     """
     read = grid if isinstance(grid, Grid) else load_grid(Path(grid))
-    plan = make_plan(read, open_store(store))
+    plan = plan_study(read, open_store(store))
     warn_of_unusable(plan.store, plan.unusable, may_move=quarantine)
     return plan
 
@@ -87,7 +88,8 @@ def submit_grid(  # noqa: PLR0913 - the options of a submission
 
     Returns:
         The job. Its `state` is `failed` where any trial failed, and `failures` has the reasons; `stopped` where the
-        budget was not enough; a detached one is `queued`.
+        budget was not enough, or where fewer seeds than the grid allows have given the answer (`stop` says which, and
+        `decision` of how many seeds the results are); a detached one is `queued`.
 
     Raises:
         InputError: The grid has faults, its dataset has changed since it was planned, the device lacks a precision, or
@@ -99,7 +101,7 @@ def submit_grid(  # noqa: PLR0913 - the options of a submission
             node whose versions, kernels and store are those of this process; or this program is connected to another
             Ray, which is left as it is.
     """
-    plan = grid if isinstance(grid, Plan) else make_plan(load_grid(Path(grid)), open_store(store))
+    plan = grid if isinstance(grid, Plan) else plan_study(load_grid(Path(grid)), open_store(store))
     warn_of_unusable(plan.store, plan.unusable, may_move=True)
     options = JobOptions(
         address=address or (_default_address() if detach else None),

@@ -46,11 +46,11 @@ def verdict(
 
     Example: mnistjobs verdict report --contrast adaptive_lr
     """
-    from jobs.api import judge_job
+    from jobs.api import judge_job, read_decision
 
     axis, _, level = (contrast or "").partition("=")
     found = judge_job(store, job, axis or None, level or None, margin)
-    line = verdict_line(found)
+    line = "; ".join(filter(None, [verdict_line(found), read_decision(store, job)]))
     echo(json.dumps(asdict(found), indent=2) if json_ else line)
     append_step_summary(f"mnistjobs verdict {job}", [line])
     if junit:
@@ -75,7 +75,7 @@ def best(
     """
     from jobs.api import rank_job
     from jobs.cli.tables import lay_out, print_table
-    from jobs.report import ranking_cells
+    from jobs.report import best_lines, ranking_cells
 
     ranking = rank_job(store, job)
     if json_:
@@ -85,9 +85,7 @@ def best(
         echo("no trial has finished yet")
         return
     print_table(lay_out(*ranking_cells(ranking)))
-    tied = sum(ranking["is_tied"].to_pylist()) - 1
-    others = "1 configuration cannot be told from it" if tied == 1 else f"{tied} configurations cannot be told from it"
-    echo(f"Best: {ranking['configuration_id'][0]}; {others if tied else 'all others are clearly behind'}")
+    echo("\n".join(best_lines(ranking)))
 
 
 def compare(
@@ -158,7 +156,16 @@ def verdict_line(found: "Verdict") -> str:
     interval = "no bound yet"
     if found.low is not None and found.high is not None:
         interval = f"95 % at any time [{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
-    return f"{what}; {100 * found.mean:+.2f} pp, {interval}, {seeds}{_by_pair(found)}{_forecast(found)}"
+    return (
+        f"{what}; {100 * found.mean:+.2f} pp, {interval}, {seeds}{_by_pair(found)}{_forecast(found)}{_collapsed(found)}"
+    )
+
+
+def _collapsed(found: "Verdict") -> str:
+    """Say where collapsed networks are part of the figures."""
+    if not found.collapsed:
+        return ""
+    return f"; {found.collapsed} trial{'' if found.collapsed == 1 else 's'} collapsed, which these figures include"
 
 
 def _by_pair(found: "Verdict") -> str:
@@ -169,8 +176,12 @@ def _by_pair(found: "Verdict") -> str:
 
 
 def _forecast(found: "Verdict") -> str:
+    from jobs.report import MIN_SEEDS
+
     if found.verdict != "keep going":
         return ""
+    if found.low is None and found.n < MIN_SEEDS:
+        return f"; a verdict takes {MIN_SEEDS} seeds at least"
     if found.seeds_needed is None:
         return "; with a difference like this one no number of seeds within reason decides"
     return f"; about {found.seeds_needed} seeds in all would decide, if mean and spread stay as they are"

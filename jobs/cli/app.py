@@ -120,7 +120,16 @@ def plan(
     Example: mnistjobs plan grid.yaml --trials
     """
     from jobs.api import plan_grid
-    from jobs.cli.plan import faults_json, given_grid, plan_json, plan_line, plan_table, plan_trials, trials_at_once
+    from jobs.cli.plan import (
+        decision_line,
+        faults_json,
+        given_grid,
+        plan_json,
+        plan_line,
+        plan_table,
+        plan_trials,
+        trials_at_once,
+    )
     from jobs.cli.tables import print_table
 
     if json_ or format_ is PlanFormat.json:
@@ -133,6 +142,8 @@ def plan(
     made = plan_grid(given_grid(grid), store)
     print_table(plan_trials(made) if trials else plan_table(made))
     echo(plan_line(made, store, trials_at_once(made)))
+    if line := decision_line(made):
+        echo(line)
 
 
 @app.command()
@@ -146,7 +157,7 @@ def summary(
 
     Example: mnistjobs summary report --target 0.2pp
     """
-    from jobs.api import read_summary
+    from jobs.api import read_decision, read_summary
     from jobs.cli.tables import print_summary
     from jobs.report import summary_json, summary_latex, summary_markdown, table_csv
 
@@ -155,6 +166,8 @@ def summary(
     append_step_summary(f"mnistjobs summary {job or ''}", failures, summary_markdown(table))
     if format_ is Format.table:
         print_summary(table)
+        if decision := read_decision(store, job):
+            echo(decision)
         for line in failures:
             echo(line)
     else:

@@ -3,6 +3,8 @@
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +15,7 @@ from jobs.cli.output import echo, echo_first
 from jobs.cli.start import Interrupted
 
 if TYPE_CHECKING:
+    from jobs.service import JobStatus
     from jobs.store import Job
 
 _POLL_S = 1.0
@@ -39,19 +42,26 @@ def print_status_json(store: str, job: str) -> None:
     status(job, store, json_=True)
 
 
-def watch(job: JobOption = None, store: StoreOption = STORE, json_: JsonOption = False) -> None:
+def watch(
+    job: JobOption = None,
+    store: StoreOption = STORE,
+    json_: JsonOption = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve the report's page of the seeds so far to a browser on this machine.")
+    ] = False,
+) -> None:
     """Show a job live, until it has ended and its report is written.
 
     Exit code: 0 finished or stopped, 1 failed, cancelled or lost, 130 interrupted.
 
-    Example: mnistjobs watch
+    Example: mnistjobs watch --web
     """
     from jobs.api import job_status
     from jobs.cli.status_view import StatusView, status_lines
 
     found = job_status(store, job)
     try:
-        with StatusView(json_) as view:
+        with _served(store, found, json_) if web else nullcontext(), StatusView(json_) as view:
             while found.state in ("queued", "running"):
                 view.show(found)
                 time.sleep(_POLL_S)
@@ -66,6 +76,23 @@ def watch(job: JobOption = None, store: StoreOption = STORE, json_: JsonOption =
     found = job_status(store, found.job_id)
     echo(json.dumps(found.to_dict()) if json_ else "\n".join(status_lines(found)))
     sys.exit(exit_code(found.state))
+
+
+@contextmanager
+def _served(store: str, found: "JobStatus", as_json: bool) -> Iterator[None]:
+    """Serve the page of a job that has not ended, and print where it is."""
+    from jobs.api import serve_page
+
+    if found.state not in ("queued", "running"):
+        yield
+        return
+    with serve_page(store, found.job_id) as url:
+        echo(
+            json.dumps({"url": url})
+            if as_json
+            else f"{url}\nopen this in a browser on this machine, until the job ends"
+        )
+        yield
 
 
 def logs(

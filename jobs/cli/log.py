@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 from cluster import Done, NodeJoined, NodeLost, Started, Waiting
 from jobs.cli.output import echo
-from jobs.run import GiveUp, JobEvent, Pack, RefuseNode, Retry
+from jobs.cli.progress import format_enough
+from jobs.run import Enough, GiveUp, JobEvent, Pack, RefuseNode, Retry
 from jobs.store import Job, this_process
 
 
@@ -35,14 +36,8 @@ class LogView:
                 self._print_each(pack, f"{failure.kind}: {failure.message}; tried again")
             case GiveUp(pack, failure):
                 self._print_each(pack, f"failed: {failure.message}")
-            case Waiting(message):
-                self._print(message)
-            case RefuseNode(node, reason):
-                self._print(f"node {node} is not used: {reason}")
-            case NodeJoined(node, slots):
-                self._print(f"node {node} joined, {slots} at once")
-            case NodeLost(node):
-                self._print(f"node {node} is lost")
+            case Waiting() | RefuseNode() | NodeJoined() | NodeLost() | Enough():
+                self._print(_about_job(event))
 
     def end(self, job: Job) -> None:
         """Print how the job ended."""
@@ -54,3 +49,18 @@ class LogView:
 
     def _print(self, line: str) -> None:
         echo(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", err=self._err)
+
+
+def _about_job(event: Waiting | RefuseNode | NodeJoined | NodeLost | Enough) -> str:
+    """Describe an event that concerns no single trial."""
+    match event:
+        case Waiting(message):
+            return message
+        case RefuseNode(node, reason):
+            return f"node {node} is not used: {reason}"
+        case NodeJoined(node, slots):
+            return f"node {node} joined, {slots} at once"
+        case NodeLost(node):
+            return f"node {node} is lost"
+        case Enough():
+            return format_enough(event)

@@ -14,7 +14,8 @@ from jobs.cli.tables import lay_out
 from jobs.errors import InputError
 from jobs.grid import Grid, read_grid
 from jobs.report import CONFIGURATION_COLUMNS, IDENTIFYING, format_count, format_setting, varying_settings
-from jobs.run import Plan
+from jobs.run import Plan, seed_rule
+from jobs.store import Job, describe_decision
 from mnist_core.trial import Trial
 
 _MAX_ROWS = 40  # configurations in a table
@@ -30,7 +31,7 @@ def given_grid(path: Path) -> Path | Grid:
 def plan_table(plan: Plan) -> Table:
     """Count new, stale and stored trials per configuration, named by the settings that vary."""
     names = [*IDENTIFYING, *varying_trial_settings(plan.trials.values())]
-    states = ["new", "stale", "stored"] if plan.stale else ["new", "stored"]
+    states = ["new", *(["stale"] if plan.stale else []), "stored", *(["not needed"] if plan.unneeded else [])]
     counts: dict[tuple[object, ...], Counter[str]] = {}
     for identity, trial in plan.trials.items():
         key = tuple(vars(trial)[name] for name in names)
@@ -69,7 +70,8 @@ def plan_json(plan: Plan) -> str:
         {"trial_id": identity, **dict(zip(("state", "reason"), plan.explain(identity), strict=True)), **vars(trial)}
         for identity, trial in plan.trials.items()
     ]
-    return json.dumps({"name": plan.grid.name, "trials": trials}, indent=1)
+    decision = {"decision": plan.decision.model_dump()} if plan.decision else {}
+    return json.dumps({"name": plan.grid.name, **decision, "trials": trials}, indent=1)
 
 
 def faults_json(grid: Path, error: InputError) -> str:
@@ -86,8 +88,11 @@ def plan_line(plan: Plan, store: str | Path, workers: int | None) -> str:
         store: As the user wrote it.
         workers: Tasks at once, for the expected time; None where that is not known.
     """
-    found, missing = len(plan.stored), len(plan.missing)
-    line = f"{plan.grid.name}: {format_count(len(plan.trials), 'trial')}, {found} found in {store}, {missing} to train"
+    found, missing, certain = len(plan.stored), len(plan.missing), len(plan.certain)
+    most = "at most " if plan.decision else ""
+    to_train = f"{certain} to {missing}" if certain < missing else f"{missing}"
+    line = f"{plan.grid.name}: {most}{format_count(len(plan.trials), 'trial')}, {found} found in {store}"
+    line += f", {to_train} to train"
     reasons = Counter(plan.stale.values()).most_common()
     if reasons:
         line += f", {len(plan.stale)} of them stale ({'; '.join(f'{reason}: {count}' for reason, count in reasons)})"
@@ -97,7 +102,21 @@ def plan_line(plan: Plan, store: str | Path, workers: int | None) -> str:
     expected = plan.expected_seconds(workers) if workers else None
     if expected is None or expected < _MIN_DURATION_S:
         return line
-    return f"{line} (~{format_duration(expected)} with {workers} at once)"
+    most = "at most " if certain < missing else "~"
+    return f"{line} ({most}{format_duration(expected)} with {workers} at once)"
+
+
+def decision_line(plan: Plan) -> str:
+    """Say what the stored results decide, where the seeds end by a rule; "" while there is nothing to decide on."""
+    rule = seed_rule(plan.grid)
+    if plan.decision is None or rule is None or plan.decision.whole < rule.at_least:
+        return ""
+    enough = len(plan.decision.seeds) - len(plan.decision.open)
+    line = f"by what is stored, {describe_decision(plan.decision, rule)}"
+    if not plan.decision.open or not enough:
+        return line
+    needs = "needs no more" if enough == 1 else "need no more"
+    return f"{line}; {enough} of {format_count(len(plan.decision.seeds), 'configuration')} {needs}"
 
 
 def format_duration(seconds: float) -> str:
@@ -110,3 +129,18 @@ def format_duration(seconds: float) -> str:
 def trials_at_once(plan: Plan) -> int | None:
     """Count the trials that run at once on the CPUs that this process may use; None where they run on GPUs."""
     return None if plan.timings.device == "cuda" else max(1, usable_cpus() // plan.grid.resources.cpus_per_trial)
+
+
+def decided_line(plan: Plan, job: Job) -> str:
+    """Say what a job whose seeds end by a rule stopped for, and what it did not have to train."""
+    rule = seed_rule(plan.grid)
+    if job.decision is None or rule is None:
+        return ""
+    sentence = describe_decision(job.decision, rule)
+    line = sentence[0].upper() + sentence[1:]
+    of = plan.configurations
+    spared = sum(not job.decision.needs(of[each], trial.seed) for each, trial in plan.trials.items())
+    verb = "was" if spared == 1 else "were"
+    return (
+        f"{line}; {format_count(spared, 'trial')} of at most {len(plan.trials)} {verb} not needed" if spared else line
+    )

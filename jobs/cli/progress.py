@@ -14,7 +14,8 @@ from rich.text import Text
 from cluster import Done, NodeLost, Progress, Waiting
 from jobs.cli.plan import format_duration, varying_trial_settings
 from jobs.escape import escape
-from jobs.run import GiveUp, JobEvent, Pack, Plan, RefuseNode, Retry, TaskResult, TimeLeft
+from jobs.report import format_count
+from jobs.run import Enough, GiveUp, JobEvent, Pack, Plan, RefuseNode, Retry, TaskResult, TimeLeft
 from mnist_core.trial import Trial
 
 _MAX_LINES = 8  # running packs shown at once
@@ -30,7 +31,7 @@ class LiveView:
         self._until_s = None if within_s is None else time.monotonic() + within_s
         self._console = console
         self._printed_s = time.monotonic()
-        self._done = 0
+        self._done, self._total = 0, len(plan.missing)
         missing = {trial_id: plan.trials[trial_id] for trial_id in plan.missing}
         self._left = TimeLeft(missing, plan.timings.expected_seconds)
         self._running: dict[Pack, int] = {}  # epochs done
@@ -81,6 +82,10 @@ class LiveView:
             case Retry(pack):
                 self._running.pop(pack, None)
                 self._print(self._line(pack, _retried(event)))
+            case Enough(trial_ids):
+                self._total -= len(trial_ids)
+                self._running = {pack: n for pack, n in self._running.items() if not trial_ids.issuperset(pack.trials)}
+                self._print(format_enough(event))
         self._refresh()
 
     def _count(self, pack: Pack) -> None:
@@ -89,11 +94,11 @@ class LiveView:
 
     def _refresh(self) -> None:
         if self._live:
-            self._bar.update(self._task, completed=self._done, left=self._time_left())
+            self._bar.update(self._task, completed=self._done, total=self._total, left=self._time_left())
             self._live.update(Group(self._bar, *(Text(f"  {line}", "dim") for line in self._running_lines())))
         elif time.monotonic() - self._printed_s >= _MAX_SILENCE_S:
             running = ", ".join(self._running_lines()) or "nothing yet"
-            self._print(f"[{self._done}/{len(self._plan.missing)}] running: {running}  {self._time_left()}".rstrip())
+            self._print(f"[{self._done}/{self._total}] running: {running}  {self._time_left()}".rstrip())
 
     def _print(self, line: str) -> None:
         self._printed_s = time.monotonic()
@@ -101,7 +106,7 @@ class LiveView:
 
     def _line(self, pack: Pack, outcome: str) -> str:
         left = "" if self._live else self._time_left()
-        line = f"[{self._done}/{len(self._plan.missing)}] {self._pack_name(pack)}: {outcome}"
+        line = f"[{self._done}/{self._total}] {self._pack_name(pack)}: {outcome}"
         return f"{line}  {left}" if left else line
 
     def _pack_name(self, pack: Pack) -> str:
@@ -128,7 +133,15 @@ class LiveView:
         seconds = self._left.seconds(now_s)
         if seconds is not None and self._until_s is not None:
             seconds = max(min(seconds, self._until_s - now_s), 0.0)
-        return "" if seconds is None else f"about {format_duration(seconds)} left"
+        how = "at most" if self._plan.decide else "about"
+        return "" if seconds is None else f"{how} {format_duration(seconds)} left"
+
+
+def format_enough(enough: Enough) -> str:
+    """Describe how many trials are not needed any longer."""
+    more = format_count(enough.open_count, "configuration")
+    left = f"{more} {'needs' if enough.open_count == 1 else 'need'} more" if enough.open_count else "that is enough"
+    return f"after {enough.seeds} seeds: {format_count(len(enough.trial_ids), 'trial')} fewer to train; {left}"
 
 
 def _ended(pack: Pack, result: TaskResult) -> str:

@@ -61,7 +61,7 @@ def submit(  # noqa: PLR0913 - the options of a command
     """
     from jobs.api import plan_grid, submit_grid
     from jobs.cli.budget import forecast_line, stop_line
-    from jobs.cli.plan import given_grid, plan_line, trials_at_once
+    from jobs.cli.plan import decision_line, given_grid, plan_line, trials_at_once
 
     if in_process and workers:
         raise InputError(f"--workers {workers}: --in-process trains one task after the other; remove one of the two")
@@ -74,6 +74,8 @@ def submit(  # noqa: PLR0913 - the options of a command
             if not quiet and not json_:
                 at_once = None if address not in (None, "local") else workers or trials_at_once(plan)
                 echo(plan_line(plan, store, at_once), err=detach)
+                if line := decision_line(plan):
+                    echo(line, err=detach)
                 if within and (line := forecast_line(plan, within, at_once)):
                     echo(line, err=detach)
             options = {
@@ -89,7 +91,7 @@ def submit(  # noqa: PLR0913 - the options of a command
                 return
             job = _train(plan, options, quiet or json_)
             _finish(plan, job, quiet, json_)
-            if job.stop and within:
+            if job.stop and job.stop.reason == "budget" and within:
                 echo(stop_line(job.stop, within), err=json_)
     except KeyboardInterrupt:
         end_now()  # a Ray that is interrupted while it starts does not shut down cleanly
@@ -130,6 +132,7 @@ def _train(plan: "Plan", options: Mapping[str, object], quiet: bool) -> "Job":
 def _finish(plan: "Plan", job: "Job", quiet: bool, json_: bool) -> None:
     from jobs.api import report_job
     from jobs.cli.life import print_status_json
+    from jobs.cli.plan import decided_line
     from jobs.report import summary_markdown
 
     if plan.missing and not quiet:
@@ -140,6 +143,8 @@ def _finish(plan: "Plan", job: "Job", quiet: bool, json_: bool) -> None:
         print_status_json(plan.store.locate(), job.job_id)
     else:
         print_report(report)
+    if job.decision:
+        echo(decided_line(plan, job), err=json_)
     failures = failures_of(plan.store.locate(), job.job_id)
     for line in failures:
         echo(line, err=True)

@@ -27,11 +27,12 @@ from jobs.store import DamagedJob, Job
 from mnist_core.data import MIRRORS, fetch_mnist
 
 _MAX_SUMMARIZED = 1000  # configurations in a summary; rich takes ten seconds to lay out 10,000
+_MAX_NOTES = 12  # below a summary
 _PIPE_WIDTH = 400  # columns
 _PERCENT = (ACCURACY_HEADER, INTACT_HEADER, SEED_NOISE_HEADER, "train", "validation")
 # Columns of the summary that a narrow terminal does not show, the first to go first; others tell as much,
 # and notes go below the table.
-_DISPENSABLE = ("gap (pp)", "std (pp)", "validation", "train", SEED_NOISE_HEADER, "note")
+_DISPENSABLE = ("gap (pp)", "std (pp)", "validation", "train", SEED_NOISE_HEADER, "note", NEW_IMAGES_HEADER)
 _LEFT = ("model", "numerics", "note", "job", "state", "submitted (UTC)", "why")  # columns aligned to the left
 
 
@@ -98,7 +99,7 @@ def summary_table(summary: pa.Table, width: int = _PIPE_WIDTH) -> tuple[Table, l
             left_out[name] = columns.pop(name)
     notes = _notes_below(columns, left_out.pop("note", []))
     if left_out:
-        names = [name.removesuffix(" (pp)") for name in left_out]
+        names = ["interval for new images" if "[" in name else name.removesuffix(" (pp)") for name in left_out]
         notes.append(f"Not shown, for want of room: {', '.join(names)}; --format markdown has all columns.")
     table = lay_out([_terminal_header(name) for name in columns], list(zip(*columns.values(), strict=True)))
     if (rest := len(rows) - _MAX_SUMMARIZED) > 0:
@@ -110,11 +111,13 @@ def _notes_below(columns: Mapping[str, Sequence[str]], notes: Sequence[str]) -> 
     """Write the notes of a summary as lines that begin with the settings of their configurations."""
     names = list(columns)
     shown = {name: "" if name in _LEFT else f"{name} " for name in names[: names.index(N_HEADER)]}
-    return [
+    lines = [
         f"{', '.join(f'{word}{columns[name][index]}' for name, word in shown.items())}: {note}"
         for index, note in enumerate(notes)
         if note
     ]
+    more = len(lines) - _MAX_NOTES
+    return [*lines[:_MAX_NOTES], f"and {format_count(more, 'more note')}"] if more > 0 else lines
 
 
 def _terminal_header(name: str) -> str:

@@ -8,4 +8,4 @@ from jobs.grid.grid import grid_schema as grid_schema
 from jobs.grid.grid import load_grid as load_grid
 from jobs.grid.grid import parse_grid as parse_grid
 from jobs.grid.grid import read_grid as read_grid
-from jobs.grid.sections import fraction_of as fraction_of
+from jobs.grid.points import fraction_of as fraction_of

@@ -7,6 +7,7 @@ from jobs.errors import InputFault
 from jobs.grid.document import Document, KeyPath, insert, remove
 from jobs.grid.meanings import closest
 from jobs.grid.scalars import format_value
+from jobs.grid.seeds import bounds_message
 from jobs.grid.settings import TRAINING_SETTINGS, parse_bool
 from mnist_core.trial import SETTINGS, setting_kind
 
@@ -29,6 +30,8 @@ def cross_faults(document: Document) -> Iterator[InputFault]:
         yield document.fault(("grid",), message, corrections=added)
     if "seed" in axes and "seeds" in axes:
         yield _one_too_many(document, ("grid", "seeds"), ("grid", "seed"), "cannot be combined with seed")
+    if message := bounds_message(axes.get("seeds")):
+        yield document.fault(("grid", "seeds", "at_least"), message)
     train = section(document, "train") or {}
     for key in train.keys() & axes.keys() & set(TRAINING_SETTINGS):  # others are reported as unknown
         yield _one_too_many(document, ("train", key), ("grid", key), f"{key} is an axis of grid already")

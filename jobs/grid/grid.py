@@ -24,9 +24,12 @@ from jobs.grid.cross_checks import cross_faults, section
 from jobs.grid.document import Document, append, remove
 from jobs.grid.expand import GridSpec, Problem, expand
 from jobs.grid.messages import faults_of
+from jobs.grid.points import POINTS
 from jobs.grid.scalars import yaml_text
 from jobs.grid.schema_nodes import with_maximum
-from jobs.grid.sections import POINTS, Compare, DatasetFolder, Override, Resources, Section, unknown_levels
+from jobs.grid.sections import Compare, DatasetFolder, Override, Resources, Section, unknown_levels
+from jobs.grid.seed_checks import until_problem
+from jobs.grid.seeds import SEED_COUNT, SEEDS_UNTIL, UNTIL, SeedsUntil, seed_values
 from jobs.grid.settings import (
     DEFAULTS,
     RESOURCE_SETTINGS,
@@ -50,8 +53,10 @@ ALLOWED = {
     "dataset": "mnist, digits or {path: FOLDER}",
     "path": "the path of a folder, relative to the grid file",
     "margin": POINTS,
+    "until": UNTIL,
 }
 DATASET_NAME, DATASET_FOLDER = "a dataset's name", "a dataset's folder"  # pydantic's tags for the two forms
+UNION_TAGS = (DATASET_NAME, DATASET_FOLDER, SEED_COUNT, SEEDS_UNTIL)
 OPTIONAL_SECTIONS = ("train", "exclude", "include", "overrides", "compare", "resources")
 SCHEMA_FILE = "grid.schema.json"  # the name by which the starter grid refers to its JSON Schema
 STARTER_GRID = Path(__file__).with_name("starter.yaml").read_text(encoding="utf-8")
@@ -130,6 +135,12 @@ class Grid(Section):
         """The dataset's sizes and fingerprint, looked up when the grid was read."""
         return self._dataset_info
 
+    @property
+    def seeds_until(self) -> SeedsUntil | None:
+        """The rule by which the seeds end; None where their number is given."""
+        seeds = self.grid.get("seeds")
+        return seeds if isinstance(seeds, SeedsUntil) else None
+
     def dataset_source(self) -> str | Path:
         """Return the dataset's name, or the absolute path of its folder."""
         return self.dataset if isinstance(self.dataset, str) else _folder_of(self.dataset.path, self._folder)
@@ -180,7 +191,7 @@ def parse_grid(text: str, *, file: str, folder: Path, dataset_info: DatasetInfo 
         raise InputError(faults)
     grid._text, grid._folder, grid._dataset_info = text, folder, info
     grid._trials, problems = expand(_spec(grid))
-    if problems or (faults := _baseline_faults(grid, document)):
+    if problems or (faults := [*_baseline_faults(grid, document), *_until_faults(grid, document)]):
         raise InputError([_fault_of(problem, document) for problem in problems] or faults)
     return grid
 
@@ -196,6 +207,14 @@ def _baseline_faults(grid: Grid, document: Document) -> list[InputFault]:
         )
         for axis, known in unknown_levels(grid.compare, levels).items()
     ]
+
+
+def _until_faults(grid: Grid, document: Document) -> list[InputFault]:
+    """Refuse seeds until an answer where the trials leave nothing to ask, or not every configuration every seed."""
+    if not grid.seeds_until:
+        return []
+    problem = until_problem(grid._trials, grid.seeds_until)
+    return [document.fault(("grid", "seeds"), problem)] if problem else []
 
 
 def _fault_of(problem: Problem, document: Document) -> InputFault:
@@ -231,7 +250,7 @@ def _folder_of(path: str, folder: Path) -> Path:
 def _spec(grid: Grid) -> GridSpec:
     axes: dict[str, Any] = dict(grid.grid)
     if "seeds" in axes:
-        axes["seed"] = range(axes.pop("seeds"))
+        axes["seed"] = seed_values(axes.pop("seeds"))
     return GridSpec(
         axes=axes,
         train={**grid.train, **{name: getattr(grid.resources, name) for name in RESOURCE_SETTINGS}},
@@ -262,5 +281,5 @@ def _validate(document: Document, info: DatasetInfo | None, faults: list[InputFa
         sizes = f"1 to {info.train_size}, the training images of {info.name}" if info else "1 or more"
         allowed = ALLOWED | {"subset_size": sizes}
         schema = with_maximum(_schema(), "subset_size", info.train_size) if info else _schema()
-        faults += faults_of(error, document, schema, allowed, (DATASET_NAME, DATASET_FOLDER))
+        faults += faults_of(error, document, schema, allowed, UNION_TAGS)
         return None

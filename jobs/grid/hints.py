@@ -125,7 +125,8 @@ def hint_for_list(path: KeyPath, value: object, document: Document, schema: Sche
     siblings = node_at(schema, path[:-1])["properties"]
     if counted in siblings and counted not in document.keys_of(path[:-1]):
         single = lists[0][0] if lists and len(lists[0]) == 1 else value
-        count = single if fits(single, siblings[counted]) else seed_count(value, siblings[counted])
+        of_counted = resolved(schema, siblings[counted])
+        count = single if fits(single, of_counted) else seed_count(value, of_counted)
     if count is None:
         return _written(found)
     correction = (*rename(document, path, counted), *write(document, path, str(count)))
@@ -213,6 +214,8 @@ def _hint_for_seeds(path: KeyPath, value: object, document: Document, schema: Sc
     if meant := meant_values(value, node, document.source(path)):
         return _written({yaml_text(meant[0]): write(document, path, yaml_text(meant[0]))})
     found: dict[str, Correction] = {}
+    if isinstance(value, str) and fits(value, node["properties"]["until"]):
+        return _written({text: write(document, path, text) for text in [yaml_text({"until": value})]})
     if (count := seed_count(value, node)) is not None:
         found[f"{path[-1]}: {count}"] = write(document, path, str(count))
     listed = [value] if isinstance(value, list) and _is_allowed(value, {"items": items}, schema) else []

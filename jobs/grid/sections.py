@@ -1,34 +1,11 @@
 """The mappings of a grid file: its dataset's folder, overrides, resources, and what its answers are compared with."""
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from jobs.grid.points import POINTS_PATTERN, check_points, fraction_of
 from jobs.grid.settings import DEFAULTS, Levels, SomeSettings, SomeTraining, setting_field
-
-_POINTS = re.compile(r"(?![0.]* ?[p%])([0-9]{1,2}(?:\.[0-9]+)?|\.[0-9]+) ?(?:pp|%)")
-POINTS = "percentage points above 0 and below 100, such as 0.3pp"
-
-
-def fraction_of(points: str) -> float:
-    """Read percentage points, such as 0.3pp, as a fraction.
-
-    Args:
-        points: A number above 0 and below 100, and the unit pp or %.
-
-    Raises:
-        ValueError: It is something else.
-    """
-    match = _POINTS.fullmatch(points.strip())
-    if not match:
-        raise ValueError(f"{points!r}; allowed: {POINTS}")
-    return float(match[1]) / 100
-
-
-def _points(text: str) -> str:
-    fraction_of(text)
-    return text
 
 
 def _printable(path: str) -> str:
@@ -66,12 +43,12 @@ class Compare(Section):
         description="For some axes, the level with which all others are compared; by default neighbours on an axis of "
         "numbers, and every pair on any other.",
     )
-    margin: Annotated[str, AfterValidator(_points)] = Field(
+    margin: Annotated[str, AfterValidator(check_points)] = Field(
         default="",
         strict=True,
         description="The difference in test accuracy below which two configurations count as equally good, such as "
         "0.3pp; without one, none does.",
-        json_schema_extra={"pattern": rf"^(?:{_POINTS.pattern})$"},
+        json_schema_extra={"pattern": POINTS_PATTERN},
     )
 
     @property

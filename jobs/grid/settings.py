@@ -13,6 +13,7 @@ from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict  # pydantic cannot read typing's own before Python 3.12
 
+from jobs.grid.seeds import Seeds
 from mnist_core.trial import SETTING_TYPES, SETTINGS, Trial, setting_kind
 
 DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Trial) if field.default is not MISSING}
@@ -101,10 +102,6 @@ def _mapping(
 _IDENTITY = {name: _setting_type(name) for name in IDENTITY_SETTINGS}
 _TRAINING = {name: _setting_type(name) for name in TRAINING_SETTINGS}
 _IDENTITY_OF_CONFIGURATION = {name: kind for name, kind in _IDENTITY.items() if name != "seed"}
-_SEED_COUNT = Annotated[
-    int, Field(strict=True, ge=1, le=1_000_000, description="5 is short for seed: [0, 1, 2, 3, 4].")
-]
-
 TrainSettings = Annotated[
     dict[str, Any],
     _mapping("TrainSettings", "Training settings; a setting that is left out has its default.", _TRAINING),
@@ -135,7 +132,7 @@ Axes = Annotated[
         "Axes",
         "The axes, each a list; the trials are their cross product.",
         {name: _axis_type(name) for name in IDENTITY_SETTINGS}
-        | {"seeds": _SEED_COUNT}
+        | {"seeds": Seeds}
         | {name: _axis_type(name) for name in TRAINING_SETTINGS},
         required=[name for name in IDENTITY_SETTINGS if name != "seed"],
         schema_extra=ONE_OF_SEEDS,

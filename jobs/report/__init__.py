@@ -1,5 +1,6 @@
 """What people read of a job: tables, summary, figures and the page."""
 
+from jobs.report.answer_formats import best_lines as best_lines
 from jobs.report.answer_formats import ranking_cells as ranking_cells
 from jobs.report.arms import ARM_COLUMNS as ARM_COLUMNS
 from jobs.report.arms import Arms as Arms
@@ -30,7 +31,11 @@ from jobs.report.formats import format_setting as format_setting
 from jobs.report.formats import summary_cells as summary_cells
 from jobs.report.formats import summary_notes as summary_notes
 from jobs.report.latex import summary_latex as summary_latex
+from jobs.report.live import SoFar as SoFar
+from jobs.report.live import page_now as page_now
+from jobs.report.live import with_failures as with_failures
 from jobs.report.precision import add_seeds_needed as add_seeds_needed
+from jobs.report.ranking import count_collapsed as count_collapsed
 from jobs.report.ranking import rank as rank
 from jobs.report.renderings import summary_json as summary_json
 from jobs.report.renderings import summary_markdown as summary_markdown
@@ -40,7 +45,14 @@ from jobs.report.report import Report as Report
 from jobs.report.report import find_report as find_report
 from jobs.report.report import report_files as report_files
 from jobs.report.report import write_report as write_report
+from jobs.report.sequential import MIN_SEEDS as MIN_SEEDS
 from jobs.report.sql import run_query as run_query
+from jobs.report.stopping import Study as Study
+from jobs.report.stopping import decide as decide
+from jobs.report.stopping import decide_again as decide_again
+from jobs.report.stopping import read_counted as read_counted
+from jobs.report.stopping import replay as replay
+from jobs.report.stopping import seeds_of as seeds_of
 from jobs.report.summary import PREDICTION_COLUMNS as PREDICTION_COLUMNS
 from jobs.report.summary import SUMMARY_COLUMNS as SUMMARY_COLUMNS
 from jobs.report.summary import summarize as summarize

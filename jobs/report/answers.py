@@ -9,10 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.report.arms import Level
 from jobs.report.configurations import IDENTIFYING
 from jobs.report.contrasts import ALPHA
 from jobs.report.formats import format_count
-from jobs.report.paired import MIN_FOR_P
+from jobs.report.paired import ANYTIME, MIN_FOR_P
 from jobs.report.summary import Row
 from jobs.report.wording import context_columns, contrast_label, level_words, parse_level, points, setting_name
 
@@ -22,6 +23,7 @@ _UNSURE = {
     "open": "{seeds} leave it open",
 }
 
+_ASKED_FIRST = ("adaptive_lr", "model", "subset_size")
 _NOT_DECIDED = "Not decided: "
 
 
@@ -56,9 +58,7 @@ def answers(summary: pa.Table, contrasts: pa.Table, effects: pa.Table) -> list[A
         contrasts: A table as `contrast_table` makes it.
         effects: A table with the schema EFFECTS.
     """
-    rows: dict[str, list[Row]] = {}
-    for row in contrasts.to_pylist():
-        rows.setdefault(row["axis"], []).append(row)
+    rows = contrasts_by_axis(contrasts)
     configurations = summary.to_pylist()
     names = contrasts.column_names
     averages = {row["effect"]: row for row in effects.to_pylist()}
@@ -74,6 +74,15 @@ def answers(summary: pa.Table, contrasts: pa.Table, effects: pa.Table) -> list[A
     ]
 
 
+def contrasts_by_axis(contrasts: pa.Table) -> dict[str, list[Row]]:
+    """Group contrasts by the setting that they are about, in the order in which readers ask."""
+    rows: dict[str, list[Row]] = {}
+    for row in contrasts.to_pylist():
+        rows.setdefault(row["axis"], []).append(row)
+    first = [axis for axis in _ASKED_FIRST if axis in rows]
+    return {axis: rows[axis] for axis in dict.fromkeys([*first, *rows])}
+
+
 def question(axis: str, row: Row) -> str:
     """Ask what a setting does."""
     if axis == "adaptive_lr":
@@ -83,7 +92,8 @@ def question(axis: str, row: Row) -> str:
     if axis == "model":
         a, b = (level_words(axis, row[name]) for name in ("level_a", "level_b"))
         return f"Does the {a} beat the {b}?"
-    return f"What does the {setting_name(axis)} change?"
+    name = setting_name(axis)
+    return f"What {'do' if name.endswith('s') else 'does'} the {name} change?"
 
 
 def headline(axis: str, rows: Sequence[Row], context: Sequence[str], average: Row | None = None) -> str:
@@ -99,9 +109,10 @@ def headline(axis: str, rows: Sequence[Row], context: Sequence[str], average: Ro
     if not measured:
         return "Open: no seed has finished on both sides of any comparison."
     most = max(row["n"] for row in measured)
-    if most < MIN_FOR_P:
+    if most < MIN_FOR_P and ANYTIME not in {row["method"] for row in measured}:
         return (
-            f"Open: a test needs {MIN_FOR_P} seeds, and there {'is' if most == 1 else 'are'} {most}. {_range(measured)}"
+            f"Open: a test needs {MIN_FOR_P} seeds, and there {'is' if most == 1 else 'are'} {most}. "
+            f"Measured: {_range(measured)}"
         )
     groups = _outcomes(measured)
     if axis == "subset_size" and set(groups) == {"gain"}:
@@ -146,8 +157,10 @@ def _says(axis: str, kind: str, rows: Sequence[Row]) -> str:
     by = _spread(rows)
     if axis == "adaptive_lr":
         return f"it {'raises accuracy by' if kind == 'gain' else 'costs'} {by}"
+    if axis == "subset_size":
+        return f"more images {'raise accuracy by' if kind == 'gain' else 'cost'} {by}"
     levels = {(row["level_a"], row["level_b"]) for row in rows}
-    if len(levels) > 1 or axis == "subset_size":
+    if len(levels) > 1:
         return f"the larger level is {'better' if kind == 'gain' else 'worse'} by {by}" if axis != "model" else f"{by}"
     a, b = (level_words(axis, parse_level(axis, text)) for text in levels.pop())
     better, worse = (a, b) if kind == "gain" else (b, a)
@@ -175,14 +188,15 @@ def _where(found: Sequence[Row], rows: Sequence[Row], context: Sequence[str]) ->
     for name in context:
         levels = {row[name] for row in found} - {None}
         if levels and [row for row in rows if row[name] in levels] == list(found):
-            words = [level_words(name, level) for level in sorted(levels, key=str)]
-            article = "the " if name in ("model", "adaptive_lr") else ""
-            return f"with {article}{' and '.join(words)} "
+            return f"with {' and '.join(_with_article(name, level) for level in sorted(levels, key=str))} "
     if len(found) == 1 and len({(row["level_a"], row["level_b"]) for row in rows}) == 1:
-        return (
-            f"with {' and '.join(level_words(name, found[0][name]) for name in context if found[0][name] is not None)} "
-        )
+        words = (_with_article(name, found[0][name]) for name in context if found[0][name] is not None)
+        return f"with {' and '.join(words)} "
     return f"in {len(found)} of {len(rows)} comparisons "
+
+
+def _with_article(name: str, level: Level) -> str:
+    return f"{'the ' if name in ('model', 'adaptive_lr') else ''}{level_words(name, level)}"
 
 
 def _has_steps(rows: Sequence[Row]) -> bool:
@@ -249,12 +263,17 @@ def sides(row: Row, names: Sequence[str], configurations: Sequence[Row]) -> list
 
 def _remark(row: Row, names: Sequence[str], configurations: Sequence[Row]) -> str:
     """Name the trials behind a contrast that collapsed, diverged, failed or are missing."""
-    parts = []
-    for level, fit in sides(row, names, configurations):
-        for one in fit[:1]:
-            counts = [(one[kind], kind) for kind in ("collapsed", "diverged", "failed", "missing") if one[kind]]
-            parts += [f"{level}: {count} of {one['seeds_requested']} {kind}" for count, kind in counts]
-    return "; ".join(parts)
+    found = {level: _troubles(fit[0]) if fit else "" for level, fit in sides(row, names, configurations)}
+    if len(found) == 2 and len(set(found.values())) == 1 and all(found.values()):
+        found = {"both": next(iter(found.values()))}
+    return "; ".join(f"{level}: {troubles}" for level, troubles in found.items() if troubles)
+
+
+def _troubles(row: Row) -> str:
+    """Count the trials of a configuration that are not as they should be: 1 of 5 failed, 1 missing."""
+    kinds = [kind for kind in ("collapsed", "diverged", "failed", "missing") if row[kind]]
+    counts = [f"{row[kind]} {kind}" for kind in kinds]
+    return ", ".join([f"{row[kinds[0]]} of {row['seeds_requested']} {kinds[0]}", *counts[1:]]) if kinds else ""
 
 
 def configuration_name(row: Row, varying: Sequence[str]) -> str:

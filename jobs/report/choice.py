@@ -47,7 +47,7 @@ class Configuration:
 
     def title(self, *words: str) -> str:
         """Name the configuration for a person, with `words` after its model."""
-        others = (f"{name.replace('_', ' ')} {text}" for name, text in self.others)
+        others = (f"{name.replace('_', ' ')} {format_setting(self.row[name])}" for name, _ in self.others)
         return escape(", ".join([format_setting(self.row["model"]), *words, *others]))
 
     def file_name(self, kind: str, *words: str) -> str:

@@ -6,10 +6,10 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.report.arms import Arms, Level, Pair, level_pairs
-from jobs.report.paired import Difference, holm, paired_difference
-from jobs.store import SETTINGS, column
+from jobs.report.paired import Difference, anytime_difference, holm, paired_difference
+from jobs.report.sequential import ALPHA as ALPHA
+from jobs.store import SETTINGS, SeedRule, column
 
-ALPHA = 0.05
 _FLOAT = pa.float64()
 
 _AXIS = [
@@ -20,11 +20,26 @@ _AXIS = [
 _RESULT = [
     column("n", pa.int64(), "Number of seeds that finished in both configurations.", unit="seeds"),
     column("mean", _FLOAT, "Mean over seeds of the difference in test accuracy, a minus b.", nullable=True),
-    column("low", _FLOAT, "Lower end of the 95 % interval of the mean; null below three seeds.", nullable=True),
-    column("high", _FLOAT, "Upper end of the 95 % interval of the mean; null below three seeds.", nullable=True),
-    column("method", pa.string(), "How interval and p were found."),
-    column("p", _FLOAT, "Two-sided p of a mean difference of zero; null below four seeds.", nullable=True),
-    column("p_sign_flip", _FLOAT, "Exact p over all changes of sign; null below six seeds.", nullable=True),
+    column(
+        "low",
+        _FLOAT,
+        "Lower end of the 95 % interval of the mean; null below three seeds, and while it has no bound.",
+        nullable=True,
+    ),
+    column("high", _FLOAT, "Upper end of that interval.", nullable=True),
+    column("method", pa.string(), "How interval and p were found; anytime: they hold however often one has looked."),
+    column(
+        "p",
+        _FLOAT,
+        "Two-sided p of a mean difference of zero; null below four seeds, unless the method is anytime.",
+        nullable=True,
+    ),
+    column(
+        "p_sign_flip",
+        _FLOAT,
+        "Exact p over all changes of sign; null below six seeds, and where the method is anytime.",
+        nullable=True,
+    ),
     column("p_holm", _FLOAT, "p, corrected for the number of contrasts in the family (Holm).", nullable=True),
     column("family", pa.string(), "Name of the family of contrasts that p_holm is corrected for."),
     column("family_size", pa.int64(), "Number of contrasts of the family that have a p.", unit="contrasts"),
@@ -36,7 +51,11 @@ _RESULT = [
 
 
 def contrast_table(
-    arms: Arms, test_images: int, baseline: Mapping[str, Level] | None = None, margin: float | None = None
+    arms: Arms,
+    test_images: int,
+    baseline: Mapping[str, Level] | None = None,
+    margin: float | None = None,
+    until: SeedRule | None = None,
 ) -> pa.Table:
     """Compare every pair of configurations that differ in one setting only.
 
@@ -45,12 +64,14 @@ def contrast_table(
         test_images: The number of images that every accuracy is a share of.
         baseline: For some axes, the level with which all others are compared.
         margin: The difference, a fraction, below which two configurations count as equally good.
+        until: The rule by which the seeds end, where their number was not given: tests and intervals then hold for
+            all looks together.
 
     Returns:
         One row per contrast, axis by axis. The columns between level_b and n are the settings that vary in the study;
         that of the axis itself is null.
     """
-    families = [_family(arms, axis, test_images, (baseline or {}).get(axis), margin) for axis in arms.axes]
+    families = [_family(arms, axis, test_images, (baseline or {}).get(axis), margin, until) for axis in arms.axes]
     return pa.Table.from_pylist([row for family in families for row in family], contrast_schema(arms.axes))
 
 
@@ -61,11 +82,11 @@ def contrast_schema(axes: Sequence[str]) -> pa.Schema:
 
 
 def _family(
-    arms: Arms, axis: str, test_images: int, baseline: Level | None, margin: float | None
+    arms: Arms, axis: str, test_images: int, baseline: Level | None, margin: float | None, until: SeedRule | None
 ) -> list[dict[str, Any]]:
     """Compare along one axis, and correct for the number of tests."""
     found = [
-        (level_a, level_b, pair, _compare(arms, pair, test_images))
+        (level_a, level_b, pair, _compare(arms, pair, test_images, until))
         for level_a, level_b in level_pairs(arms, axis, baseline)
         for pair in arms.pairs(axis, level_a, level_b)
     ]
@@ -87,7 +108,11 @@ def _family(
     return rows
 
 
-def _compare(arms: Arms, pair: Pair, test_images: int) -> Difference:
+def _compare(arms: Arms, pair: Pair, test_images: int, until: SeedRule | None) -> Difference:
+    if until:
+        return anytime_difference(
+            arms.accuracies[pair.a], arms.accuracies[pair.b], test_images, first_look=until.at_least
+        )
     a, b = arms.aligned(pair.a, pair.b)
     return paired_difference(a, b, test_images)
 

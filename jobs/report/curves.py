@@ -22,7 +22,6 @@ _CLEAR, _LATE = 0.2, 0.3  # shares of the epochs: from where on curves must be h
 _TOP = 0.7  # share of the panel's height above which they must stay
 _FEW_EPOCHS = 12  # up to which each is marked
 _FILE_PANEL, _PAGE_PANEL = (330, 230), (250, 165)  # pixels
-_PAGE_POINTS = 60  # of a seed's line on the page
 
 FOOTNOTE = "Thick lines: mean over n seeds. Thin lines: seeds. A seed is included until it diverges."
 
@@ -58,14 +57,14 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class TrainingPanel:
-    """A panel of the page, with what a script needs to read values off it."""
+class TrainingSheet:
+    """The panels of one measure, with what a script needs to read values off them."""
 
-    svg: str
+    svg: str  # of all panels; what belongs to one only has a label that begins with its number
     first: int  # epoch of the left edge
     last: int
     width: int  # pixels of the plotting area
-    means: Mapping[str, Sequence[float | None]]  # by schedule, per epoch from `first` on
+    means: Sequence[Mapping[str, Sequence[float | None]]]  # of each panel, by schedule: per epoch from `first` on
 
 
 def training_curves(title: str, curves: Sequence[Curves]) -> str:
@@ -103,16 +102,33 @@ def training_chart(title: str, curves: Sequence[Curves]) -> tuple[Spec, dict[str
     return titled({"vconcat": lines}, title, FOOTNOTE, 2 * _FILE_PANEL[0]), rows
 
 
-def training_panel(curves: Sequence[Curves], measure: str, axes: tuple[Axis, Axis]) -> TrainingPanel:
-    """Draw one measure of a group of configurations for the page, on axes that all panels of the measure share."""
+def training_sheet(
+    groups: Sequence[Sequence[Curves]], measure: str, axes: tuple[Axis, Axis], points: int
+) -> TrainingSheet:
+    """Draw one measure of some groups of configurations for the page, on axes that they share.
+
+    Args:
+        groups: One for each panel.
+        measure: One of MEASURES.
+        axes: Of the epochs and of the measure.
+        points: Of the thin line of a seed, at most.
+
+    Returns:
+        All panels on top of each other: drawn at once, because each drawing takes its time.
+    """
     x, y = axes
     first, last = int(x.low), int(x.high)
-    series = [SCHEDULES[each.schedule] for each in curves]
-    spec = line_panel("c", x, y, series, size=_PAGE_PANEL, legend=None)
-    step = -(-(last - first + 1) // _PAGE_POINTS)
-    rows = _rows("c", curves, measure, first, [each.name for each in series], step)
-    means = {each.schedule: _listed(_mean(each.values[measure])[first - 1 :]) for each in curves}
-    return TrainingPanel(draw(spec, rows), first, last, _PAGE_PANEL[0], means)
+    schedules = dict.fromkeys(each.schedule for group in groups for each in group)
+    spec = line_panel("c", x, y, [SCHEDULES[name] for name in schedules], size=_PAGE_PANEL, legend=None)
+    step = -(-(last - first + 1) // points)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for number, group in enumerate(groups):
+        for name, found in _rows(
+            "c", group, measure, first, [each.schedule for each in group], step, f"{number} "
+        ).items():
+            rows[name] = rows.get(name, []) + found
+    means = [{each.schedule: _listed(_mean(each.values[measure])[first - 1 :]) for each in group} for group in groups]
+    return TrainingSheet(draw(spec, rows), first, last, _PAGE_PANEL[0], means)
 
 
 def shared_axes(groups: Sequence[Sequence[Curves]], measure: str) -> tuple[Axis, Axis]:
@@ -187,17 +203,24 @@ def _epoch_ticks(first: int, last: int) -> list[int]:
 
 
 def _rows(
-    name: str, curves: Sequence[Curves], measure: str, first: int, names: Sequence[str], step: int = 1
+    name: str,
+    curves: Sequence[Curves],
+    measure: str,
+    first: int,
+    names: Sequence[str],
+    step: int = 1,
+    prefix: str = "",
 ) -> dict[str, list[dict[str, Any]]]:
     """Make the rows of a panel, of each seed every step-th epoch and the last; losses of zero have no logarithm."""
     means, seeds = [], []
     for each, label in zip(curves, names, strict=True):
         values = each.values[measure]
-        means += [{"e": epoch, "v": v, "s": label} for epoch, v in _points(_mean(values), measure, first)]
+        line = {"s": label, **({"k": f"{prefix}{label}"} if prefix else {})}
+        means += [{"e": epoch, "v": v, **line} for epoch, v in _points(_mean(values), measure, first)]
         for k, curve in enumerate(values if len(values) > 1 else []):
             points = list(_points(curve, measure, first))
             kept = [*points[:-1:step], *points[-1:]]
-            seeds += [{"e": epoch, "v": v, "s": label, "k": f"{label} {k}"} for epoch, v in kept]
+            seeds += [{"e": epoch, "v": v, "s": label, "k": f"{prefix}{label} {k}"} for epoch, v in kept]
     dots = means if len({row["e"] for row in means}) <= _FEW_EPOCHS else []
     return {f"{name}-means": means, f"{name}-seeds": seeds, f"{name}-dots": dots}
 
@@ -218,4 +241,4 @@ def _mean(values: Floats) -> Floats:
 
 
 def _listed(curve: Floats) -> list[float | None]:
-    return [round(value, 3) if np.isfinite(value) else None for value in curve.tolist()]
+    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in curve.tolist()]

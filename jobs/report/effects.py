@@ -16,12 +16,14 @@ import pyarrow as pa
 from jobs.report.arms import Arms, Level, Pair, is_ordered, level_pairs
 from jobs.report.contrasts import format_level
 from jobs.report.paired import holm, t_test
+from jobs.report.sequential import looked_at
 from jobs.report.summary import binomial_std
-from jobs.store import column
+from jobs.store import SeedRule, column
 from mnist_core.trial import SETTINGS
 
 _FLOAT = pa.float64()
 
+# Where the seeds end by a rule, interval and p hold after every look, as those of the contrasts do.
 EFFECTS = pa.schema(
     [
         column("effect", pa.string(), "An axis, or two with an x between them: their interaction."),
@@ -47,19 +49,23 @@ class Effect(NamedTuple):
     pairs: Sequence[Pair] = ()  # of configurations, whose differences a main effect averages
 
 
-def effect_table(arms: Arms, test_images: int, baseline: Mapping[str, Level] | None = None) -> pa.Table:
+def effect_table(
+    arms: Arms, test_images: int, baseline: Mapping[str, Level] | None = None, until: SeedRule | None = None
+) -> pa.Table:
     """Average every axis, and every pair of axes, over the rest of the design.
 
     Args:
         arms: The study.
         test_images: The number of images that every accuracy is a share of.
         baseline: For some axes, the level with which all others are compared.
+        until: The rule by which the seeds end, where their number was not given: tests and intervals then hold for
+            all looks together.
 
     Returns:
         A table with the schema EFFECTS: the axes, then their interactions.
     """
     effects = *main_effects(arms, baseline or {}), *_interactions(arms, baseline or {})
-    rows = [_test(arms, effect, test_images) for effect in effects]
+    rows = [_test(arms, effect, test_images, until) for effect in effects]
     tested = [row for row in rows if row["p"] is not None]
     for row, corrected in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = corrected
@@ -147,10 +153,15 @@ def effect_values(arms: Arms, effect: Effect, test_images: int) -> tuple[list[fl
     return per_seed, math.hypot(*(weight * spread for weight, spread in zip(weights, spreads, strict=True)))
 
 
-def _test(arms: Arms, effect: Effect, test_images: int) -> dict[str, Any]:
+def _test(arms: Arms, effect: Effect, test_images: int, until: SeedRule | None) -> dict[str, Any]:
     per_seed, stand_in_sd = effect_values(arms, effect, test_images)
     row = {"effect": effect.name, "level_a": effect.level_a, "level_b": effect.level_b, "n": len(per_seed)}
     if not per_seed:
         return row | dict.fromkeys(("mean", "low", "high", "p"))
+    if until:
+        seeds = sorted(set.intersection(*(set(arms.accuracies[arm]) for arm in effect.weights)))
+        running = looked_at(dict(zip(seeds, per_seed, strict=True)), lambda n: stand_in_sd, until.at_least)
+        low, high = running.interval or (None, None)
+        return row | {"mean": fmean(per_seed), "low": low, "high": high, "p": running.p}
     test = t_test(per_seed, stand_in_sd)
     return row | {"mean": fmean(per_seed), "low": test.low, "high": test.high, "p": test.p}

@@ -166,6 +166,9 @@ def summary_notes(summary: pa.Table) -> list[str]:
         f"Interval: 95 %, for the mean over seeds, on {test_set}; it does not cover other test images.": kinds
         != {None},
         _new_images_note(rows): any(row["new_images_low"] is not None for row in rows),
+        "The results decided how many seeds were trained: this interval and p values hold however often one looks.": (
+            "anytime" in kinds
+        ),
         "No interval: three finished seeds are the fewest that give one.": kinds == {None},
         "(a, b): both values, where n is 2.": any(row["n"] == 2 for row in rows),
         f"{CUT_MARK} cut to what an accuracy can be.": any(

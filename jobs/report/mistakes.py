@@ -11,6 +11,7 @@ from jobs.report.matrices import percent_of_rows
 MAX_HARDEST = 15
 Digits = NDArray[np.uint8]
 _TOP = 5
+_MAX_NAMED = 4  # configurations
 _STEPS = (0, 0.5, 2, 5, 10, 25, 50, 80)  # percent from which on a cell has the next shade
 
 
@@ -113,7 +114,11 @@ def _missed_by(all_of: NDArray[np.str_], missing: NDArray[np.str_], names: Mappi
     ids, counts = np.unique(all_of, return_counts=True)
     wrong = dict(zip(*np.unique(missing, return_counts=True), strict=True))
     most = {each for each, count in zip(ids, counts, strict=True) if 2 * wrong.get(each, 0) > count}
-    if len(most) == len(ids):
-        return "all"
-    named = [name for each, name in names.items() if each in most]
-    return "; ".join(named[:4]) + (f"; and {len(named) - 4} more" if len(named) > 4 else "") or "none by most seeds"
+    named, others = ([name for each, name in names.items() if each in part] for part in (most, {*ids} - most))
+    if not others or not named:
+        return "none by most seeds" if not named else "all"
+    if len(named) <= _MAX_NAMED:
+        return "; ".join(named)
+    if len(others) <= _MAX_NAMED:
+        return f"all but {'; '.join(others)}"
+    return f"{len(named)} of {len(ids)} configurations"

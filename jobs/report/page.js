@@ -10,12 +10,21 @@
   tip.id = "tip";
   tip.hidden = true;
   document.body.append(tip);
-  const marked = (target) => target.closest && target.closest("[data-tip], .chart [role=graphics-symbol][aria-label]");
+  const marked = (target) => target.closest && target.closest(
+    "[data-tip], .confusion tbody td, .forest .bars, .chart [role=graphics-symbol][aria-label]");
+  const textOf = (mark) => {
+    if (mark.matches(".matrix td")) return `${mark.parentElement.rowIndex - 1} predicted as ${mark.cellIndex - 1}: ${mark.dataset.n || 0}`;
+    if (mark.matches(".bars")) {
+      const row = mark.parentElement, text = (name) => row.querySelector(name).textContent.trim();
+      return text(".number") && `${text(".label")}: ${text(".number")} points`;
+    }
+    return mark.dataset.tip || mark.getAttribute("aria-label");
+  };
   const show = (target) => {
-    const mark = marked(target);
-    if (!mark) { tip.hidden = true; return; }
-    tip.textContent = mark.dataset.tip || mark.getAttribute("aria-label");
-    tip.hidden = false;
+    const mark = marked(target), text = mark && textOf(mark);
+    tip.hidden = !text;
+    if (!text) return;
+    tip.textContent = text;
     const box = mark.getBoundingClientRect();
     const left = Math.min(box.left + scrollX, scrollX + document.documentElement.clientWidth - tip.offsetWidth - 8);
     tip.style.left = `${Math.max(left, 4)}px`;
@@ -124,7 +133,7 @@
   const chosen = document.getElementById("matrix-a"), other = document.getElementById("matrix-b");
   if (chosen) {
     const matrices = all(".matrix"), output = document.getElementById("matrix-difference");
-    const cells = (matrix) => all("tbody td", matrix).map((cell) => Number(cell.dataset.n));
+    const cells = (matrix) => all("tbody td", matrix).map((cell) => Number(cell.dataset.n || 0));
     const shares = (counts) => counts.map((n, k) => {
       const row = counts.slice(10 * Math.floor(k / 10), 10 * Math.floor(k / 10) + 10);
       const total = row.reduce((sum, each) => sum + each, 0);
@@ -143,6 +152,11 @@
         cell.dataset.tip = `actual ${Math.floor(k / 10)}, predicted ${k % 10}: ${cell.textContent} points`;
       });
     };
+    const counts = document.getElementById("matrix-counts");
+    counts.addEventListener("change", () => all(".matrix tbody td").forEach((cell) => {
+      cell.dataset.percent ??= cell.textContent;
+      cell.textContent = counts.checked ? Number(cell.dataset.n || 0).toLocaleString("en") : cell.dataset.percent;
+    }));
     chosen.addEventListener("change", draw);
     other.addEventListener("change", draw);
     draw();

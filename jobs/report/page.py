@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 import jinja2
 import pyarrow as pa
@@ -17,6 +18,7 @@ from jobs.report.answers import answers, configuration_name, first_line
 from jobs.report.choice import configurations_of
 from jobs.report.configurations import CONFIGURATION_COLUMNS, IDENTIFYING, varying_settings
 from jobs.report.formats import format_count, format_setting, summary_notes
+from jobs.report.heat_table import heat_table
 from jobs.report.page_figures import (
     PageTrials,
     embed_learning,
@@ -25,15 +27,20 @@ from jobs.report.page_figures import (
     embed_weights,
     find_hardest,
 )
-from jobs.report.page_tables import configuration_rows, forests, heat_table
+from jobs.report.page_tables import choose_strip, configuration_rows, forests
+from jobs.report.paired import ANYTIME
 from jobs.report.wording import level_words
-from jobs.store import Job
+from jobs.store import Job, describe_decision
+
+if TYPE_CHECKING:
+    from jobs.report.live import SoFar
 
 _TRIAL_FACTS = ("host", "device", "kernels", "mnistjobs_version", "python_version", "numpy_version", "torch_version")
 _MAX_DISTINCT = 20  # values of a column that are named
 _MANY = 24  # configurations from which on an overview comes first
 _OPEN_FINDINGS = 12  # comparisons that are listed without unfolding
 _MAX_FOREST = 120  # rows of a forest
+_DATASETS = {"mnist": "MNIST"}  # as people write them
 _FIXED = ("epochs", "batch_size", "learning_rate")  # settings of the first line, where they do not vary
 
 
@@ -48,6 +55,7 @@ class PageContent:
     effects: pa.Table  # in the schema EFFECTS
     stored: PageTrials
     file_names: Sequence[str]  # of the tables and figures beside the page
+    so_far: "SoFar | None" = None  # of a job that has not ended
 
 
 @dataclass(frozen=True)
@@ -73,8 +81,12 @@ def render_page(content: PageContent) -> str:
     matrices = embed_matrices(configurations, names, content.stored)
     weights = embed_weights(configurations, names, content.stored)
     links = _by_configuration([*training.links, *matrices.links, *weights.links])
+    strip = choose_strip(trials)
+    differences = forests(summary, content.contrasts, content.effects)
     found = answers(summary, content.contrasts, content.effects)
     style, script = _asset("page.css"), _asset("page.js")
+    if content.so_far:
+        script += _asset("live.js")
     progress = _progress(summary)
     return _template().render(
         title=job.name,
@@ -82,25 +94,33 @@ def render_page(content: PageContent) -> str:
         script=script,
         hashes=[_hash(script), _hash(style)],
         facts=_facts(content, progress),
+        so_far=content.so_far,
         troubles=[
             f"{progress[name]} {name}" for name in ("collapsed", "diverged", "failed", "missing") if progress[name]
         ],
         first_line=first_line(summary, varying),
         answers=found,
+        is_until=job.record.until is not None,
         fold=sum(len(each.findings) for each in found) > _OPEN_FINDINGS,
-        forests=forests(summary, content.contrasts, content.effects),
+        forests=differences,
+        has_arrows=any(row.beyond_left or row.beyond_right for each in differences for row in each.rows),
         max_forest=_MAX_FOREST,
-        rows=configuration_rows(configurations, trials, varying, links),
-        notes=summary_notes(summary),
+        max_unfolded=_OPEN_FINDINGS,
+        rows=configuration_rows(configurations, trials, varying, links, strip),
+        strip=strip,
+        is_anytime=ANYTIME in content.contrasts["method"].to_pylist(),
+        has_collapsed=progress["collapsed"] > 0,
+        schedules=set(summary["adaptive_lr"].to_pylist()),
+        notes=[note for note in summary_notes(summary) if not note.startswith(("Interval", "Collapsed"))],
         test_images=job.dataset.test_size,
         heat=heat_table(summary, varying) if len(configurations) > _MANY else None,
-        learning=embed_learning(configurations),
+        learning=embed_learning(configurations, names),
         training=training,
         matrices=matrices,
         hardest=find_hardest(configurations, names, content.stored),
         weights=weights,
         failures=_failures(job, trials, names),
-        provenance=_provenance(job, trials),
+        provenance=_provenance(job, trials, is_live=content.so_far is not None),
         file_names=content.file_names,
         grid=job.grid,
         commit=job.record.provenance.get("git_commit", ""),
@@ -133,13 +153,18 @@ def _facts(content: PageContent, progress: dict[str, int]) -> list[str]:
         levels = {row[name] for row in rows}
         if len(levels) == 1:
             fixed.append(level_words(name, levels.pop()))
-    dataset = content.job.dataset
+    dataset, rule = content.job.dataset, content.job.record.until
     return [
-        f"{dataset.name}, {format_count(dataset.test_size, 'test image')}",
+        f"{_DATASETS.get(dataset.name, dataset.name)}, {format_count(dataset.test_size, 'test image')}",
         *fixed,
         format_count(len(rows), "configuration"),
-        f"{progress['done']} of {format_count(progress['seeds_requested'], 'trial')} done",
-        content.job.state_text,
+        *(
+            []
+            if content.so_far
+            else [f"{progress['done']} of {format_count(progress['seeds_requested'], 'trial')} done"]
+        ),
+        f"job {content.job.state_text}",
+        *([describe_decision(content.job.decision, rule)] if content.job.decision and rule else []),
     ]
 
 
@@ -179,8 +204,8 @@ def _failures(job: Job, trials: pa.Table, names: dict[str, str]) -> list[Failure
     return [FailureGroup(message, traceback, of_group) for (traceback, message), of_group in ordered]
 
 
-def _provenance(job: Job, trials: pa.Table) -> list[tuple[str, str]]:
-    times = {"submitted_at": job.submitted_at, "finished_at": job.finished_at}
+def _provenance(job: Job, trials: pa.Table, *, is_live: bool) -> list[tuple[str, str]]:
+    times = {"submitted_at": job.submitted_at, "finished_at": None if is_live else job.finished_at}
     return [
         ("job_id", job.job_id),
         ("state", job.state_text),

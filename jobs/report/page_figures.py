@@ -6,26 +6,26 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from jobs.escape import escape
 from jobs.report.choice import Configuration, Group, Omission, choose
-from jobs.report.curves import MEASURES, Curves, TrainingPanel, axis_title, late_axes, shared_axes, training_panel
+from jobs.report.curves import MEASURES, Curves, TrainingSheet, axis_title, late_axes, shared_axes, training_sheet
 from jobs.report.figures import StoredTrials, curves_of, learning_lines, training_groups
 from jobs.report.formats import format_count, format_n
+from jobs.report.inline_svg import inline, inline_parts
 from jobs.report.learning import by_panel, learning_footnote, learning_panel
 from jobs.report.matrices import MAX_UNITS, colour_range, sheet_shape, weight_png
 from jobs.report.mistakes import HardImage, Matrix, hardest_images, matrix
 from mnist_core.data import DIGITS
 
 _ENLARGED = "validation accuracy, late epochs enlarged (axes differ)"
-_MAX_WEIGHT_BYTES = 700_000  # of PNG files on a page; further ones are files of their own
+_MAX_WEIGHT_BYTES = 400_000  # of PNG files on a page; further ones are files of their own
 _MAX_NETWORKS = 5000  # whose predictions are compared image by image
 _MAX_MATRICES = 150
+_MIN_POINTS, _MAX_POINTS, _ALL_POINTS = 20, 60, 12_000  # of the thin lines: each, and all of a page
 Digits = NDArray[np.uint8]
 
 
@@ -106,20 +106,18 @@ def embed_training(configurations: Sequence[Configuration], names: Mapping[str, 
     curves = [[curves_of(one, stored.metrics(one.trial_ids)) for one in group] for group in choice.drawn]
     if not curves:
         return Training(omissions=_named(absent))
+    points = _points_per_seed(curves)
     headings = [group[0].title(group[0].images) for group in choice.drawn]
     measures = []
     for measure in MEASURES:
-        axes = shared_axes(curves, measure)
-        panels = [training_panel(each, measure, axes) for each in curves]
-        measures.append((axis_title(measure), _charts(measure, headings, panels, curves)))
-    late = [
-        (heading, each, own)
-        for heading, each in zip(headings, curves, strict=True)
-        if (own := late_axes(each, MEASURES[0]))
-    ]
+        sheet = training_sheet(curves, measure, shared_axes(curves, measure), points)
+        measures.append((axis_title(measure), _charts(measure, headings, sheet, curves)))
+    late = []
+    for number, (heading, group) in enumerate(zip(headings, curves, strict=True)):
+        if axes := late_axes(group, MEASURES[0]):
+            late += _charts("late", [heading], training_sheet([group], MEASURES[0], axes, points), [group], number)
     if late:
-        panels = [training_panel(each, MEASURES[0], own) for _, each, own in late]
-        measures.append((_ENLARGED, _charts("late", [one[0] for one in late], panels, [one[1] for one in late])))
+        measures.append((_ENLARGED, late))
     links = [
         (_id(one), f"{MEASURES[0]}-{number}", "training curves")
         for number, group in enumerate(choice.drawn)
@@ -128,29 +126,48 @@ def embed_training(configurations: Sequence[Configuration], names: Mapping[str, 
     return Training(measures, _named(choice.omission, absent), links)
 
 
+def _points_per_seed(groups: Sequence[Sequence[Curves]]) -> int:
+    """Return how many points a seed's thin line gets: fewer where there are many lines."""
+    lines = len(MEASURES) * sum(len(each.values[MEASURES[0]]) for group in groups for each in group)
+    return max(_MIN_POINTS, min(_MAX_POINTS, _ALL_POINTS // max(lines, 1)))
+
+
 def _charts(
-    kind: str, headings: Sequence[str], panels: Sequence[TrainingPanel], curves: Sequence[Sequence[Curves]]
+    kind: str, headings: Sequence[str], sheet: TrainingSheet, groups: Sequence[Sequence[Curves]], first_number: int = 0
 ) -> list[Chart]:
-    charts = []
-    for number, (heading, panel, group) in enumerate(zip(headings, panels, curves, strict=True)):
-        label = f"{kind.replace('_', ' ')}, {heading}: {'; '.join(each.label for each in group)}"
-        anchor, place = f"{kind}-{number}", re.search(r'transform="translate\(([\d.]+),', panel.svg)
-        left = float(place[1]) if place else 0.0
-        means = json.dumps(panel.means, separators=(",", ":"))
-        charts.append(
-            Chart(anchor, heading, inline(panel.svg, label), means, panel.first, panel.last, left, panel.width)
+    place = re.search(r'transform="translate\(([\d.]+),', sheet.svg)
+    left = float(place[1]) if place else 0.0
+    labels = [
+        f"{kind.replace('_', ' ')}, {heading}: {'; '.join(each.label for each in group)}"
+        for heading, group in zip(headings, groups, strict=True)
+    ]
+    return [
+        Chart(
+            f"{kind}-{number}",
+            heading,
+            svg,
+            json.dumps(means, separators=(",", ":")),
+            sheet.first,
+            sheet.last,
+            left,
+            sheet.width,
         )
-    return charts
+        for number, (heading, svg, means) in enumerate(
+            zip(headings, inline_parts(sheet.svg, labels), sheet.means, strict=True), start=first_number
+        )
+    ]
 
 
-def embed_learning(configurations: Sequence[Configuration]) -> Learning:
-    """Draw the learning curve, one chart per model."""
+def embed_learning(configurations: Sequence[Configuration], names: Mapping[str, str]) -> Learning:
+    """Draw the learning curve, one chart per model; none where there is one size only."""
     choice, lines = learning_lines(configurations)
+    if len({size for line in lines for size in line.subset_sizes}) < 2:
+        return Learning([], "", ())
     charts = [
         Chart(f"learning-{number}", name, inline(learning_panel(group, lines), f"Learning curve, {name}"))
         for number, (name, group) in enumerate(by_panel(lines).items())
     ]
-    absent = Omission("no trial finished", [one.full_title for one in configurations if not one.row["n"]])
+    absent = Omission("no trial finished", [names[_id(one)] for one in configurations if not one.row["n"]])
     return Learning(charts, learning_footnote(lines), _named(choice.omission, absent))
 
 
@@ -206,7 +223,7 @@ def embed_weights(configurations: Sequence[Configuration], names: Mapping[str, s
             unreadable.append(names[_id(one)])
     omitted = _named(
         choice.omission,
-        Omission("the page would be too large; they are files beside it, w1-*.svg,", too_many),
+        Omission("the page would be too large (they are files beside it, w1-*.svg)", too_many),
         Omission("the weights are missing or damaged", unreadable),
     )
     return Weights(sheets, omitted, links)
@@ -236,12 +253,3 @@ def _id(one: Configuration) -> str:
 
 def _named(*omissions: Omission) -> Sequence[Omission]:
     return [each for each in omissions if each.names]
-
-
-def inline(svg: str, label: str) -> Markup:
-    """Shorten a drawing for the page and give it a name; its colours come from the page's style."""
-    root, _, rest = svg.partition(">")
-    rest = re.sub(r' (?:aria-roledescription|class|font-family|stroke-miterlimit)="[^"]*"', "", rest)
-    rest = re.sub(r' role="graphics-object"', "", rest)
-    rest = re.sub(r' (?:d|transform)="[^"]*"', lambda match: re.sub(r"(\.\d)\d+", r"\1", match[0]), rest)
-    return Markup(f'{root} role="img" aria-label={quoteattr(escape(label))}>{rest}')

@@ -1,21 +1,21 @@
-"""The tables of the page: differences as a forest plot, configurations with a dot per seed, the overview of many."""
+"""The tables of the page: differences as a forest plot, configurations with a dot per seed."""
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import pyarrow as pa
 
-from jobs.report.answers import Finding, answers, configuration_name
+from jobs.report.answers import Finding, answers, configuration_name, contrasts_by_axis
 from jobs.report.choice import Configuration
 from jobs.report.forest import forest_range
-from jobs.report.formats import format_n
+from jobs.report.formats import BINOMIAL_MARK, CUT_MARK, NO_VALUE, format_n
 from jobs.report.summary import Row
-from jobs.report.wording import contrast_heading, contrast_label, duration, level_words, points, to_points
+from jobs.report.wording import contrast_heading, contrast_label, duration, points, to_points
 
-HEAT_STEPS = 9  # shades of the overview
-_MAX_COLUMNS = 12  # of the overview
+_MUCH_WIDER = 8.0  # than the median: an interval beside which the others would be dots
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,11 @@ class ForestRow:
 
     label: str
     finding: Finding
-    mean: float | None
+    mean: float | None  # None also where it is beyond the scale
     low: float | None
     high: float | None
-    title: str
+    beyond_left: bool  # whether the interval goes beyond the scale
+    beyond_right: bool
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class ConfigurationRow:
     anchor: str
     name: str
     dots: list[tuple[float, str, bool]]  # percent of the strip's width, text, whether it collapsed
-    low: float | None  # ends of the interval, percent of the strip's width
+    low: float | None  # ends of the interval, within the strip, in percent of its width
     high: float | None
     mean: float | None
     cells: list[tuple[str, float | str]]  # text, and what it is sorted by
@@ -58,41 +59,54 @@ class ConfigurationRow:
 
 
 def forests(summary: pa.Table, contrasts: pa.Table, effects: pa.Table) -> list[Forest]:
-    """Lay out the differences, one forest for each pair of levels."""
+    """Lay out the differences, one forest for each pair of levels of which a seed has finished on both sides."""
     findings = [finding for each in answers(summary, contrasts, effects) for finding in each.findings]
-    by_axis: dict[str, list[Row]] = {}
-    for row in contrasts.to_pylist():
-        by_axis.setdefault(row["axis"], []).append(row)
-    ordered = [row for rows in by_axis.values() for row in rows]
+    ordered = [row for rows in contrasts_by_axis(contrasts).values() for row in rows]
     groups: dict[str, list[tuple[Row, Finding]]] = {}
     for row, finding in zip(ordered, findings, strict=True):
         groups.setdefault(contrast_heading(row), []).append((row, finding))
-    return [
-        _forest(number, heading, found, contrasts.column_names)
-        for number, (heading, found) in enumerate(groups.items())
+    measured = [
+        (heading, found) for heading, found in groups.items() if any(row["mean"] is not None for row, _ in found)
     ]
+    return [_forest(number, heading, found, contrasts.column_names) for number, (heading, found) in enumerate(measured)]
 
 
 def _forest(number: int, heading: str, found: Sequence[tuple[Row, Finding]], names: Sequence[str]) -> Forest:
     rows = [{name: to_points(row[name]) for name in ("mean", "low", "high")} for row, _ in found]
-    low, high = forest_range(rows)
+    low, high = forest_range(_comparable(rows))
 
     def place(value: float | None) -> float | None:
         return None if value is None else round(100 * (value - low) / (high - low), 2)
 
     ticks = [(round(100 * (tick - low) / (high - low), 2), _signed(tick)) for tick in _ticks(low, high)]
     lines = [
-        ForestRow(
-            contrast_label(contrast, names) or "overall",
-            finding,
-            place(row["mean"]),
-            place(row["low"]),
-            place(row["high"]),
-            f"{finding.label}: {finding.difference}",
-        )
+        _forest_row(contrast_label(contrast, names) or "overall", finding, {name: place(row[name]) for name in row})
         for row, (contrast, finding) in zip(rows, found, strict=True)
     ]
     return Forest(heading, f"difference-{number}", place(0.0) or 0.0, ticks, lines)
+
+
+def _forest_row(label: str, finding: Finding, places: Mapping[str, float | None]) -> ForestRow:
+    mean, low, high = (places[name] for name in ("mean", "low", "high"))
+    is_seen = mean is not None and 0 <= mean <= 100
+    cut_low, cut_high = (None if end is None else min(max(end, 0.0), 100.0) for end in (low, high))
+    return ForestRow(
+        label, finding, mean if is_seen else None, cut_low, cut_high, (low or 0.0) < 0, (high or 0.0) > 100
+    )
+
+
+def _comparable(rows: Sequence[Mapping[str, float | None]]) -> Sequence[Mapping[str, float | None]]:
+    """Leave out the few rows whose intervals are so wide that on their scale nothing could be told of the others."""
+    widths = {
+        index: row["high"] - row["low"]
+        for index, row in enumerate(rows)
+        if row["high"] is not None and row["low"] is not None
+    }
+    if not widths:
+        return rows
+    limit = _MUCH_WIDER * statistics.median_low(widths.values())
+    kept = [row for index, row in enumerate(rows) if widths.get(index, 0.0) <= limit]
+    return kept if len(kept) > len(rows) / 2 else rows
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -106,11 +120,42 @@ def _signed(value: float) -> str:
     return f"{value:+g}".replace("-", "\u2212") if value else "0"
 
 
+@dataclass(frozen=True)
+class Strip:
+    """The scale that all dots share, in percent of the test images; what lies beyond an end is drawn at it."""
+
+    low: float
+    high: float
+
+    def shows(self, fraction: float | None) -> bool:
+        """Tell whether an accuracy is on the scale."""
+        return fraction is not None and self.low <= 100 * fraction <= self.high
+
+    def place(self, fraction: float | None) -> float | None:
+        """Return where an accuracy is, in percent of the strip's width."""
+        if fraction is None:
+            return None
+        return round(min(max(100 * (100 * fraction - self.low) / (self.high - self.low), 0.0), 100.0), 2)
+
+
+def choose_strip(trials: pa.Table) -> Strip:
+    """Choose a scale with whole percents at its ends that shows every seed that did not collapse."""
+    columns = (trials[name].to_pylist() for name in ("test_accuracy", "collapsed"))
+    shown = [
+        100 * accuracy for accuracy, collapsed in zip(*columns, strict=True) if accuracy is not None and not collapsed
+    ]
+    if not shown:
+        return Strip(0.0, 100.0)
+    pad = max(0.05 * (max(shown) - min(shown)), 0.2)
+    return Strip(max(math.floor(min(shown) - pad), 0.0), min(math.ceil(max(shown) + pad), 100.0))
+
+
 def configuration_rows(
     configurations: Sequence[Configuration],
     trials: pa.Table,
     varying: Sequence[str],
     links: Mapping[str, Sequence[tuple[str, str]]],
+    strip: Strip,
 ) -> list[ConfigurationRow]:
     """Lay out the table of configurations.
 
@@ -119,23 +164,26 @@ def configuration_rows(
         trials: A table with the schema TRIALS.
         varying: The settings that vary.
         links: By configuration_id, what else the page shows.
+        strip: The scale of the dots.
     """
     stored: dict[str, list[dict[str, Any]]] = {}
     for trial in trials.sort_by("seed").to_pylist():
         stored.setdefault(trial["configuration_id"], []).append(trial)
     return [
-        _row(one, stored.get(one.row["configuration_id"], []), varying, links.get(one.row["configuration_id"], ()))
+        _row(
+            one, stored.get(one.row["configuration_id"], []), varying, links.get(one.row["configuration_id"], ()), strip
+        )
         for one in configurations
     ]
 
 
 def _row(
-    one: Configuration, trials: Sequence[Row], varying: Sequence[str], links: Sequence[tuple[str, str]]
+    one: Configuration, trials: Sequence[Row], varying: Sequence[str], links: Sequence[tuple[str, str]], strip: Strip
 ) -> ConfigurationRow:
     row = one.row
     dots = [
         (
-            round(100 * trial["test_accuracy"], 2),
+            strip.place(trial["test_accuracy"]) or 0.0,
             f"seed {trial['seed']}: {_percent(trial['test_accuracy'])} %",
             bool(trial["collapsed"]),
         )
@@ -148,12 +196,12 @@ def _row(
         f"configuration-{row['configuration_id']}",
         configuration_name(row, varying),
         dots,
-        to_points(row["test_accuracy_low_cut"]),
-        to_points(row["test_accuracy_high_cut"]),
-        to_points(row["test_accuracy_mean"]),
+        strip.place(row["test_accuracy_low_cut"]),
+        strip.place(row["test_accuracy_high_cut"]),
+        strip.place(row["test_accuracy_mean"]) if strip.shows(row["test_accuracy_mean"]) else None,
         [
             _cell(row["test_accuracy_mean"]),
-            (_ends(row, "test_accuracy_low_cut", "test_accuracy_high_cut"), row["test_accuracy_low"] or -1.0),
+            (_interval(row), row["test_accuracy_low"] or -1.0),
             (_ends(row, "new_images_low", "new_images_high"), row["new_images_low"] or -1.0),
             _cell(row["test_accuracy_std"]),
             (format_n([row["n"]], [row["seeds_requested"]]), row["n"]),
@@ -161,10 +209,17 @@ def _row(
             _cell(row["validation_accuracy_mean"]),
             ("–" if cost is None else duration(cost), cost or -1.0),
         ],
-        row["note"],
+        _note(row),
         [_seed(trial) for trial in trials],
         list(links),
     )
+
+
+def _note(row: Row) -> str:
+    """Say what is odd about a configuration, and its mean without the seeds that collapsed."""
+    intact = row["test_accuracy_mean_without_collapsed"]
+    mean = f"; mean of the others: {_percent(intact)}" if row["collapsed"] and intact is not None else ""
+    return f"{row['note']}{mean}"
 
 
 def _seed(trial: Row) -> tuple[str, ...]:
@@ -182,61 +237,18 @@ def _cell(fraction: float | None) -> tuple[str, float]:
     return _percent(fraction), -1.0 if fraction is None else fraction
 
 
+def _interval(row: Row) -> str:
+    """Format the interval for seeds with its marks, or both values where there are two."""
+    if row["n"] == 2:
+        return f"({_percent(row['test_accuracy_min'])}, {_percent(row['test_accuracy_max'])})"
+    if row["interval"] is None:
+        return NO_VALUE
+    low, high = (
+        _percent(row[f"{end}_cut"]) + (CUT_MARK if row[f"{end}_cut"] != row[end] else "")
+        for end in ("test_accuracy_low", "test_accuracy_high")
+    )
+    return f"{low} to {high}{BINOMIAL_MARK if row['interval'] == 'binomial' else ''}"
+
+
 def _ends(row: Row, low: str, high: str) -> str:
     return "–" if row[low] is None else f"{_percent(row[low])} to {_percent(row[high])}"
-
-
-@dataclass(frozen=True)
-class HeatCell:
-    """One configuration of the overview."""
-
-    text: str
-    shade: int
-    anchor: str
-    title: str
-
-
-@dataclass(frozen=True)
-class Heat:
-    """The overview of many configurations: mean test accuracies by rows and columns."""
-
-    columns: list[str]
-    rows: list[tuple[str, list[HeatCell | None]]]
-
-
-def heat_table(summary: pa.Table, varying: Sequence[str]) -> Heat:
-    """Arrange all configurations by their settings, with the mean test accuracy of each."""
-    rows = summary.to_pylist()
-    levels = {name: list(dict.fromkeys(row[name] for row in rows)) for name in varying}
-    across: list[str] = []
-    count = 1
-    for name in sorted(varying, key=lambda each: (each != "subset_size", -len(levels[each]))):
-        if count * len(levels[name]) <= _MAX_COLUMNS:
-            across.append(name)
-            count *= len(levels[name])
-    down = [name for name in varying if name not in across]
-    found = {tuple(row[name] for name in (*down, *across)): row for row in rows}
-    means = [row["test_accuracy_mean"] for row in rows if row["n"]]
-    low, high = min(means, default=0.0), max(means, default=1.0)
-    columns = list(product(*(levels[name] for name in across)))
-    lines = []
-    for key in product(*(levels[name] for name in down)):
-        cells = [_heat_cell(found.get((*key, *column)), low, high, varying) for column in columns]
-        if any(cells):
-            lines.append((_words(down, key) or "all", cells))
-    return Heat([_words(across, column) for column in columns], lines)
-
-
-def _words(names: Sequence[str], levels: Sequence[Any]) -> str:
-    pairs = zip(names, levels, strict=True)
-    return ", ".join(level_words(name, level) for name, level in pairs if level is not None)
-
-
-def _heat_cell(row: Row | None, low: float, high: float, varying: Sequence[str]) -> HeatCell | None:
-    if row is None:
-        return None
-    mean = row["test_accuracy_mean"]
-    shade = 0 if mean is None else round((HEAT_STEPS - 1) * (mean - low) / ((high - low) or 1.0))
-    text = "–" if mean is None else points(mean, signed=False) + ("*" if row["note"] else "")
-    title = f"{configuration_name(row, varying)}: {_percent(mean)} %, n = {row['n']}. {row['note']}".strip()
-    return HeatCell(text, shade, f"configuration-{row['configuration_id']}", title)

@@ -5,18 +5,19 @@ shuffles that they share cancel out.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import correlation, fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
 
-from jobs.report.sequential import NO_SPREAD
+from jobs.report.sequential import NO_SPREAD, looked_at
 from jobs.report.summary import CONFIDENCE, MIN_INTERVAL_N, binomial_std
 
 MIN_FOR_P = 4  # seeds; with fewer, a t-test has next to no power
 MIN_FOR_SIGN_FLIP = 6  # seeds; with five, no sign-flip p lies below 0.0625
 PAIRED_T, STAND_IN, MEAN_ONLY = "paired t", "paired t, binomial sd", "mean only"
+ANYTIME = "anytime"  # by jobs.report.sequential: valid however often one has looked
 
 
 class Difference(NamedTuple):
@@ -53,7 +54,7 @@ def paired_difference(a: Sequence[float], b: Sequence[float], test_images: int) 
     differences = [one - other for one, other in zip(a, b, strict=True)]
     mean = fmean(differences)
     errors = 1 - fmean(b)
-    test = t_test(differences, _stand_in(a, b, test_images))
+    test = t_test(differences, stand_in_of(a, b, test_images))
     return Difference(
         n,
         mean,
@@ -99,7 +100,33 @@ def t_test(values: Sequence[float], stand_in_sd: float) -> TTest:
     return TTest(mean - half, mean + half, method, p)
 
 
-def _stand_in(a: Sequence[float], b: Sequence[float], test_images: int) -> float:
+def anytime_difference(a: Mapping[int, float], b: Mapping[int, float], test_images: int, first_look: int) -> Difference:
+    """Compare two arms as `paired_difference` does, by a test and an interval that hold after every look.
+
+    Args:
+        a: Test accuracies by seed.
+        b: Those of the other arm.
+        test_images: The number of images that every accuracy is a share of.
+        first_look: The number of seeds after which the first look was taken; one was taken after each further seed.
+
+    Returns:
+        The difference over the seeds that both arms have. Low and high are None while there is no bound.
+    """
+    seeds = sorted(a.keys() & b.keys())
+    ones, others = [a[seed] for seed in seeds], [b[seed] for seed in seeds]
+    differences = [one - other for one, other in zip(ones, others, strict=True)]
+    running = looked_at(
+        dict(zip(seeds, differences, strict=True)),
+        lambda n: stand_in_of(ones[:n], others[:n], test_images),
+        first_look,
+    )
+    low, high = running.interval or (None, None)
+    found = paired_difference(ones, others, test_images)
+    return found._replace(low=low, high=high, method=ANYTIME, p=running.p, p_sign_flip=None)
+
+
+def stand_in_of(a: Sequence[float], b: Sequence[float], test_images: int) -> float:
+    """Return the standard deviation that one test set gives to the difference of two accuracies."""
     return math.hypot(binomial_std(fmean(a), test_images), binomial_std(fmean(b), test_images))
 
 

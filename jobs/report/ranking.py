@@ -1,7 +1,9 @@
 """The ranking of a study's configurations, and which of them cannot be told from the best one."""
 
+from collections import Counter
 from collections.abc import Mapping
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ from jobs.report.contrasts import ALPHA
 from jobs.report.paired import Difference, holm, paired_difference
 from jobs.store import SETTINGS, column
 
+LEFT_OUT = b"left_out"  # metadata of a ranking
 _FLOAT = pa.float64()
 
 RANKING = pa.schema(
@@ -19,6 +22,7 @@ RANKING = pa.schema(
         column("configuration_id", pa.string(), "Hash of the dataset and the settings without the seed."),
         *(field.with_nullable(True) for field in SETTINGS if field.name != "seed"),
         column("n", pa.int64(), "Finished trials of the configuration.", unit="trials"),
+        column("collapsed", pa.int64(), "Those of the n trials that collapsed: see trials.collapsed.", unit="trials"),
         column("validation_accuracy_mean", _FLOAT, "Mean accuracy on the validation set after the last epoch."),
         column("behind", _FLOAT, "Mean over common seeds of the best one's validation accuracy minus this one's."),
         column("low", _FLOAT, "Lower end of the 95 % interval of `behind`; null below three seeds.", nullable=True),
@@ -30,16 +34,20 @@ RANKING = pa.schema(
 )
 
 
-def rank(validation: Arms, test: Arms, validation_images: int) -> pa.Table:
+def rank(
+    validation: Arms, test: Arms, validation_images: int, collapsed: Mapping[str, int] = MappingProxyType({})
+) -> pa.Table:
     """Rank configurations by validation accuracy, so that the test accuracy of the first one stays unbiased.
 
     Args:
         validation: The study, with validation accuracies.
         test: The same study, with test accuracies.
         validation_images: The number of images in the validation set.
+        collapsed: How many trials of a configuration collapsed, as `count_collapsed` returns it.
 
     Returns:
-        A table with the schema RANKING, the best first; configurations without a finished trial are left out.
+        A table with the schema RANKING, the best first; configurations without a finished trial are left out, and
+        their number is the metadata LEFT_OUT of the table.
     """
     means = {arm: fmean(values.values()) for arm, values in validation.accuracies.items() if values}
     order = sorted(means, key=lambda arm: -means[arm])
@@ -51,13 +59,28 @@ def rank(validation: Arms, test: Arms, validation_images: int) -> pa.Table:
             "rank": place,
             "configuration_id": arm,
             "n": len(validation.accuracies[arm]),
+            "collapsed": collapsed.get(arm, 0),
             "validation_accuracy_mean": means[arm],
             **_distance(behind.get(arm), corrected.get(arm), means[order[0]] - means[arm]),
             "test_accuracy_mean": fmean(test.accuracies[arm].values()) if test.accuracies.get(arm) else None,
         }
         for place, arm in enumerate(order, start=1)
     ]
-    return pa.Table.from_pylist(rows, RANKING)
+    left_out = {LEFT_OUT: f"{len(validation.accuracies) - len(order)}"}
+    return pa.Table.from_pylist(rows, RANKING).replace_schema_metadata(left_out)
+
+
+def count_collapsed(trials: pa.Table, requested: pa.Table) -> dict[str, int]:
+    """Count the collapsed trials of each configuration that has any.
+
+    Args:
+        trials: The stored trials, with at least trial_id and collapsed.
+        requested: One row per requested trial, in the schema REQUESTED.
+    """
+    found = zip(trials["trial_id"].to_pylist(), trials["collapsed"].to_pylist(), strict=True)
+    collapsed = {trial_id for trial_id, has_collapsed in found if has_collapsed}
+    asked = zip(requested["trial_id"].to_pylist(), requested["configuration_id"].to_pylist(), strict=True)
+    return dict(Counter(configuration for trial_id, configuration in asked if trial_id in collapsed))
 
 
 def _behind(arms: Arms, best: str, arm: str, images: int) -> Difference:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from jobs.report.arms import Arms, read_arms
 from jobs.report.contrasts import contrast_table
 from jobs.report.effects import effect_table
 from jobs.report.renderings import contrasts_markdown, summary_markdown, table_csv
+from jobs.report.stopping import read_counted
 from jobs.report.summary import summarize
 from jobs.report.tables import confusion_table, identify, metrics_table, predictions_table, trials_table
 from jobs.store import (
@@ -35,11 +36,13 @@ from jobs.store import (
     job_key,
     parquet_bytes,
     read_parts,
-    read_requested,
     read_weights,
 )
 from mnist_core.data import DIGITS
 from mnist_core.trial import SETTINGS, Trial
+
+if TYPE_CHECKING:
+    from jobs.report.page import PageContent
 
 # The file names that jobs.report.figures makes, with those of other formats: outdated ones would mislead, too.
 _FIGURE = re.compile(
@@ -73,8 +76,8 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _Content:
-    """What the report of a job is made from; implements jobs.report.figures.StoredTrials."""
+class Content:
+    """What the report of a job is made from; implements jobs.report.page_figures.PageTrials."""
 
     store: Store
     job: Job
@@ -93,7 +96,8 @@ class _Content:
     def summary(self) -> pa.Table:
         counted = counted_trials(self.job, self.requested)
         failed = [failure.trial_id for failure in counted_failures(self.job, counted)]
-        return summarize(self.parts.table, self.requested, failed, test_images=self.job.dataset.test_size)
+        until = self.job.record.until
+        return summarize(self.parts.table, self.requested, failed, test_images=self.job.dataset.test_size, until=until)
 
     @cached_property
     def arms(self) -> Arms:
@@ -102,16 +106,23 @@ class _Content:
     @cached_property
     def contrasts(self) -> pa.Table:
         record = self.job.record
-        return contrast_table(self.arms, record.dataset.test_size, record.baseline, record.margin)
+        return contrast_table(self.arms, record.dataset.test_size, record.baseline, record.margin, record.until)
 
     @cached_property
     def effects(self) -> pa.Table:
-        return effect_table(self.arms, self.job.dataset.test_size, self.job.record.baseline)
+        record = self.job.record
+        return effect_table(self.arms, record.dataset.test_size, record.baseline, record.until)
 
     @cached_property
     def _weights(self) -> dict[str, str]:
         columns = (self.rows[name].to_pylist() for name in ("trial_id", "weights_sha256"))
         return dict(zip(*columns, strict=True))
+
+    def page(self, file_names: Sequence[str]) -> "PageContent":
+        """Collect what the page is made from, beside which these files are."""
+        from jobs.report.page import PageContent
+
+        return PageContent(self.job, self.summary, self.trials, self.contrasts, self.effects, self, file_names)
 
     def metrics(self, trial_ids: Sequence[str]) -> pa.Table:
         return metrics_table(self._rows_of(trial_ids))
@@ -162,9 +173,9 @@ def write_report(store: Store, job: Job, formats: Sequence[FigureFormat] = ()) -
         StoreError: The store cannot be read or written, or what the job asked for is lost.
         ReportError: There is not enough memory.
     """
-    with _within_memory(job):
-        requested = read_requested(store, job)
-        content = _Content(store, job, requested, read_parts(store, counted_trials(job, requested)))
+    with within_memory(job):
+        requested = read_counted(store, job)
+        content = Content(store, job, requested, read_parts(store, counted_trials(job, requested)))
         written = [
             *_write_files(store, job, _table_files(content)),
             *_write_files(store, job, _drawn_files(content, formats)),
@@ -185,7 +196,7 @@ def find_report(store: Store, job_id: str) -> str | None:
 
 
 @contextmanager
-def _within_memory(job: Job) -> Iterator[None]:
+def within_memory(job: Job) -> Iterator[None]:
     """Turn each way in which memory runs out into a ReportError."""
     try:
         yield
@@ -213,8 +224,8 @@ def report_files(store: Store, job: Job, requested: pa.Table, parts: Parts) -> d
         StoreError: The weights cannot be read.
         ReportError: There is not enough memory.
     """
-    content = _Content(store, job, requested, parts)
-    with _within_memory(job):
+    content = Content(store, job, requested, parts)
+    with within_memory(job):
         return {**_table_files(content), **_drawn_files(content)}
 
 
@@ -225,26 +236,18 @@ def _write_files(store: Store, job: Job, files: Mapping[str, bytes]) -> list[str
     return list(files)
 
 
-def _drawn_files(content: _Content, formats: Sequence[FigureFormat] = ()) -> dict[str, bytes]:
-    # Only here: altair and jinja2 take a quarter of a second each to import.
+def _drawn_files(content: Content, formats: Sequence[FigureFormat] = ()) -> dict[str, bytes]:
+    # Only here: what draws takes a second to start, and jinja2 a tenth of one.
     from jobs.report.drawing import convert
     from jobs.report.figures import draw_figures
-    from jobs.report.page import PageContent, render_page
+    from jobs.report.page import render_page
 
     sections = draw_figures(content.summary, content.trials, content, content.contrasts)
     figures = {figure.file_name: figure.svg for section in sections for figure in section.figures}
     files = {name: svg.encode() for name, svg in figures.items()}
     for kind in formats:
         files |= {f"{name.removesuffix('.svg')}.{kind}": convert(svg, kind) for name, svg in figures.items()}
-    page = PageContent(
-        content.job,
-        content.summary,
-        content.trials,
-        content.contrasts,
-        content.effects,
-        content,
-        sorted([*_TABLE_NAMES, *files]),
-    )
+    page = content.page(sorted([*_TABLE_NAMES, *files]))
     return {**files, _PAGE: render_page(page).encode()}
 
 
@@ -263,7 +266,7 @@ _TABLE_NAMES = [
 ]
 
 
-def _table_files(content: _Content) -> dict[str, bytes]:
+def _table_files(content: Content) -> dict[str, bytes]:
     """Encode the tables, by file name; equal tables give equal bytes."""
     epochs = pc.max(content.rows["epochs_run"]).as_py() or 1
     return {

@@ -11,9 +11,12 @@ al. 2005, "The Bayesian two-sample t test".
 """
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, stdev
 
+ALPHA = 0.05
 EFFECT_VARIANCE = 4.0  # g; simulated in tests/test_sequential.py
 MIN_SEEDS = 3  # two values say next to nothing about their spread
 NO_SPREAD = 1e-12  # differences of equal counts of images may differ in their last bits
@@ -89,3 +92,59 @@ def half_width(n: int, sd: float, alpha: float, g: float = EFFECT_VARIANCE) -> f
     if n < MIN_SEEDS or a >= growth:
         return math.inf
     return sd / math.sqrt(n) * math.sqrt((n - 1) * (a - 1) / (1 - a / growth))
+
+
+@dataclass
+class RunningMean:
+    """A mean that is looked at again and again: its evidence only grows, and its interval only shrinks.
+
+    Both are valid at all looks together, so the strongest evidence so far counts, and the part that all confidence
+    sequences so far have in common. Where they have none, which is an error that alpha allows, the last common part
+    stays.
+    """
+
+    alpha: float = ALPHA
+    log_e: float = 0.0
+    low: float = -math.inf
+    high: float = math.inf
+
+    def look(self, values: Sequence[float], stand_in_sd: float) -> None:
+        """Take a look.
+
+        Args:
+            values: One per seed so far, in the order of the seeds.
+            stand_in_sd: The standard deviation to assume where the values have no spread; not zero.
+        """
+        if len(values) < 2:
+            return
+        self.log_e = max(self.log_e, log_e_value(values, stand_in_sd))
+        low, high = confidence_sequence(values, stand_in_sd, self.alpha)
+        if max(low, self.low) <= min(high, self.high):
+            self.low, self.high = max(low, self.low), min(high, self.high)
+
+    @property
+    def p(self) -> float:
+        """The p value of a mean of zero, valid however often one has looked."""
+        return min(1.0, math.exp(-self.log_e))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 1 - alpha interval; None while there is no bound."""
+        return (self.low, self.high) if math.isfinite(self.low) and math.isfinite(self.high) else None
+
+
+def looked_at(values: Mapping[int, float], stand_in_sd: Callable[[int], float], first_look: int) -> RunningMean:
+    """Look at values after each seed.
+
+    Args:
+        values: By seed.
+        stand_in_sd: Returns the standard deviation to assume where the first n values have no spread.
+        first_look: The number of seeds after which the first look was taken.
+    """
+    running, seeds = RunningMean(), sorted(values)
+    last_look = max(seeds[-1] + 1, first_look) if seeds else 0
+    for look in range(first_look, last_look + 1):
+        n = bisect_left(seeds, look)
+        if n:
+            running.look([values[seed] for seed in seeds[:n]], stand_in_sd(n))
+    return running

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.report.configurations import CONFIGURATION_COLUMNS
-from jobs.store import SUMMARY
+from jobs.report.sequential import looked_at
+from jobs.store import SUMMARY, SeedRule
 
 SUMMARY_COLUMNS = (  # read from trials
     "trial_id",
@@ -42,7 +43,14 @@ class _Result(NamedTuple):
         return self.status == "finished" and all(each is not None and math.isfinite(each) for each in accuracies)
 
 
-def summarize(trials: pa.Table, requested: pa.Table, failed_ids: Collection[str] = (), *, test_images: int) -> pa.Table:
+def summarize(
+    trials: pa.Table,
+    requested: pa.Table,
+    failed_ids: Collection[str] = (),
+    *,
+    test_images: int,
+    until: SeedRule | None = None,
+) -> pa.Table:
     """Aggregate stored trials over seeds.
 
     Args:
@@ -51,6 +59,8 @@ def summarize(trials: pa.Table, requested: pa.Table, failed_ids: Collection[str]
         requested: One row per requested trial, in the schema REQUESTED.
         failed_ids: The trials that failed for good.
         test_images: Number of images in the test set.
+        until: The rule by which the seeds end, where their number was not given: the intervals for the seeds then hold
+            for all looks together.
 
     Returns:
         A table with the schema SUMMARY: one row per requested configuration, in the order in which `requested` first
@@ -73,6 +83,11 @@ def summarize(trials: pa.Table, requested: pa.Table, failed_ids: Collection[str]
         {**row, "test_images": test_images, **_aggregate(each, results, failed, test_images, hits)}
         for row, each in zip(settings, seeds.values(), strict=True)
     ]
+    if until:
+        seed_of = dict(zip(requested["trial_id"].to_pylist(), requested["seed"].to_pylist(), strict=True))
+        for row, each in zip(rows, seeds.values(), strict=True):
+            finished = {seed_of[trial_id]: results[trial_id] for trial_id in each if trial_id in results}
+            row.update(_anytime_interval(finished, test_images, until))
     return pa.Table.from_pylist(rows, schema=SUMMARY)
 
 
@@ -169,7 +184,25 @@ def _interval(test: Sequence[float], test_images: int) -> Row:
     mean, std = fmean(test), stdev(test)
     kind = "t" if std > 0 else "binomial"
     half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * (std or binomial_std(mean, test_images)) / math.sqrt(n)
-    low, high = mean - half, mean + half
+    return _ends(mean - half, mean + half, kind)
+
+
+def _anytime_interval(trials: Mapping[int, _Result], test_images: int, until: SeedRule) -> Row:
+    """Return the interval that holds after every look, in place of `_interval`; nothing while there is no bound.
+
+    Args:
+        trials: The stored trials of a configuration, by seed.
+        test_images: Number of images in the test set.
+        until: When the first look was taken.
+    """
+    test = {seed: each.test_accuracy for seed, each in sorted(trials.items()) if each.is_measured()}
+    known = {seed: accuracy for seed, accuracy in test.items() if accuracy is not None}
+    values = list(known.values())
+    running = looked_at(known, lambda n: binomial_std(fmean(values[:n]), test_images), until.at_least)
+    return _ends(*running.interval, "anytime") if running.interval else dict.fromkeys(_ends(0, 0, ""), None)
+
+
+def _ends(low: float, high: float, kind: str) -> Row:
     return {
         "test_accuracy_low": low,
         "test_accuracy_high": high,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
+from types import MappingProxyType
 
 from jobs.errors import InputError
 from jobs.report.arms import Arms, Level
@@ -33,6 +34,7 @@ class Verdict:
     worse_in: int
     pairs: int  # of configurations whose differences were averaged
     seeds_needed: int | None  # in all, if mean and spread stay as they are; None: decided, or beyond MAX_FORECAST
+    collapsed: int = 0  # trials of these configurations
 
 
 def judge(
@@ -42,6 +44,7 @@ def judge(
     level: str | None = None,
     margin: float | None = None,
     baseline: Mapping[str, Level] | None = None,
+    collapsed: Mapping[str, int] = MappingProxyType({}),
 ) -> Verdict:
     """Judge one axis by the e-process of jobs.report.sequential.
 
@@ -52,6 +55,7 @@ def judge(
         level: The level of the axis to judge, as text, where it has more than two and is not ordered.
         margin: The difference, a fraction, below which two levels count as equally good.
         baseline: For some axes, the level with which all others are compared.
+        collapsed: How many trials of a configuration collapsed.
 
     Raises:
         InputError: The axis does not vary in the study, or the axis or a level has to be chosen.
@@ -81,18 +85,21 @@ def judge(
         seeds_needed=_seeds_needed(len(values), mean, spread(values, stand_in_sd), margin)
         if verdict == KEEP_GOING
         else None,
+        collapsed=sum(collapsed.get(arm, 0) for arm in effect.weights),
     )
 
 
 def _find_effect(arms: Arms, axis: str | None, level: str | None, baseline: Mapping[str, Level]) -> Effect:
     """Return the effect of an axis; raise InputError where there is none, or more than one."""
+    if not arms.axes:
+        raise InputError("no setting varies in this study; a verdict compares the levels of one that does")
     if axis is None:
         if len(arms.axes) != 1:
-            raise InputError(f"the settings that vary: {', '.join(arms.axes) or 'none'}; choose the one to judge")
+            raise InputError(f"the settings that vary: {', '.join(arms.axes)}; choose the one to judge")
         (axis,) = arms.axes
     found = [effect for effect in main_effects(arms, baseline) if effect.name == axis]
     if not found:
-        raise InputError(f"{axis}: does not vary in this study; varying: {', '.join(arms.axes) or 'nothing'}")
+        raise InputError(f"{axis}: does not vary in this study; varying: {', '.join(arms.axes)}")
     chosen = [effect for effect in found if level in (None, effect.level_a)]
     if len(chosen) != 1:
         allowed = ", ".join(effect.level_a for effect in found)

@@ -18,6 +18,7 @@ from jobs.run.events import (
     Cancel,
     CancelAsked,
     Command,
+    Enough,
     Finish,
     GiveUp,
     RefuseNode,
@@ -28,13 +29,14 @@ from jobs.run.events import (
 )
 from jobs.run.pace import Pace
 from jobs.run.packs import Pack, make_packs
-from jobs.run.plan import Plan
+from jobs.run.plan import Plan, seed_rule
 from jobs.run.provenance import collect_provenance
 from jobs.run.run_record import JobEvent as JobEvent
 from jobs.run.run_record import PackEvent as PackEvent
 from jobs.run.run_record import RunRecord
 from jobs.run.scheduler import Rules, State, begin, step, wake_up_s
 from jobs.run.task import TaskContext, TaskResult, run_pack
+from jobs.run.until import max_seeds
 from jobs.store import (
     Job,
     JobState,
@@ -91,7 +93,7 @@ def run_job(
     workers = slots if max_running is None else min(slots, max_running)
     trials = {trial_id: plan.trials[trial_id] for trial_id in plan.missing}
     seconds = plan.timings.expected_seconds
-    packs = make_packs(trials, seconds, workers, session.device, seed_by_seed=until_s is not None)
+    packs = make_packs(trials, seconds, workers, session.device, max_seeds=max_seeds(plan, session.device, within_s))
     is_timed = all(map(plan.timings.is_timed, trials.values()))
     budget = None if until_s is None else Budget(until_s, Pace(seconds), is_timed)
     rules = Rules(
@@ -101,11 +103,20 @@ def run_job(
         max_running,
         session.required_facts,
         session.headroom,
+        plan.decide is not None,
     )
     record = RunRecord(job, plan, observe)
     with closing(session.executor(run_pack, context)) as executor:
         try:
-            state = drive(begin(packs, rules, budget), session.nodes, executor, record.check, record.note, asked=asked)
+            state = drive(
+                begin(packs, rules, budget),
+                session.nodes,
+                executor,
+                record.check,
+                record.note,
+                asked=asked,
+                enough=record.enough,
+            )
             asked()
         except LeaseLostError:
             raise
@@ -117,6 +128,11 @@ def run_job(
     if state.budget and state.outcome == "stopped":
         return record.end_early(state.budget.pace, workers)
     return record.end(JobState(state.outcome))
+
+
+def end_at_once(job: Job, plan: Plan) -> Job:
+    """End a job of which nothing is missing."""
+    return RunRecord(job, plan, lambda event: None).end(JobState.finished)
 
 
 def stop_before_start(job: Job, plan: Plan) -> Job:
@@ -152,6 +168,7 @@ def open_job(
         options=options,
         baseline=plan.grid.compare.baseline,
         margin=plan.grid.compare.margin_fraction,
+        until=seed_rule(plan.grid),
         start=start,
     )
 
@@ -170,6 +187,7 @@ def drive(
     observe: Callable[[JobEvent], None],
     clock: Callable[[], float] = time.monotonic,
     asked: Asked = lambda: None,
+    enough: Callable[[], Enough | None] = lambda: None,
 ) -> State:
     """Run packs to their end: feed the scheduler with events, and carry out its commands.
 
@@ -181,11 +199,13 @@ def drive(
         observe: Called with each event, and with each failure that the scheduler records.
         clock: Seconds from any starting point; a budget means this clock.
         asked: Called before anything starts, and then at least every second; returns a CancelAsked to end the job.
+        enough: Called after each event was checked, and again after it was handled; returns which trials are not
+            needed any longer, if that has changed.
 
     Returns:
         The scheduler's state at the end.
     """
-    loop = DriverLoop(state, executor, check, observe, clock, asked)
+    loop = DriverLoop(state, executor, check, observe, clock, asked, enough)
     loop.begin(nodes)
     while loop.state.outcome is None:
         loop.handle(executor.next_event(loop.timeout_s()))
@@ -208,8 +228,9 @@ class DriverLoop:
         observe: Callable[[JobEvent], None],
         clock: Callable[[], float],
         asked: Asked,
+        enough: Callable[[], Enough | None] = lambda: None,
     ) -> None:
-        self.state = state
+        self.state, self._enough = state, enough
         self._executor, self._check, self._observe = executor, check, observe
         self._clock, self._asked = clock, asked
         self._asked_s = self._waits_since_s = clock()
@@ -235,14 +256,22 @@ class DriverLoop:
             self._feed(Tick())
         else:
             event = self._check(event)
+            self._drop_needless()  # before the event: no task is started only to be ended
             self._feed(event)  # before it is observed, so that no slot is idle meanwhile
             if not isinstance(event, Failed):  # of failures, observers hear what is done about them
                 self._observe(event)
+        self._drop_needless()  # a trial that was given up may have been the last of a seed
         # After the event: a job whose last trial has ended cannot be cancelled any longer.
         if self.state.outcome is None and self._clock() - self._asked_s >= _ASK_S:
             cancel, self._asked_s = self._asked(), self._clock()
             if cancel:
                 self._feed(cancel)
+
+    def _drop_needless(self) -> None:
+        """Ask whether the results are enough for some of the trials not to be needed any longer."""
+        if (enough := self._enough()) and self.state.outcome is None:
+            self._feed(enough)
+            self._observe(enough)
 
     def _feed(self, *events: SchedulerEvent) -> None:
         commands: list[Command] = []

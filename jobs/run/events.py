@@ -19,8 +19,17 @@ class CancelAsked:
     """Somebody asked to cancel the job."""
 
 
+@dataclass(frozen=True)
+class Enough:
+    """These trials are not needed any longer: the results of their configurations are enough."""
+
+    trial_ids: frozenset[str]
+    seeds: int = 0  # after so many
+    open_count: int = 0  # configurations that need more
+
+
 PackEvent: TypeAlias = Started[Pack] | Progress[Pack, int] | Done[Pack, Any] | Failed[Pack]
-SchedulerEvent: TypeAlias = PackEvent | NodeJoined | NodeLost | Waiting | Tick | CancelAsked
+SchedulerEvent: TypeAlias = PackEvent | NodeJoined | NodeLost | Waiting | Tick | CancelAsked | Enough
 
 
 @dataclass(frozen=True)

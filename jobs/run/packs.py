@@ -1,7 +1,7 @@
 """Which trials train together: long ones one per task, many short ones per task, on CUDA all of one shape."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TypeAlias
 
@@ -41,12 +41,22 @@ class Pack:
         return next(iter(self.trials.values()))
 
 
+def without_trials(packs: Iterable[Pack], trial_ids: Collection[str]) -> tuple[Pack, ...]:
+    """Take trials out of packs; packs of which nothing is left are left out."""
+    found = []
+    for pack in packs:
+        trials = {trial_id: trial for trial_id, trial in pack.trials.items() if trial_id not in trial_ids}
+        if trials:
+            found.append(pack if len(trials) == len(pack.trials) else replace(pack, trials=trials))
+    return tuple(found)
+
+
 Seconds: TypeAlias = Callable[[Trial], float]
 _Item: TypeAlias = tuple[str, Trial]  # trial_id, trial
 
 
 def make_packs(
-    trials: Mapping[str, Trial], seconds: Seconds, workers: int, device: Device = "cpu", *, seed_by_seed: bool = False
+    trials: Mapping[str, Trial], seconds: Seconds, workers: int, device: Device = "cpu", *, max_seeds: int | None = None
 ) -> list[Pack]:
     """Group trials into packs of one shape.
 
@@ -59,7 +69,7 @@ def make_packs(
         seconds: Returns how long a trial is expected to take, in seconds.
         workers: How many packs run at once.
         device: Where they run.
-        seed_by_seed: Whether a round on a CPU is always a single seed.
+        max_seeds: The most seeds of a round; None: as many as fit.
 
     Returns:
         The packs in the order in which to start them.
@@ -69,7 +79,9 @@ def make_packs(
         return seconds(item[1]) + _SECONDS_PER_TRIAL
 
     items = list(trials.items())
-    rounds = _cuda_rounds(items, workers) if device == "cuda" else _cpu_rounds(items, cost, workers, seed_by_seed)
+    rounds = (
+        _cuda_rounds(items, workers, max_seeds) if device == "cuda" else _cpu_rounds(items, cost, workers, max_seeds)
+    )
     return [
         Pack(dict(pack), round=number)
         for number, packs in enumerate(rounds)
@@ -78,36 +90,39 @@ def make_packs(
 
 
 def _cpu_rounds(
-    items: Sequence[_Item], cost: Callable[[_Item], float], workers: int, seed_by_seed: bool
+    items: Sequence[_Item], cost: Callable[[_Item], float], workers: int, max_seeds: int | None
 ) -> Iterator[list[Sequence[_Item]]]:
     share = sum(map(cost, items)) / (workers * MIN_PACKS_PER_WORKER)
     target = min(max(share, MIN_PACK_S), MAX_PACK_S)
-    limit = 0.0 if seed_by_seed else target * workers * MIN_PACKS_PER_WORKER
-    for seeds in _rounds(items, lambda seed: sum(map(cost, seed)), limit):
+    limit = target * workers * MIN_PACKS_PER_WORKER
+    for seeds in _rounds(items, lambda seed: sum(map(cost, seed)), limit, max_seeds):
         groups = _by_shape(seeds)
         yield [pack for group in groups for pack in _cut(group, max(1, int(target / cost(group[0]) + _ROUNDING)))]
 
 
-def _cuda_rounds(items: Sequence[_Item], workers: int) -> Iterator[list[Sequence[_Item]]]:
-    for seeds in _rounds(items, lambda seed: max(map(len, _by_shape(seed))), MAX_TRIALS):
+def _cuda_rounds(items: Sequence[_Item], workers: int, max_seeds: int | None) -> Iterator[list[Sequence[_Item]]]:
+    for seeds in _rounds(items, lambda seed: max(map(len, _by_shape(seed))), MAX_TRIALS, max_seeds):
         groups = _by_shape(seeds)
         pieces = -(-workers // len(groups))  # of each shape, so that no device is idle
         yield [pack for group in groups for pack in _cut(group, -(-len(group) // pieces))]
 
 
-def _rounds(items: Sequence[_Item], weight: Callable[[list[_Item]], float], limit: float) -> Iterator[list[_Item]]:
-    """Put whole seeds together for as long as their weights fit the limit."""
+def _rounds(
+    items: Sequence[_Item], weight: Callable[[list[_Item]], float], limit: float, max_seeds: int | None
+) -> Iterator[list[_Item]]:
+    """Put whole seeds together for as long as their weights fit the limit, and their number the other one."""
     # Sums of the same trials in another order differ in their last bits.
     limit *= 1 + _ROUNDING
     seeds: list[_Item] = []
-    weighed = 0.0
+    weighed, count = 0.0, 0
     for _, same_seed in groupby(items, key=lambda item: item[1].seed):
         seed = list(same_seed)
         weighed += weight(seed)
-        if seeds and weighed > limit:
+        if seeds and (weighed > limit or count == max_seeds):
             yield seeds
-            seeds, weighed = [], weight(seed)
+            seeds, weighed, count = [], weight(seed), 0
         seeds += seed
+        count += 1
     if seeds:
         yield seeds
 

@@ -1,8 +1,9 @@
 """The plan: what a grid asks for, what of it is stored, and why the rest is not."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,7 +12,17 @@ from jobs.errors import InputError
 from jobs.escape import escape
 from jobs.grid import Grid
 from jobs.run.timings import Timings, learn_timings
-from jobs.store import PART, SETTINGS, Store, checkpointed, scan_parts, stored_weights
+from jobs.store import (
+    PART,
+    SETTINGS,
+    Decision,
+    SeedRule,
+    Store,
+    checkpointed,
+    configuration_ids,
+    scan_parts,
+    stored_weights,
+)
 from mnist_core.backends import Device
 from mnist_core.data import DatasetInfo
 from mnist_core.kernels import training_kernels
@@ -32,6 +43,9 @@ _LOST_WEIGHTS = "its weights are lost"
 _SETTINGS = [field.name for field in SETTINGS]
 _ROWS = pa.schema([PART.field(name) for name in [*_FLAT, "settings"]])
 
+# Takes the ids of the trials that have ended, and of those among them that failed for good.
+Decide: TypeAlias = Callable[[Collection[str], Collection[str]], Decision]
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -47,11 +61,15 @@ class Plan:
     )  # missing trials of which the store has a result that does not count, and why
     checkpointed: frozenset[str] = frozenset()  # trials that can resume where they were interrupted
     unusable: tuple[str, ...] = ()  # names of parts that are damaged or of another version
+    decide: Decide | None = None  # where the seeds end by a rule: takes the decision
+    decision: Decision | None = None  # on what is stored
 
     def explain(self, trial_id: str) -> tuple[str, str]:
-        """Return a trial's state, `stored`, `new` or `stale`, and the reason; "" where there is nothing to add."""
+        """Return a trial's state, `stored`, `new`, `stale` or `not needed`, and the reason; "" where none is needed."""
         if trial_id in self.stored:
             return "stored", ""
+        if trial_id in self.unneeded:
+            return "not needed", "the stored seeds of its configuration are enough"
         if trial_id in self.stale:
             return "stale", self.stale[trial_id]
         return "new", "resumes from its checkpoint" if trial_id in self.checkpointed else ""
@@ -69,7 +87,36 @@ class Plan:
             trial = self.trials[trial_id]
             return rank[trial.seed], -self.timings.expected_seconds(trial)
 
-        return tuple(sorted((each for each in self.trials if each not in self.stored), key=start_order))
+        left = (each for each in self.trials if each not in self.stored and each not in self.unneeded)
+        return tuple(sorted(left, key=start_order))
+
+    @cached_property
+    def configurations(self) -> Mapping[str, str]:
+        """The configuration_id of each trial, by trial_id."""
+        return configuration_ids(self.trials, self.grid.dataset_info.fingerprint)
+
+    @cached_property
+    def unneeded(self) -> frozenset[str]:
+        """The ids of the trials that are not stored, and that the answer does not need."""
+        if self.decision is None:
+            return frozenset()
+        left = {each: trial for each, trial in self.trials.items() if each not in self.stored}
+        needs, of = self.decision.needs, self.configurations
+        return frozenset(each for each, trial in left.items() if not needs(of[each], trial.seed))
+
+    @property
+    def certain(self) -> tuple[str, ...]:
+        """The ids of the missing trials that are trained in any case: until the next look at the results."""
+        until = self.grid.seeds_until
+        if until is None or self.decision is None:
+            return self.missing
+        next_look = max(self.decision.whole + 1, until.at_least)
+        return tuple(each for each in self.missing if self.trials[each].seed < next_look)
+
+    def with_decide(self, decide: Decide) -> "Plan":
+        """Return the plan of the trials that are needed by a decision, which is taken on what is stored."""
+        decided = replace(self, decide=decide, decision=decide(self.stored, ()))
+        return replace(decided, stale={each: why for each, why in self.stale.items() if each not in decided.unneeded})
 
     def expected_seconds(self, workers: int) -> float | None:
         """Return how long so many workers take for the missing trials, or None where there is no basis for it."""
@@ -106,6 +153,14 @@ def make_plan(grid: Grid, store: Store) -> Plan:
     lost = dict.fromkeys((identity for identity in missing if identity in with_row), _LOST_WEIGHTS)
     stale = explain_stale({each: trial for each, trial in missing.items() if each not in lost}, rows, info) | lost
     return Plan(grid, store, trials, stored, timings, stale, checkpointed(store), unusable)
+
+
+def seed_rule(grid: Grid) -> SeedRule | None:
+    """Return the rule by which the seeds of a grid end, for the job's record; None where their number is given."""
+    until = grid.seeds_until
+    return (
+        None if until is None else SeedRule(half_width=until.half_width, at_least=until.at_least, at_most=until.at_most)
+    )
 
 
 def _with_weights(rows: pa.Table, store: Store) -> set[str]:

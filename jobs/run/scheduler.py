@@ -25,6 +25,7 @@ from jobs.run.events import (
     Cancel,
     CancelAsked,
     Command,
+    Enough,
     Finish,
     GiveUp,
     Outcome,
@@ -34,6 +35,7 @@ from jobs.run.events import (
     Start,
     Tick,
 )
+from jobs.run.look_ahead import drop, may_look_ahead
 from jobs.run.pace import Run
 from jobs.run.packs import Pack
 from jobs.run.retries import next_attempts, wait_s
@@ -103,8 +105,11 @@ def _react(state: State, event: SchedulerEvent) -> Step:
             return _tick(state)
         case CancelAsked():
             return _end(state, "cancelled")
-        case Waiting():
-            return state, ()
+        case Enough(trial_ids):
+            state, needless = drop(state, trial_ids)
+            return state, tuple(map(Cancel, needless))
+    assert isinstance(event, Waiting)  # which is for people
+    return state, ()
 
 
 def _note_sign_of_life(state: State, pack: Pack, node: str | None, epochs: int = 0) -> State:
@@ -220,11 +225,12 @@ def _take_next(state: State) -> tuple[Pack | None, State]:
     retries = [each for each in state.delayed if _is_in_time(each, budget, state)]
     if retries and retries[0].due_s <= state.now_s:
         return retries[0].pack, replace(state, delayed=tuple(each for each in state.delayed if each != retries[0]))
-    if state.next_pack < len(state.packs):
+    may_begin = state.next_pack < len(state.packs) and may_look_ahead(state)
+    if may_begin:
         chosen = _choose(state, budget) if budget else state.next_pack
         if chosen is not None:
             return state.packs[chosen], _with_next(state, chosen)
-    is_blocked = state.running or retries or (state.next_pack < len(state.packs) and not budget)
+    is_blocked = state.running or retries or (may_begin and not budget)
     alone = [pack for pack in state.alone if not budget or budget.fits(pack, state.clock_s)]
     if alone and not is_blocked:
         return alone[0], replace(state, alone=tuple(pack for pack in state.alone if pack != alone[0]))

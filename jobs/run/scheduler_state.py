@@ -19,6 +19,7 @@ class Rules:
     max_running: int | None = None  # packs at once; None: as many as the nodes have slots for
     required_facts: Mapping[str, str] = field(default_factory=dict)  # what each node has to report about itself
     headroom: int = 0  # packs at most, and no more than slots, to start beyond the slots: an autoscaler adds nodes
+    is_by_seed: bool = False  # whether later rounds may prove needless: they start only as far as slots would be idle
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,12 @@ class State:
     without_nodes_since_s: float = 0.0
     has_failed: bool = False
     outcome: Outcome | None = None  # None while the job runs
+
+    @property
+    def first_round(self) -> int:
+        """The first round of which any pack runs or waits; there is at least one such pack."""
+        waiting = [*(each.pack for each in self.delayed), *self.alone, *self.packs[self.next_pack :][:1]]
+        return min(pack.round for pack in (*waiting, *self.running))
 
     @property
     def is_left(self) -> bool:

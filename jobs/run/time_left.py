@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from cluster import Done, Progress, Started
 from jobs.run.driver import JobEvent
-from jobs.run.events import GiveUp, Retry
+from jobs.run.events import Enough, GiveUp, Retry
 from jobs.run.pace import Key, Pace, Run, configuration
 from jobs.run.packs import Pack
 from mnist_core.trial import Trial
@@ -60,6 +60,18 @@ class TimeLeft:
                 self._end(pack, self._run(pack, now_s).seconds(now_s, is_complete=False), counts=False)
                 for trial in pack.trials.values():
                     self._put_back(trial)
+            case Enough(trial_ids):
+                self._drop(trial_ids)
+
+    def _drop(self, trial_ids: frozenset[str]) -> None:
+        """Leave out trials that are not needed any longer."""
+        for pack in [pack for pack in self._running if trial_ids.issuperset(pack.trials)]:
+            del self._running[pack]
+            for trial in pack.trials.values():
+                self._put_back(trial)
+        running = {trial_id for pack in self._running for trial_id in pack.trials}
+        for trial_id in trial_ids - running:
+            self._take(self.trials[trial_id])
 
     def seconds(self, now_s: float) -> float | None:
         """Return the seconds left, or None while nothing is known or nothing is left."""

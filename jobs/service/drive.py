@@ -8,7 +8,8 @@ from pathlib import Path
 from cluster import Waiting
 from jobs.errors import InputError, JobHeldError, LeaseLostError, StoreError
 from jobs.grid import Grid, parse_grid
-from jobs.run import Plan, make_plan, run_job
+from jobs.run import Plan, end_at_once, run_job
+from jobs.service.deciding import plan_study
 from jobs.service.heartbeat import Heartbeat
 from jobs.service.options import JobOptions, read_options
 from jobs.service.queue import Ticket
@@ -105,7 +106,7 @@ def _drive(store: Store, job: Job, lease: Lease, heart: Heartbeat, observe: Obse
         tracker.wait_for("")
         heart.enter("running")
         if not plan.missing:
-            return end_job(store, job, JobState.finished)
+            return end_at_once(job, plan)
         with session_for(plan, options) as (session, dataset):
             left_s = seconds_left(until_s, options)
             return run_job(
@@ -123,7 +124,7 @@ def plan_again(store: Store, job: Job) -> Plan:
         InputError: Its dataset has changed or is not on this machine, or its trials have other ids now.
         StoreError: The store cannot be read.
     """
-    plan = make_plan(grid_of(store, job), store)
+    plan = plan_study(grid_of(store, job), store)
     if plan.grid.dataset_info.fingerprint != job.dataset.fingerprint:
         raise InputError(f"dataset {job.dataset.name}: has changed since job {job.job_id} was submitted; restore it")
     if plan.trials.keys() != set(read_requested(store, job)["trial_id"].to_pylist()):

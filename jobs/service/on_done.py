@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from jobs.errors import StoreError
-from jobs.report import SUMMARY_COLUMNS, format_count, summarize, summary_cells
+from jobs.report import SUMMARY_COLUMNS, format_count, read_counted, summarize, summary_cells
 from jobs.service.options import JobOptions
-from jobs.store import Job, Store, read_job, read_parts, read_requested
+from jobs.store import Job, Store, read_job, read_parts
 
 TIMEOUT_S = 60.0
 _MAX_LINE = 500  # characters of the summary's first line
@@ -70,10 +70,11 @@ def summary_line(store: Store, job: Job) -> str:
     Raises:
         StoreError: The store cannot be read.
     """
-    requested = read_requested(store, job)
+    requested = read_counted(store, job)
     rows = read_parts(store, requested["trial_id"].to_pylist(), SUMMARY_COLUMNS).table
     failed = [failure.trial_id for failure in job.failures]
-    header, lines = summary_cells(summarize(rows, requested, failed, test_images=job.dataset.test_size))
+    summary = summarize(rows, requested, failed, test_images=job.dataset.test_size, until=job.record.until)
+    header, lines = summary_cells(summary)
     first = ", ".join(f"{name} {cell}" for name, cell in zip(header, lines[0], strict=True) if cell) if lines else ""
-    counted = f"{rows.num_rows} of {format_count(job.trial_count, 'trial')}"
+    counted = f"{rows.num_rows} of {format_count(requested.num_rows, 'trial')}"
     return f"{job.name} {job.state.value}, {counted}; {first}"[:_MAX_LINE]

@@ -11,6 +11,7 @@ imports_ray() { "$1" -P -c 'import ray' >/dev/null 2>&1; }
 python_of_raylet() {
     pid=$PPID
     for _ in 1 2 3 4 5; do
+        [ -e "/proc/$pid/status" ] || return # above the first process of a container there is none
         case $(readlink "/proc/$pid/exe") in
         */raylet)
             tr '\0' '\n' <"/proc/$pid/cmdline" |

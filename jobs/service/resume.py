@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from jobs.errors import JobHeldError
-from jobs.run import make_plan
+from jobs.service.deciding import plan_study
 from jobs.service.drive import drive_job, grid_of, plan_again
 from jobs.service.launch import launch, submit_detached
 from jobs.service.options import JobOptions, read_options, write_options
@@ -50,7 +50,7 @@ def resume_job(
         OSError, ClusterError: The driver cannot be started.
     """
     if job.end:
-        plan, options = make_plan(grid_of(store, job), store), replace(options, within_s=None)  # a budget is used up
+        plan, options = plan_study(grid_of(store, job), store), replace(options, within_s=None)  # a budget is used up
         again = submit_detached(plan, options) if options.detach else train_attached(plan, options, observe)
         return Resumed(again, True)
     if job.state is JobState.running or (job.state is JobState.queued and job.driver):

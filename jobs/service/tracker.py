@@ -5,7 +5,7 @@ import time
 from dataclasses import asdict
 
 from cluster import Done, NodeLost, Progress, Started, Waiting
-from jobs.run import GiveUp, JobEvent, Pack, Plan, RefuseNode, Retry, TimeLeft
+from jobs.run import Enough, GiveUp, JobEvent, Pack, Plan, RefuseNode, Retry, TimeLeft
 from jobs.store import JobProgress, RunningTrial, TrialFailure
 
 _MAX_TOLD = 100  # running trials and failures in the file that every look reads
@@ -27,6 +27,7 @@ class Tracker:
         self._running: dict[Pack, tuple[int, str]] = {}  # epochs of all its trials, node
         self._finished = 0
         self._diverged = 0
+        self._unneeded = len(plan.unneeded)
         self._failures: list[TrialFailure] = []
         self._note = ""
         self._waits_for = ""
@@ -49,6 +50,7 @@ class Tracker:
                 job_id=self._job_id,
                 finished=self._finished,
                 diverged=self._diverged,
+                unneeded=self._unneeded,
                 running=tuple(self._running_trials()),
                 failures=tuple(self._failures[:_MAX_TOLD]),
                 seconds_left=self._left.seconds(time.monotonic()),
@@ -73,6 +75,11 @@ class Tracker:
                 self._failures += [TrialFailure(trial_id=trial_id, **fields) for trial_id in pack.trials]
             case Retry(pack):
                 self._running.pop(pack, None)
+            case Enough(trial_ids):
+                self._unneeded += len(trial_ids)
+                self._running = {
+                    pack: at for pack, at in self._running.items() if not trial_ids.issuperset(pack.trials)
+                }
             case Waiting(message):
                 self._note = message
             case RefuseNode(node, reason):

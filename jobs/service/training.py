@@ -15,6 +15,7 @@ from jobs.run import (
     Plan,
     check_kernels,
     check_precision,
+    end_at_once,
     node_admission,
     open_job,
     open_session,
@@ -29,12 +30,10 @@ from jobs.service.tracker import Tracker
 from jobs.service.turn import await_turn, queue_up
 from jobs.store import (
     Job,
-    JobState,
     Lease,
     Process,
     clean_up,
     create_lease,
-    end_job,
     new_lease,
     this_process,
 )
@@ -63,7 +62,7 @@ def train_attached(plan: Plan, options: JobOptions, observe: Observer) -> Job:
     """
     until_s = deadline_s(options.within_s)
     if not plan.missing:
-        return _end_at_once(plan, options, lambda job: end_job(plan.store, job, JobState.finished))
+        return _end_at_once(plan, options, lambda job: end_at_once(job, plan))
     with _turn(queue_up(plan, options), observe, until_s) as has_turn:
         if not has_turn:
             return _end_at_once(plan, options, lambda job: stop_before_start(job, plan))

@@ -43,8 +43,10 @@ from jobs.store.liveness import LEASE_S as LEASE_S
 from jobs.store.liveness import RENEW_S as RENEW_S
 from jobs.store.liveness import is_driven as is_driven
 from jobs.store.liveness import take_lease as take_lease
+from jobs.store.parts import INDEX as INDEX
 from jobs.store.parts import Parts as Parts
 from jobs.store.parts import encode_stream as encode_stream
+from jobs.store.parts import first_rows as first_rows
 from jobs.store.parts import is_stored as is_stored
 from jobs.store.parts import parquet_bytes as parquet_bytes
 from jobs.store.parts import read_parts as read_parts
@@ -67,7 +69,9 @@ from jobs.store.quarantine import describe_quarantine as describe_quarantine
 from jobs.store.quarantine import describe_unusable as describe_unusable
 from jobs.store.quarantine import set_aside as set_aside
 from jobs.store.quarantine import set_aside_weights as set_aside_weights
+from jobs.store.requested import configuration_ids as configuration_ids
 from jobs.store.requested import counted_failures as counted_failures
+from jobs.store.requested import counted_rows as counted_rows
 from jobs.store.requested import counted_trials as counted_trials
 from jobs.store.requested import read_requested as read_requested
 from jobs.store.requested import requested_table as requested_table
@@ -81,6 +85,9 @@ from jobs.store.schemas import SETTINGS as SETTINGS
 from jobs.store.schemas import SUMMARY as SUMMARY
 from jobs.store.schemas import TRIALS as TRIALS
 from jobs.store.schemas import column as column
+from jobs.store.seed_rule import Decision as Decision
+from jobs.store.seed_rule import SeedRule as SeedRule
+from jobs.store.seed_rule import describe_decision as describe_decision
 from jobs.store.weights import check_weights as check_weights
 from jobs.store.weights import read_weights as read_weights
 from jobs.store.weights import read_weights_of as read_weights_of

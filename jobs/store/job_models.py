@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
 from jobs.store.processes import Process, is_here
+from jobs.store.seed_rule import Decision, SeedRule
 from mnist_core.data import DatasetInfo
 
 
@@ -74,7 +75,7 @@ class TaskRetry(_Model):
 class Stop(_Model):
     """Why a job was stopped before all of its trials had ended, and what its tables therefore contain."""
 
-    reason: Literal["budget"]
+    reason: Literal["budget", "decided"]
     seeds: tuple[int, ...]  # the tables contain the trials of these seeds and no others, whatever else is stored
     seed_count: NonNegativeInt  # seeds that the grid asks for
     left_count: NonNegativeInt  # trials that have not ended
@@ -109,7 +110,7 @@ class SealedModel(_Model):
 class JobRecord(SealedModel):
     """What was submitted, from where: the content of job.json."""
 
-    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"baseline", "margin"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"baseline", "margin", "until"})
 
     format: Literal[2] = 2  # of job.json; raised with every change that readers must know of
     name: Text
@@ -124,12 +125,13 @@ class JobRecord(SealedModel):
     requested_sha256: str  # of requested.parquet
     baseline: Mapping[Text, Text | bool | int | float] = {}  # levels with which the other levels are compared
     margin: float | None = None  # the difference in accuracy, a fraction, that does not matter
+    until: SeedRule | None = None  # by which the seeds end; None: their number was given
 
 
 class JobEnd(SealedModel):
     """How a job ended: the content of final.json."""
 
-    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"reason", "stop"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"reason", "stop", "decision"})
 
     state: JobState
     finished_at: AwareDatetime
@@ -137,6 +139,7 @@ class JobEnd(SealedModel):
     retries: tuple[TaskRetry, ...] = ()
     reason: Text = ""  # why the job ended before all was trained, where an error ended it
     stop: Stop | None = Field(default=None, exclude_if=lambda stop: stop is None)  # of a job that was stopped
+    decision: Decision | None = Field(default=None, exclude_if=lambda decision: decision is None)  # of one with `until`
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,10 @@ class Job:
     @property
     def stop(self) -> Stop | None:
         return self.end.stop if self.end else None
+
+    @property
+    def decision(self) -> Decision | None:
+        return self.end.decision if self.end else None
 
 
 @dataclass(frozen=True)

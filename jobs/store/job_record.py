@@ -33,6 +33,7 @@ from jobs.store.liveness import Look, look_at_all
 from jobs.store.parts import parquet_bytes
 from jobs.store.processes import Process, is_gone, this_process
 from jobs.store.sealed_files import read_sealed
+from jobs.store.seed_rule import Decision, SeedRule
 from mnist_core.data import DatasetInfo
 
 REQUESTED_FILE = "requested.parquet"
@@ -52,6 +53,7 @@ def create_job(  # noqa: PLR0913 - what a record holds
     options: Options | None = None,
     baseline: Mapping[str, str | bool | int | float] | None = None,
     margin: float | None = None,
+    until: SeedRule | None = None,
     start: Callable[[str], Process | None] = lambda job_id: this_process(),
 ) -> Job:
     """Make a job's folder, its requested.parquet and, last, its job.json.
@@ -67,6 +69,7 @@ def create_job(  # noqa: PLR0913 - what a record holds
         options: Options of the submission; a true `detach` means that the driver is another process.
         baseline: For some axes, the level with which the others are compared.
         margin: The difference in accuracy, a fraction, that does not matter.
+        until: The rule by which the seeds end, where their number is not given.
         start: Called with the job's id before job.json is written, to start the driver; returns its process, or None
             where that is not known.
 
@@ -94,6 +97,7 @@ def create_job(  # noqa: PLR0913 - what a record holds
         requested_sha256=hashlib.sha256(content).hexdigest(),
         baseline=baseline or {},
         margin=margin,
+        until=until,
     ).seal()
     store.backend.put(job_key(job_id, _RECORD_FILE), record.to_bytes())
     state = JobState.queued if record.options.get("detach") else JobState.running
@@ -116,6 +120,7 @@ def end_job(
     retries: Sequence[TaskRetry] = (),
     reason: str = "",
     stop: Stop | None = None,
+    decision: Decision | None = None,
 ) -> Job:
     """Write how a job ended, unless that is written already.
 
@@ -127,6 +132,7 @@ def end_job(
         retries: The failures after which trials were tried again.
         reason: Why the job ended before all was trained, where an error ended it.
         stop: Of a job that was stopped: what its tables contain.
+        decision: Of a job whose seeds end by a rule: what was decided.
 
     Returns:
         The job as final.json has it: where an earlier call wrote that file, as it ended then.
@@ -144,6 +150,7 @@ def end_job(
         retries=tuple(retries),
         reason=reason,
         stop=stop,
+        decision=decision,
     ).seal()
     if store.backend.put(job_key(job.job_id, _END_FILE), end.to_bytes(), create_only=True) is not Refused.exists:
         return Job(job.record, end, state)

@@ -157,7 +157,9 @@ def first_rows(store: Store, rows: pa.Table) -> dict[str, int]:
     return {trial_ids[index]: index for index in reversed(order)}
 
 
-def scan_parts(store: Store, columns: Sequence[str], use_cache: bool = True) -> Iterator[tuple[str, pa.Table | None]]:
+def scan_parts(
+    store: Store, columns: Sequence[str], use_cache: bool = True, skip: Collection[str] = ()
+) -> Iterator[tuple[str, pa.Table | None]]:
     """Yield each part's name and these columns of its rows; None instead of rows where the part cannot be used.
 
     A compaction may delete parts meanwhile, after writing their rows to another one, so the folder is listed again
@@ -167,11 +169,12 @@ def scan_parts(store: Store, columns: Sequence[str], use_cache: bool = True) -> 
         store: where to read.
         columns: of PART, which to read.
         use_cache: whether a copy does that an earlier reading of a bucket has kept.
+        skip: names of parts that are not read.
 
     Raises:
         StoreError: the folder or a part cannot be read, or parts keep disappearing.
     """
-    seen: set[str] = set()
+    seen: set[str] = set(skip)
     index = None
     if use_cache and store.is_remote and set(columns) <= set(LIGHT):
         index = PartIndex(store, part_cache(), PART_FORMAT)

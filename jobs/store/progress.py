@@ -1,6 +1,7 @@
 """What is told of a job while it runs (progress.json), and to its driver: to end it, to go on in another way."""
 
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, NonNegativeInt
 
@@ -28,8 +29,11 @@ class RunningTrial(BaseModel):
 class JobProgress(SealedModel):
     """What a job is doing: the content of progress.json."""
 
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"unneeded"})
+
     finished: NonNegativeInt = 0  # trials that were trained in this job so far, diverged ones included
     diverged: NonNegativeInt = 0
+    unneeded: NonNegativeInt = 0  # trials that the answer does not need
     running: tuple[RunningTrial, ...] = ()
     failures: tuple[TrialFailure, ...] = ()  # the trials that have failed for good so far
     seconds_left: float | None = None

@@ -11,6 +11,7 @@ from jobs.store.job_models import Job, TrialFailure
 from jobs.store.job_record import REQUESTED_FILE
 from jobs.store.layout import Store, job_key
 from jobs.store.schemas import REQUESTED, SETTINGS
+from jobs.store.seed_rule import Decision
 from mnist_core.trial import Trial, configuration_id
 
 
@@ -25,19 +26,19 @@ def requested_table(trials: Mapping[str, Trial], fingerprint: str) -> pa.Table:
         A table with the schema REQUESTED.
     """
     columns = {field.name: [getattr(trial, field.name) for trial in trials.values()] for field in SETTINGS}
-    ids = _configuration_ids(trials, fingerprint)
-    return pa.table({"trial_id": list(trials), "configuration_id": ids, **columns}, schema=REQUESTED)
+    ids = configuration_ids(trials, fingerprint)
+    return pa.table({"trial_id": list(ids), "configuration_id": list(ids.values()), **columns}, schema=REQUESTED)
 
 
-def _configuration_ids(trials: Mapping[str, Trial], fingerprint: str) -> list[str]:
-    """Hash each configuration once: there are far fewer of them than trials."""
-    known: dict[tuple[object, ...], str] = {}
-    found = []
-    for trial in trials.values():
+def configuration_ids(trials: Mapping[str, Trial], fingerprint: str) -> dict[str, str]:
+    """Return the configuration of each trial, by trial_id."""
+    known: dict[tuple[object, ...], str] = {}  # there are far fewer of them than trials
+    found = {}
+    for trial_id, trial in trials.items():
         key = tuple(value for name, value in vars(trial).items() if name != "seed")
         if key not in known:
             known[key] = configuration_id(trial, fingerprint)
-        found.append(known[key])
+        found[trial_id] = known[key]
     return found
 
 
@@ -70,16 +71,42 @@ def read_requested(store: Store, job: Job) -> pa.Table:
     return table
 
 
+def counted_rows(requested: pa.Table, decision: Decision | None) -> pa.Table:
+    """Leave out of what a job asked for the seeds that its answer did not need.
+
+    Args:
+        requested: What it asked for at most, in the schema REQUESTED.
+        decision: What was decided; None where the number of seeds was given.
+
+    Returns:
+        The rows that count. Before a seed is whole, those of the first: the tables mention every configuration.
+    """
+    if decision is None:
+        return requested
+    return requested.filter(
+        pa.array([decision.counts(of, seed) or seed == 0 for of, seed in _seeds(requested)], pa.bool_())
+    )
+
+
+def _seeds(requested: pa.Table) -> list[tuple[str, int]]:
+    """Return the configuration_id and the seed of each row."""
+    return list(zip(requested["configuration_id"].to_pylist(), requested["seed"].to_pylist(), strict=True))
+
+
 def counted_trials(job: Job, requested: pa.Table) -> list[str]:
     """Return the ids of the trials that the tables of a job contain once they are stored: all, unless it was stopped.
 
-    What a job that was stopped trained beyond whole seeds stays out of its tables, as does what later jobs train.
+    What a job that was stopped trained beyond whole seeds stays out of its tables, as does what later jobs train. Where
+    the seeds ended by a rule, its decision tells which count.
 
     Args:
         job: The job.
         requested: What it asked for, in the schema REQUESTED.
     """
     ids: list[str] = requested["trial_id"].to_pylist()
+    if job.decision:
+        counts = job.decision.counts
+        return [each for each, (of, seed) in zip(ids, _seeds(requested), strict=True) if counts(of, seed)]
     if job.stop is None:
         return ids
     seeds = frozenset(job.stop.seeds)

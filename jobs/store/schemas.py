@@ -215,7 +215,8 @@ SUMMARY = pa.schema(
             "interval",
             _STRING,
             "t: t-interval from the spread over seeds; binomial: the spread is zero, and the binomial standard "
-            "deviation of one test set replaces it; null where there is no interval.",
+            "deviation of one test set replaces it; anytime: the seeds ended by a rule, and the interval holds after "
+            "every look; null where there is no interval.",
             nullable=True,
         ),
         _accuracy(

@@ -1,12 +1,13 @@
 """Keep the figures that the tests have drawn in a folder, since drawing them takes most of the time of a tiny study.
 
-The folder serves a test process and the processes that it starts.
+The folder serves the processes of a test run and the processes that they start.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def draw_once(folder: Path) -> Callable[[dict[str, Any]], str]:
 
     def draw_or_look_up(spec: dict[str, Any]) -> str:
         kept = folder / hashlib.sha256(json.dumps(spec).encode()).hexdigest()
-        if kept.exists():
+        with suppress(FileNotFoundError):  # another process may remove it at any time
             return kept.read_text(encoding="utf-8")
         own, figure = kept.with_suffix(f".{os.getpid()}"), render(spec)
         try:
@@ -48,4 +49,4 @@ def draw_once_if_told() -> None:
 def forget(folder: Path) -> None:
     """Have every figure drawn anew."""
     for path in folder.iterdir():
-        path.unlink()
+        path.unlink(missing_ok=True)

@@ -96,6 +96,7 @@ def check_a_cancelled_task_reports_nothing_more(session: Session) -> None:
         while True:
             event = next_event(executor)
             assert event.item == 2
+            assert not isinstance(event, Failed), event
             if isinstance(event, Done):
                 break
         executor.cancel(2)  # it has ended: nothing happens

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from cluster import TaskFailure
 from jobs.run.packs import Pack
-from support.simulated_study import Study
+from support.simulated_study import NOISE, Study, expected_pack_s
 
 WAITING_KINDS = ("crashed", "hung", "storage")
 
@@ -37,6 +37,17 @@ class History:
     begun_before_its_round: list[str] = field(default_factory=list)
     ended_s: float = 0.0
     events: int = 0
+
+    def note_start_within_budget(self, pack: Pack, now_s: float, is_measured: bool) -> None:
+        """Note a pack that cannot end in time by what has been measured, or whose round has not come."""
+        study = self.study
+        if study.within_s is None:
+            return
+        fastest_s = expected_pack_s(pack) * study.slowness * min(NOISE)
+        if is_measured and now_s + fastest_s > study.within_s:
+            self.begun_too_late += pack.trials
+        earlier = [each for other in study.packs if other.round < pack.round for each in other.trials]
+        self.begun_before_its_round += [each for each in earlier if not self.starts[each]]
 
 
 def is_retry_allowed(pack: Pack, failure: TaskFailure, retries: int) -> bool:

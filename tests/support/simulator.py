@@ -76,20 +76,9 @@ class VirtualExecutor:
         self._in_flight.add(pack)
         early = [each for each in pack.trials if self.now_s < self._not_before.get(each, 0.0) - TOLERANCE_S]
         history.retried_too_early += early
-        self._check_budget(pack)
+        history.note_start_within_budget(pack, self.now_s, self._is_measured)
         self._queue.append(pack)
         self._place_queued()
-
-    def _check_budget(self, pack: Pack) -> None:
-        """Note a pack that cannot end in time by what has been measured, or whose round has not come."""
-        study, history = self._study, self.history
-        if study.within_s is None:
-            return
-        fastest_s = expected_pack_s(pack) * study.slowness * min(NOISE)
-        if self._is_measured and self.now_s + fastest_s > study.within_s:
-            history.begun_too_late += pack.trials
-        earlier = [each for other in study.packs if other.round < pack.round for each in other.trials]
-        history.begun_before_its_round += [each for each in earlier if not history.starts[each]]
 
     def cancel(self, pack: Pack) -> None:
         self._lost.discard(pack)
