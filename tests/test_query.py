@@ -1,8 +1,11 @@
 """`query`: SQL over a job's tables, on a folder and in a bucket, and nothing else in reach."""
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
+from threading import Timer
 
 import pyarrow as pa
 import pytest
@@ -139,3 +142,12 @@ def test_without_duckdb_the_extra_is_named(store: Store, monkeypatch: pytest.Mon
 def test_the_folder_of_a_job_names_it(store: Store, tmp_path: Path) -> None:
     (folder,) = store.jobs.iterdir()
     assert mnistjobs.query_job(tmp_path, str(folder), "select count(*) as n from trials").to_pylist() == [{"n": 4}]
+
+
+def test_an_interrupt_ends_a_long_query() -> None:
+    endless = "select count(*) from range(100000000) a, range(100000) b where a.range * b.range % 7 = 3"
+    timer = Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_query(endless, TABLES)
+    timer.join()

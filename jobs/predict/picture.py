@@ -28,6 +28,7 @@ _MAX_SIDE = 1000  # pixels; larger pictures are made smaller first
 _MIN_CONTRAST = 16  # grey levels of 255 by which a digit differs from its background
 _NOISE = 4  # times the median deviation of the border is still background
 _MIN_STROKE, _STROKE = 0.05, 0.1  # of the longer side: thinner strokes are thickened, up to MNIST's thinner ones
+_THICKENED = 200  # pixels of the longer side at most when strokes are thickened
 _CELLS, _CELL = 8, 4  # of scikit-learn's digits: 8x8 values, each of a cell of 4x4 pixels
 _ENLARGED = 10  # times
 
@@ -62,14 +63,12 @@ def read_picture(path: str | Path) -> Floats:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 image.draft("L", (_MAX_SIDE, _MAX_SIDE))
-                turned = ImageOps.exif_transpose(image)
-                grey = _grey(turned)
+                grey = _grey(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; allowed: a picture, such as a PNG or a JPEG") from error
     except (OSError, ValueError, SyntaxError, *bombs) as error:
         reason = "is larger than a picture may be" if isinstance(error, bombs) else "cannot be read"
         raise InputError(f"{path}: {reason} as a picture; allowed: a PNG, a JPEG or the like") from error
-    grey.thumbnail((_MAX_SIDE, _MAX_SIDE))
     return np.asarray(grey, np.float32)
 
 
@@ -79,8 +78,11 @@ def _grey(image: "PillowImage") -> "PillowImage":
 
     if image.mode.startswith(("I", "F")):  # 16 bits and more
         levels = np.asarray(image, np.float32)
-        return Image.fromarray((levels - levels.min()) / max(float(np.ptp(levels)), 1.0))
+        scaled = Image.fromarray((levels - levels.min()) / max(float(np.ptp(levels)), 1.0))
+        scaled.thumbnail((_MAX_SIDE, _MAX_SIDE))
+        return scaled
     coloured = image.convert("RGBA")
+    coloured.thumbnail((_MAX_SIDE, _MAX_SIDE))
     grey = np.asarray(coloured.convert("L"), np.float32) / 255
     alpha = np.asarray(coloured.getchannel("A"), np.float32) / 255
     ink = float((grey * alpha).sum() / max(float(alpha.sum()), 1.0))
@@ -127,7 +129,7 @@ def crop(ink: Floats) -> Floats:
     cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     if max(cut.shape) > 2 * BOX:
         cut = np.where(cut >= threshold, cut, np.float32(0))
-        return _thicken(cut, threshold)
+        return _thicken(_resized(cut, min(max(cut.shape), _THICKENED)), threshold)
     return cut
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, count
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -49,7 +50,7 @@ def run_query(sql: str, tables: Mapping[str, tuple[pa.Schema, MakeTable]]) -> pa
                 is_mentioned = re.search(rf"\b{name}\b", sql, re.IGNORECASE) or _BY_NAME.search(sql)
                 connection.register(name, make() if is_mentioned else schema.empty_table())
             connection.execute("set TimeZone = 'UTC'; set lock_configuration = true")
-            answer = connection.sql(sql).to_arrow_table()
+            answer = _answer(connection, sql)
             return answer.rename_columns(_distinct(answer.column_names))
         except duckdb.Error as error:
             message = str(error).rstrip()
@@ -71,6 +72,17 @@ def _check_statement(connection: "DuckDBPyConnection", sql: str) -> None:
         raise InputError(f"query: holds {found}; allowed: one select statement")
     if types[0] not in _ALLOWED:
         raise InputError(f"query: {types[0].lower()} changes something; allowed: one select statement")
+
+
+def _answer(connection: "DuckDBPyConnection", sql: str) -> pa.Table:
+    """Answer the query in a thread, so that Ctrl-C ends it at once."""
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(lambda: connection.sql(sql).to_arrow_table())
+        try:
+            return answer.result()
+        except BaseException:
+            connection.interrupt()
+            raise
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
