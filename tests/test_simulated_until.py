@@ -40,6 +40,7 @@ def is_that_of_all_results(history: UntilHistory) -> bool:
     return history.decision == history.decide(history.plan.trials, history.failed)
 
 
+@pytest.mark.medium
 def test_the_decision_is_that_of_all_results_at_once(histories: list[UntilHistory]) -> None:
     """Neither kills nor retries nor the order of completion change it; trials that failed for good count as failed."""
     assert [seed for seed, history in enumerate(histories) if not is_that_of_all_results(history)] == []
@@ -95,6 +96,7 @@ def begun_in_vain(seed: int, *, is_by_seed: bool = True) -> int:
     return max(len(history.started - counted(history)) - decisions * history.slots, 0)
 
 
+@pytest.mark.medium
 def test_no_more_is_begun_in_vain_than_there_are_slots() -> None:
     assert sum(map(begun_in_vain, range(CALM))) == 0
     assert sum(begun_in_vain(seed, is_by_seed=False) for seed in range(CALM)) > 0  # without the rule there is more

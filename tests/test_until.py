@@ -99,6 +99,7 @@ def test_a_study_on_ray_ends_when_it_is_decided_and_so_does_one_that_was_interru
     assert tables(tmp_path / "here", resumed) == expected
 
 
+@pytest.mark.medium
 def test_what_other_jobs_have_trained_counts_as_far_as_the_answer_needs_it(grid: Path, tmp_path: Path) -> None:
     given = tmp_path / "given.yaml"
     given.write_text(GRID.format(seeds="seed: [0, 1, 2, 3, 5, 8]"))
@@ -114,6 +115,7 @@ def test_what_other_jobs_have_trained_counts_as_far_as_the_answer_needs_it(grid:
     assert decided(submit(grid, tmp_path / "store")) == decided(job)
 
 
+@pytest.mark.medium
 def test_a_budget_leaves_whole_seeds_in_their_order(grid: Path, tmp_path: Path) -> None:
     given = tmp_path / "given.yaml"
     given.write_text(GRID.format(seeds="seed: [0, 1, 3]"))
@@ -128,6 +130,7 @@ def test_a_budget_leaves_whole_seeds_in_their_order(grid: Path, tmp_path: Path) 
     assert job_status(tmp_path / "store", stopped.job_id).counts["waiting"] == 36
 
 
+@pytest.mark.medium
 def test_the_commands_say_what_was_decided(grid: Path, tmp_path: Path) -> None:
     store = ("--store", tmp_path / "store")
     assert "answer: at most 48 trials, 0 found in" in command_line.said("plan", grid, *store)
