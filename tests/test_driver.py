@@ -238,6 +238,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.medium
 def test_a_part_that_another_host_wrote_elsewhere_is_a_failure_that_names_the_store(grid: Path, tmp_path: Path) -> None:
     def elsewhere(task: PackTask) -> PackTask:
         def run_there(pack: Pack, context: TaskContext) -> Generator[int, None, TaskResult]:

@@ -64,6 +64,7 @@ def test_the_simulator_finds_a_planted_mistake(name: str) -> None:
     assert any(not is_that_of_all_results(history) or history.troubles for history in studies)
 
 
+@pytest.mark.medium
 def test_the_decision_can_be_taken_again_from_the_store(histories: list[UntilHistory]) -> None:
     for seed, history in enumerate(histories):
         ended = history.stored | history.failed
@@ -71,10 +72,12 @@ def test_the_decision_can_be_taken_again_from_the_store(histories: list[UntilHis
         assert history.decision == history.decide(ended, history.failed), seed
 
 
+@pytest.mark.medium
 def test_the_scheduler_keeps_its_other_promises(histories: list[UntilHistory]) -> None:
     assert {seed: history.troubles for seed, history in enumerate(histories) if history.troubles} == {}
 
 
+@pytest.mark.medium
 def test_the_studies_contain_what_they_should(histories: list[UntilHistory]) -> None:
     kinds = Counter[str]()
     for history in histories:
