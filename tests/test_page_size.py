@@ -106,5 +106,5 @@ def test_seeds_until_an_answer_have_intervals_that_hold_for_all_looks(tmp_path: 
     text = unescape(page_of(*store_study(tmp_path, f"{HEAD}{grid}train: {{epochs: 4}}\n")))
     assert "Does the adaptive rate help? No: it costs" in text
     assert 6 <= text.count('<circle class="seed"') < 16  # those after the answer are left out
-    assert "intervals and p hold however often one looks" in text
+    assert "intervals and p hold for all looks together" in text
     assert "from three seeds on" not in text
