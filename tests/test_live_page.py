@@ -17,6 +17,7 @@ import pytest
 from support.stored_studies import Result, begin_study, failure_of, plausible, write_results
 from support.warm_processes import WarmProcess
 
+import mnistjobs
 from jobs.run import Plan
 from jobs.service import LivePage, PageServer, live_page, serve
 from jobs.store import Job, JobProgress, JobState, create_lease, end_job, new_lease
@@ -189,6 +190,7 @@ def test_watch_serves_the_page_until_the_job_ends(running: tuple[Plan, Job]) -> 
         assert "So far, n = 1 of 3" in get(url)[1]
         train(plan, 1, 2)
         end_job(plan.store, job, JobState.finished)
+        mnistjobs.report_job(plan.store.root, job.job_id)  # for which watch waits
         deadline = time.monotonic() + PATIENCE_S
         while ask(url)["version"] != "ended":
             assert time.monotonic() < deadline
@@ -204,6 +206,7 @@ def test_watch_of_a_job_that_has_ended_serves_nothing(running: tuple[Plan, Job])
     plan, job = running
     write_results(plan, dict.fromkeys(plan.trials, Result()))
     end_job(plan.store, job, JobState.finished)
+    mnistjobs.report_job(plan.store.root, job.job_id)  # for which watch waits
     process = WarmProcess("watch", job.job_id, "--store", plan.store.root, "--web")
     out, _ = process.communicate(PATIENCE_S)
     assert (process.returncode, "http" in out) == (0, False)
