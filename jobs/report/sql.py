@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import chain, count
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ _SANDBOX: dict[str, str | bool | int | float | list[str]] = {
     "temp_directory": "",
 }
 _ALLOWED = ("SELECT", "EXPLAIN", "MULTI")  # the types of statements; a pivot consists of several
+_POLL_S = 0.1
 _BY_NAME = re.compile(r"\bquery(_table)?\s*\(", re.IGNORECASE)  # functions that take the name of a table as text
 
 
@@ -81,7 +82,9 @@ def _answer(connection: "DuckDBPyConnection", sql: str) -> pa.Table:
         try:
             return answer.result()
         except BaseException:
-            connection.interrupt()
+            while not answer.done():  # an interrupt that comes before the query has begun is lost
+                connection.interrupt()
+                wait([answer], _POLL_S)
             raise
 
 
