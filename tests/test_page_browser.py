@@ -11,7 +11,7 @@ from test_page import JOB, both_schedules, rendered
 from test_page_size import HEAD, odd, page_of
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[dev]'")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -49,7 +49,14 @@ def test_nothing_is_refused_or_loaded_and_everything_reacts(browser: "Browser", 
     assert page.text_content(".tip") == "overall: +2.0 [+1.9, +2.2] points"
     page.keyboard.press("Escape")
     assert page.is_hidden(".tip")
+    check_table(page)
+    check_figures(page)
+    assert (said, asked) == ([], [address])
+    page.close()
 
+
+def check_table(page: "Page") -> None:
+    """Sort and filter the configurations, and open one by the keyboard."""
     first = "#configuration-table tr.configuration .name >> nth=0"
     page.click("#configuration-table th >> text=mean (%)")
     assert page.text_content(first) == "adaptive rate"
@@ -62,6 +69,9 @@ def test_nothing_is_refused_or_loaded_and_everything_reacts(browser: "Browser", 
     page.keyboard.press("Enter")
     assert page.is_visible("tr.detail.shown >> text=finished >> nth=0")
 
+
+def check_figures(page: "Page") -> None:
+    """Switch measures, read values by keyboard and pointer, and take the difference of two matrices."""
     assert page.is_hidden("#train_loss-0")
     page.click("label >> text=train loss")
     assert page.is_visible("#train_loss-0")
@@ -78,8 +88,6 @@ def test_nothing_is_refused_or_loaded_and_everything_reacts(browser: "Browser", 
 
     page.select_option("#matrix-b", index=2)
     assert page.text_content("#matrix-difference tbody td >> nth=0") == "0.0"
-    assert (said, asked) == ([], [address])
-    page.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])

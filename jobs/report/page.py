@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import pyarrow as pa
@@ -84,20 +84,8 @@ def render_page(content: PageContent) -> str:
     strip = choose_strip(trials)
     differences = forests(summary, content.contrasts, content.effects)
     found = answers(summary, content.contrasts, content.effects)
-    style, script = _asset("page.css"), _asset("page.js")
-    if content.so_far:
-        script += _asset("live.js")
-    progress = _progress(summary)
     return _template().render(
-        title=job.name,
-        style=style,
-        script=script,
-        hashes=[_hash(script), _hash(style)],
-        facts=_facts(content, progress),
-        so_far=content.so_far,
-        troubles=[
-            f"{progress[name]} {name}" for name in ("collapsed", "diverged", "failed", "missing") if progress[name]
-        ],
+        **_frame(content),
         first_line=first_line(summary, varying),
         answers=found,
         fold=sum(len(each.findings) for each in found) > _OPEN_FINDINGS,
@@ -108,7 +96,6 @@ def render_page(content: PageContent) -> str:
         rows=configuration_rows(configurations, trials, varying, links, strip),
         strip=strip,
         is_anytime=ANYTIME in content.contrasts["method"].to_pylist(),
-        has_collapsed=progress["collapsed"] > 0,
         schedules=set(summary["adaptive_lr"].to_pylist()),
         notes=[note for note in summary_notes(summary) if not note.startswith(("Interval", "Collapsed"))],
         test_images=job.dataset.test_size,
@@ -120,10 +107,28 @@ def render_page(content: PageContent) -> str:
         weights=weights,
         failures=_failures(job, trials, names),
         provenance=_provenance(job, trials, is_live=content.so_far is not None),
-        file_names=content.file_names,
-        grid=job.grid,
-        commit=job.record.provenance.get("git_commit", ""),
     )
+
+
+def _frame(content: PageContent) -> dict[str, Any]:
+    """Return what stands around the figures: style, script, the lines at the top, and what reproduces the study."""
+    job, progress = content.job, _progress(content.summary)
+    style, script = _asset("page.css"), _asset("page.js") + (_asset("live.js") if content.so_far else "")
+    return {
+        "title": job.name,
+        "style": style,
+        "script": script,
+        "hashes": [_hash(script), _hash(style)],
+        "facts": _facts(content, progress),
+        "so_far": content.so_far,
+        "troubles": [
+            f"{progress[name]} {name}" for name in ("collapsed", "diverged", "failed", "missing") if progress[name]
+        ],
+        "has_collapsed": progress["collapsed"] > 0,
+        "file_names": content.file_names,
+        "grid": job.grid,
+        "commit": job.record.provenance.get("git_commit", ""),
+    }
 
 
 def _by_configuration(links: Sequence[tuple[str, str, str]]) -> dict[str, list[tuple[str, str]]]:

@@ -96,15 +96,7 @@ def run_job(
     packs = make_packs(trials, seconds, workers, session.device, max_seeds=max_seeds(plan, session.device, within_s))
     is_timed = all(map(plan.timings.is_timed, trials.values()))
     budget = None if until_s is None else Budget(until_s, Pace(seconds), is_timed)
-    rules = Rules(
-        plan.grid.retries,
-        lambda pack: hang_timeout_s(plan, pack),
-        plan.grid.fail_fast,
-        max_running,
-        session.required_facts,
-        session.headroom,
-        plan.decide is not None,
-    )
+    rules = _rules(plan, session, max_running)
     record = RunRecord(job, plan, observe)
     with closing(session.executor(run_pack, context)) as executor:
         try:
@@ -128,6 +120,19 @@ def run_job(
     if state.budget and state.outcome == "stopped":
         return record.end_early(state.budget.pace, workers)
     return record.end(JobState(state.outcome))
+
+
+def _rules(plan: Plan, session: Session, max_running: int | None) -> Rules:
+    """Return what the scheduler has to keep to."""
+    return Rules(
+        plan.grid.retries,
+        lambda pack: hang_timeout_s(plan, pack),
+        plan.grid.fail_fast,
+        max_running,
+        session.required_facts,
+        session.headroom,
+        plan.decide is not None,
+    )
 
 
 def end_at_once(job: Job, plan: Plan) -> Job:

@@ -26,6 +26,7 @@ from jobs.store import Decision
 from jobs.store.layout import Store
 from mnist_core.data import DatasetInfo
 from mnist_core.trial import trial_id
+from support.simulated_history import History
 from support.simulated_study import VERSION, Study
 from support.simulator import HANG_S, VirtualExecutor
 
@@ -182,7 +183,11 @@ def _live(history: UntilHistory, plan: Plan, executor: MortalExecutor, is_by_see
     history.stored |= executor.history.stored.keys()
     history.failed, history.decision = failed, watch.decision
     executor.close()
-    seen = executor.history
+    _find_troubles(history, executor.history)
+
+
+def _find_troubles(history: UntilHistory, seen: History) -> None:
+    """Note what one driver did that no driver may do."""
     history.troubles += [f"{each} ran again after it had been stored" for each in seen.started_after_stored]
     history.troubles += ["a pack that runs alone had company"] * seen.alone_beside_others
     history.troubles += ["too many packs at once"] * seen.over_capacity
