@@ -47,7 +47,7 @@ def forest_chart(title: str, panels: Mapping[str, Sequence[Mapping[str, Any]]]) 
 
 
 def forest_range(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """Return the ends of the axis of some differences: zero is on it, a much wider interval than the others goes beyond."""
+    """Return the ends of the axis of some differences: with zero, without intervals much wider than the others."""
     shown = _comparable(rows)
     ends = [0.0, *(row[name] for row in shown for name in ("low", "mean", "high") if row[name] is not None)]
     low, high = min(ends), max(ends)

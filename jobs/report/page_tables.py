@@ -7,12 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.report.answers import Finding, answers, configuration_name, contrasts_by_axis
+from jobs.report.answers import Finding, answers, contrasts_by_axis
 from jobs.report.choice import Configuration
 from jobs.report.forest import forest_range
 from jobs.report.formats import BINOMIAL_MARK, CUT_MARK, NO_VALUE, format_n
 from jobs.report.summary import Row
-from jobs.report.wording import contrast_heading, contrast_label, duration, points, to_points
+from jobs.report.wording import configuration_name, contrast_heading, contrast_label, duration, points, to_points
 
 
 @dataclass(frozen=True)
