@@ -5,13 +5,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from typing import TypeAlias
 
-from cluster import (
-    Executor,
-    Failed,
-    NodeJoined,
-    Session,
-    differences,
-)
+from cluster import Executor, Failed, NodeJoined, Session, differences
 from jobs.errors import LeaseLostError, StoreError
 from jobs.run.budget import Budget
 from jobs.run.events import (
@@ -37,15 +31,7 @@ from jobs.run.run_record import RunRecord
 from jobs.run.scheduler import Rules, State, begin, step, wake_up_s
 from jobs.run.task import TaskContext, TaskResult, run_pack
 from jobs.run.until import max_seeds
-from jobs.store import (
-    Job,
-    JobState,
-    Options,
-    Process,
-    create_job,
-    requested_table,
-    this_process,
-)
+from jobs.store import Job, JobState, Options, Process, create_job, requested_table, this_process
 from mnist_core.data import Dataset
 
 PackExecutor: TypeAlias = Executor[Pack, int, TaskResult]

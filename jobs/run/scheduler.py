@@ -9,17 +9,7 @@ from dataclasses import replace
 from itertools import islice, takewhile
 from typing import Any, TypeAlias
 
-from cluster import (
-    Done,
-    Failed,
-    NodeJoined,
-    NodeLost,
-    Progress,
-    Started,
-    TaskFailure,
-    Waiting,
-    differences,
-)
+from cluster import Done, Failed, NodeJoined, NodeLost, Progress, Started, TaskFailure, Waiting, differences
 from jobs.run.budget import Budget
 from jobs.run.events import (
     Cancel,

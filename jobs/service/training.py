@@ -28,15 +28,7 @@ from jobs.service.options import JobOptions
 from jobs.service.queue import Ticket
 from jobs.service.tracker import Tracker
 from jobs.service.turn import await_turn, queue_up
-from jobs.store import (
-    Job,
-    Lease,
-    Process,
-    clean_up,
-    create_lease,
-    new_lease,
-    this_process,
-)
+from jobs.store import Job, Lease, Process, clean_up, create_lease, new_lease, this_process
 from mnist_core.data import Dataset, fetch_mnist, find_mnist, load_dataset
 
 Observer = Callable[[JobEvent], None]
