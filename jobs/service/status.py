@@ -96,7 +96,13 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
     return JobStatus(
         job_id=job.job_id,
         state=job.state.value,
-        counts=_counts(total, finished, diverged, len(failures), len(running)),
+        counts=_counts(
+            total,
+            finished,
+            diverged,
+            len(failures) if job.end else max(progress.failed, len(failures)),
+            max(progress.under_way, len(running)) if is_running else 0,
+        ),
         running=tuple(RunningTrial(each.trial_id, each.epoch, each.epochs, each.node) for each in running),
         last_sign_s=None if job.end else lease_age_s(store, job.job_id),
         seconds_left=progress.seconds_left if is_running else None,

@@ -51,6 +51,8 @@ class Tracker:
                 finished=self._finished,
                 diverged=self._diverged,
                 unneeded=self._unneeded,
+                under_way=sum(len(pack.trials) for pack in self._running),
+                failed=len(self._failures),
                 running=tuple(self._running_trials()),
                 failures=tuple(self._failures[:_MAX_TOLD]),
                 seconds_left=self._left.seconds(time.monotonic()),

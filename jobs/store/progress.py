@@ -29,13 +29,15 @@ class RunningTrial(BaseModel):
 class JobProgress(SealedModel):
     """What a job is doing: the content of progress.json."""
 
-    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"unneeded"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"unneeded", "failed", "under_way"})
 
     finished: NonNegativeInt = 0  # trials that were trained in this job so far, diverged ones included
     diverged: NonNegativeInt = 0
     unneeded: NonNegativeInt = 0  # trials that the answer does not need
-    running: tuple[RunningTrial, ...] = ()
-    failures: tuple[TrialFailure, ...] = ()  # the trials that have failed for good so far
+    under_way: NonNegativeInt = 0  # trials that are being trained
+    failed: NonNegativeInt = 0  # trials that have failed for good so far
+    running: tuple[RunningTrial, ...] = ()  # the first of them, as are the failures
+    failures: tuple[TrialFailure, ...] = ()
     seconds_left: float | None = None
     waits_for: Text = ""  # the job behind which this one is queued on its machine
     note: Text = ""  # what keeps it waiting, or was found last
