@@ -60,7 +60,7 @@ class State:
     @property
     def first_round(self) -> int:
         """The first round of which any pack runs or waits; there is at least one such pack."""
-        waiting = [*(each.pack for each in self.delayed), *self.alone, *self.packs[self.next_pack :][:1]]
+        waiting = [*(each.pack for each in self.delayed), *self.alone, *self.packs[self.next_pack : self.next_pack + 1]]
         return min(pack.round for pack in (*waiting, *self.running))
 
     @property
