@@ -17,7 +17,7 @@ class JobOptions:
     address: str | None = None  # of a Ray cluster; None: the Ray of this program, or one started here
     workers: int | None = None
     in_process: bool = False
-    allow_unauthenticated: bool = False  # whether a cluster will do that lets anybody run programs on it
+    allow_unauthenticated: bool = False  # whether to accept a cluster that lets anybody run programs on it
     detach: bool = False  # whether the driver is a process of its own
     on_done: str | None = None  # a command to run when the job ends
     within_s: float | None = None  # the budget
