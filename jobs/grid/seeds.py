@@ -76,7 +76,7 @@ def seed_values(seeds: int | SeedsUntil) -> range:
 
 
 def bounds_message(given: Any) -> str:  # noqa: ANN401 - whatever the file holds
-    """Say what is wrong with two bounds that are valid by themselves; "" where nothing is, or where one is not."""
+    """Return the fault of two bounds that are valid by themselves; "" where there is none, or one is invalid."""
     if not isinstance(given, dict):
         return ""
     at_least, at_most = given.get("at_least", DEFAULT_AT_LEAST), given.get("at_most", DEFAULT_AT_MOST)

@@ -19,7 +19,7 @@ Size: TypeAlias = tuple[object, ...]
 
 @dataclass(frozen=True, eq=False)
 class Timings:
-    """What is known of how long an epoch takes on one dataset and device, by the trial's size."""
+    """The known seconds of an epoch on one dataset and device, by the trial's size."""
 
     validation_size: int
     device: Device = "cpu"

@@ -1,4 +1,4 @@
-"""The heartbeat of a driver: a thread that renews its lease, tells its progress and listens for a request to cancel."""
+"""The heartbeat of a driver: a thread that renews its lease, writes its progress and looks for a request to cancel."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ _TICK_S = 0.5
 
 
 class Heartbeat:
-    """Keep a job's lease for as long as the context lasts, and answer whether the job was asked to end.
+    """Keep a job's lease for as long as the context lasts, and find out whether the job was asked to end.
 
     A store that cannot be written for a while ends nothing: the thread tries again until it can. Only a lease that
     somebody else has taken over is lost.
@@ -47,7 +47,7 @@ class Heartbeat:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind:  # where no final.json tells that the job has ended, the lease does
+        if kind:  # without a final.json, readers learn from the lease that this driver has gone
             self._phase = "released"
         self._is_over.set()
         self._is_due.set()
@@ -96,7 +96,7 @@ class Heartbeat:
         except LeaseLostError as error:
             self._lost = error
         except StoreError as error:
-            # It may come back; whoever cannot see the lease renewed takes this driver for gone meanwhile. Of a bucket
+            # It may come back; meanwhile readers who see no renewal take this driver for gone. Of a bucket
             # an error comes only after minutes without an answer, of a folder at once.
             self._unanswered = error if self._store.is_remote else None
         else:

@@ -102,7 +102,7 @@ def _end_at_once(plan: Plan, options: JobOptions, end: Callable[[Job], Job]) -> 
 
 @contextmanager
 def _turn(ticket: Ticket | None, observe: Observer, until_s: float | None) -> Iterator[bool]:
-    """Hold this machine's cores, after waiting for them; yield whether they were to be had in time."""
+    """Hold this machine's cores, after waiting for them; yield whether they were free in time."""
     if ticket is None:
         yield True
         return
@@ -146,7 +146,7 @@ def _train(
 
 
 def both(first: Observer, second: Observer) -> Observer:
-    """Return what passes each event to two observers."""
+    """Return an observer that passes each event to two others."""
 
     def observe(event: JobEvent) -> None:
         first(event)
