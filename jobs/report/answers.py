@@ -57,7 +57,7 @@ def answers(summary: pa.Table, contrasts: pa.Table, effects: pa.Table) -> list[A
         effects: A table with the schema EFFECTS.
     """
     rows = contrasts_by_axis(contrasts)
-    configurations = summary.to_pylist()
+    troubled = [row for row in summary.to_pylist() if _troubles(row)]
     names = contrasts.column_names
     averages = {row["effect"]: row for row in effects.to_pylist()}
     return [
@@ -65,7 +65,7 @@ def answers(summary: pa.Table, contrasts: pa.Table, effects: pa.Table) -> list[A
             axis,
             question(axis, found[0]),
             headline(axis, found, context_columns(names), averages.get(axis)),
-            tuple(_finding(row, names, configurations, _has_steps(found)) for row in found),
+            _findings(found, names, troubled),
             _average(averages.get(axis), len(found)),
         )
         for axis, found in rows.items()
@@ -205,7 +205,12 @@ def _has_steps(rows: Sequence[Row]) -> bool:
     )
 
 
-def _finding(row: Row, names: Sequence[str], configurations: Sequence[Row], with_levels: bool) -> Finding:
+def _findings(rows: Sequence[Row], names: Sequence[str], troubled: Sequence[Row]) -> tuple[Finding, ...]:
+    with_levels = _has_steps(rows)
+    return tuple(_finding(row, names, troubled, with_levels) for row in rows)
+
+
+def _finding(row: Row, names: Sequence[str], troubled: Sequence[Row], with_levels: bool) -> Finding:
     label = contrast_label(row, names)
     if with_levels:
         levels = [parse_level(row["axis"], row[name]) for name in ("level_b", "level_a")]
@@ -213,14 +218,14 @@ def _finding(row: Row, names: Sequence[str], configurations: Sequence[Row], with
         label = f"{label}, {step}" if label else step
     label = label or "overall"
     if row["mean"] is None:
-        return Finding(label, "no seed on both sides", "", row["word"], "", _remark(row, names, configurations))
+        return Finding(label, "no seed on both sides", "", row["word"], "", _remark(row, names, troubled))
     return Finding(
         label,
         f"{points(row['mean'])} points{_interval(row)}",
         f"{row['seeds_agree']} of {format_count(row['n'], 'seed')}",
         row["word"],
         "" if row["p_holm"] is None else f"Holm p = {row['p_holm']:.2g}",
-        _remark(row, names, configurations),
+        _remark(row, names, troubled),
     )
 
 
@@ -236,32 +241,17 @@ def _average(row: Row | None, contrasts: int) -> str:
     return f"On average over the other settings, {compared}: {points(row['mean'])} points{_interval(row)}."
 
 
-def sides(row: Row, names: Sequence[str], configurations: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """Find the configurations that a contrast compares.
-
-    Args:
-        row: The contrast.
-        names: The columns of its table.
-        configurations: The rows of the summary.
-
-    Returns:
-        For a and b, the name of the level and the rows that fit.
-    """
-    axis, found = row["axis"], []
+def _remark(row: Row, names: Sequence[str], troubled: Sequence[Row]) -> str:
+    """Name the trials behind a contrast that are not as they should be; give its mean without those that collapsed."""
+    axis, columns, found = row["axis"], context_columns(names), {}
     for name in ("level_a", "level_b"):
         level = parse_level(axis, row[name])
-        fit = [
-            one
-            for one in configurations
-            if one[axis] == level and all(None in (one[c], row[c]) or one[c] == row[c] for c in context_columns(names))
-        ]
-        found.append((level_words(axis, level), fit))
-    return found
-
-
-def _remark(row: Row, names: Sequence[str], configurations: Sequence[Row]) -> str:
-    """Name the trials behind a contrast that are not as they should be; give its mean without those that collapsed."""
-    found = {level: _troubles(fit[0]) if fit else "" for level, fit in sides(row, names, configurations)}
+        alike = (
+            each
+            for each in troubled
+            if each[axis] == level and all(None in (each[c], row[c]) or each[c] == row[c] for c in columns)
+        )
+        found[level_words(axis, level)] = next((_troubles(each) for each in alike), "")
     if len(found) == 2 and len(set(found.values())) == 1 and all(found.values()):
         found = {"both": next(iter(found.values()))}
     remarks = [f"{level}: {troubles}" for level, troubles in found.items() if troubles]

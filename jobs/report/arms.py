@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Literal, NamedTuple, get_args, get_origin
 
 import pyarrow as pa
 
@@ -15,6 +15,7 @@ from mnist_core.trial import SETTING_TYPES, SETTINGS, setting_kind
 ARM_COLUMNS = ("trial_id", "status", "test_accuracy")  # read from the stored trials
 Level = str | int | float | bool
 Accuracies = Mapping[int, float]  # of the finished trials, by seed
+_Shared = tuple[Level | None, ...]
 
 
 class Pair(NamedTuple):
@@ -32,6 +33,9 @@ class Arms:
     settings: Mapping[str, Mapping[str, Level | None]]  # by configuration_id
     accuracies: Mapping[str, Accuracies]  # by configuration_id
     collapsed: Mapping[str, frozenset[int]] = field(default_factory=dict)  # seeds; empty where it was not read
+    _grouped: dict[str, Mapping[Level | None, Mapping[str, _Shared]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @cached_property
     def axes(self) -> list[str]:
@@ -50,19 +54,26 @@ class Arms:
 
         A setting that only one of the two levels uses, such as lr_decay of an adaptive rate, need not agree.
         """
-        own = {name for name, setting in SETTINGS.items() if setting.only_where and setting.only_where[0] == axis}
-        shared = [name for name in CONFIGURATION_COLUMNS if name != axis and name not in own]
-        others: dict[tuple[Any, ...], list[str]] = {}
-        for arm, settings in self.settings.items():
-            if settings[axis] == level_b:
-                others.setdefault(tuple(settings[name] for name in shared), []).append(arm)
-        for a, settings in self.settings.items():
-            if settings[axis] != level_a:
-                continue
-            for b in others.get(tuple(settings[name] for name in shared), []):
-                pair = settings, self.settings[b]
+        arms, own = self._by_level(axis), _own_settings(axis)
+        others: dict[_Shared, list[str]] = {}
+        for arm, shared in arms.get(level_b, {}).items():
+            others.setdefault(shared, []).append(arm)
+        for a, shared in arms.get(level_a, {}).items():
+            for b in others.get(shared, []):
+                pair = self.settings[a], self.settings[b]
                 if all(None in (pair[0][name], pair[1][name]) or pair[0][name] == pair[1][name] for name in own):
                     yield Pair(self._context(axis, *pair), a, b)
+
+    def _by_level(self, axis: str) -> Mapping[Level | None, Mapping[str, _Shared]]:
+        """Group the configurations by their level of an axis, each with its settings that a pair has to share."""
+        if axis not in self._grouped:
+            own = _own_settings(axis)
+            names = [name for name in CONFIGURATION_COLUMNS if name != axis and name not in own]
+            groups: dict[Level | None, dict[str, _Shared]] = {}
+            for arm, settings in self.settings.items():
+                groups.setdefault(settings[axis], {})[arm] = tuple(settings[name] for name in names)
+            self._grouped[axis] = groups
+        return self._grouped[axis]
 
     def _context(
         self, axis: str, a: Mapping[str, Level | None], b: Mapping[str, Level | None]
@@ -73,6 +84,11 @@ class Arms:
         """Return the accuracies of some configurations, each in the order of the seeds that all of them have."""
         seeds = sorted(set.intersection(*(set(self.accuracies[arm]) for arm in arms)))
         return [[self.accuracies[arm][seed] for seed in seeds] for arm in arms]
+
+
+def _own_settings(axis: str) -> set[str]:
+    """Name the settings that only some levels of an axis use."""
+    return {name for name, setting in SETTINGS.items() if setting.only_where and setting.only_where[0] == axis}
 
 
 def is_ordered(axis: str) -> bool:
