@@ -35,7 +35,7 @@ def training_seconds(plan: Plan, within_s: float) -> float:
 
 def report_seconds(plan: Plan) -> float:
     """Estimate how long the report of a plan's trials takes, on a machine as busy as it has been so far."""
-    configurations = len({_configuration(plan, trial_id) for trial_id in plan.trials})
+    configurations = len(set(plan.configurations.values()))
     drawn_s = _REPORT_S_PER_CONFIGURATION * min(configurations, _MAX_DRAWN)
     return (_REPORT_S + drawn_s + _REPORT_S_PER_TRIAL * len(plan.trials)) * _slowness()
 
@@ -43,10 +43,6 @@ def report_seconds(plan: Plan) -> float:
 def _slowness() -> float:
     """Return how many seconds this process has taken for a second on a CPU: it has imported and planned only."""
     return min(max(process_age_s() / (time.process_time() + 0.1), 1.0), _MAX_SLOWNESS)
-
-
-def _configuration(plan: Plan, trial_id: str) -> tuple[object, ...]:
-    return tuple(value for name, value in vars(plan.trials[trial_id]).items() if name != "seed")
 
 
 def forecast_line(plan: Plan, within_s: float, workers: int | None) -> str:
