@@ -5,12 +5,10 @@ The four words of a contrast decide: clear, suggested, negligible and open. What
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
 from jobs.report.arms import Level
-from jobs.report.configurations import IDENTIFYING
 from jobs.report.contrasts import ALPHA
 from jobs.report.formats import format_count
 from jobs.report.paired import ANYTIME, MIN_FOR_P
@@ -244,7 +242,7 @@ def _average(row: Row | None, contrasts: int) -> str:
 
 
 def _remark(row: Row, names: Sequence[str], troubled: Sequence[Row]) -> str:
-    """Name the trials behind a contrast that collapsed, diverged, failed or are missing."""
+    """Name the trials behind a contrast that are not as they should be; give its mean without those that collapsed."""
     axis, columns, found = row["axis"], context_columns(names), {}
     for name in ("level_a", "level_b"):
         level = parse_level(axis, row[name])
@@ -256,7 +254,11 @@ def _remark(row: Row, names: Sequence[str], troubled: Sequence[Row]) -> str:
         found[level_words(axis, level)] = next((_troubles(each) for each in alike), "")
     if len(found) == 2 and len(set(found.values())) == 1 and all(found.values()):
         found = {"both": next(iter(found.values()))}
-    return "; ".join(f"{level}: {troubles}" for level, troubles in found.items() if troubles)
+    remarks = [f"{level}: {troubles}" for level, troubles in found.items() if troubles]
+    if row["collapsed"] and row["mean_without_collapsed"] is not None:
+        others = format_count(row["n"] - row["collapsed"], "seed")
+        remarks.append(f"{points(row['mean_without_collapsed'])} points in the other {others}")
+    return "; ".join(remarks)
 
 
 def _troubles(row: Row) -> str:
@@ -264,26 +266,3 @@ def _troubles(row: Row) -> str:
     kinds = [kind for kind in ("collapsed", "diverged", "failed", "missing") if row[kind]]
     counts = [f"{row[kind]} {kind}" for kind in kinds]
     return ", ".join([f"{row[kinds[0]]} of {row['seeds_requested']} {kinds[0]}", *counts[1:]]) if kinds else ""
-
-
-def configuration_name(row: Row, varying: Sequence[str]) -> str:
-    """Name a configuration by the settings that vary; by those that identify one where none does."""
-    shown = [name for name in (*IDENTIFYING, *varying) if name in varying] or list(IDENTIFYING)
-    return ", ".join(level_words(name, row[name]) for name in dict.fromkeys(shown) if row[name] is not None)
-
-
-def first_line(summary: pa.Table, varying: Sequence[str]) -> str:
-    """Name the most accurate configuration; collapsed ones count as they are."""
-    rows: list[dict[str, Any]] = [row for row in summary.to_pylist() if row["n"]]
-    if not rows:
-        return "No trial has finished, so there is no accuracy to report."
-    best = max(rows, key=lambda row: row["test_accuracy_mean"])
-    interval = ""
-    if best["test_accuracy_low"] is not None:
-        ends = (points(best[f"test_accuracy_{end}_cut"], signed=False) for end in ("low", "high"))
-        interval = " [{}, {}]".format(*ends)
-    accuracy = f"{points(best['test_accuracy_mean'], signed=False)} %{interval}, {format_count(best['n'], 'seed')}"
-    name = configuration_name(best, varying)
-    if len(rows) == 1 and summary.num_rows == 1:
-        return f"{name}: {accuracy}. The study has one configuration, so there is nothing to compare."
-    return f"Highest mean test accuracy: {name}, with {accuracy}."

@@ -32,6 +32,7 @@ class Arms:
 
     settings: Mapping[str, Mapping[str, Level | None]]  # by configuration_id
     accuracies: Mapping[str, Accuracies]  # by configuration_id
+    collapsed: Mapping[str, frozenset[int]] = field(default_factory=dict)  # seeds; empty where it was not read
     _grouped: dict[str, Mapping[Level | None, Mapping[str, _Shared]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -99,7 +100,8 @@ def read_arms(trials: pa.Table, requested: pa.Table, measure: str = "test_accura
     """Collect the arms of a job.
 
     Args:
-        trials: The stored trials, with at least trial_id, status and `measure`.
+        trials: The stored trials, with at least trial_id, status and `measure`; with `collapsed`, the arms know which
+            networks did.
         requested: One row per requested trial, in the schema REQUESTED.
         measure: The column of accuracies.
 
@@ -115,13 +117,24 @@ def read_arms(trials: pa.Table, requested: pa.Table, measure: str = "test_accura
     }
     settings: dict[str, Mapping[str, Level | None]] = {}
     accuracies: dict[str, dict[int, float]] = {}
+    collapsed: dict[str, set[int]] = {}
+    has_collapsed = _collapsed_trials(trials)
     for row in requested.to_pylist():
         arm = row["configuration_id"]
         settings.setdefault(arm, {name: row[name] for name in CONFIGURATION_COLUMNS})
         seeds = accuracies.setdefault(arm, {})
         if row["trial_id"] in found:
             seeds[row["seed"]] = found[row["trial_id"]]
-    return Arms(settings, accuracies)
+        if row["trial_id"] in has_collapsed:
+            collapsed.setdefault(arm, set()).add(row["seed"])
+    return Arms(settings, accuracies, {arm: frozenset(those) for arm, those in collapsed.items()})
+
+
+def _collapsed_trials(trials: pa.Table) -> set[str]:
+    if "collapsed" not in trials.column_names:
+        return set()
+    columns = (trials[name].to_pylist() for name in ("trial_id", "collapsed"))
+    return {trial_id for trial_id, has_collapsed in zip(*columns, strict=True) if has_collapsed}
 
 
 def _declared_order(axis: str) -> Sequence[Level]:

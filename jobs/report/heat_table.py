@@ -8,9 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.report.answers import configuration_name
 from jobs.report.summary import Row
-from jobs.report.wording import level_words, points
+from jobs.report.wording import configuration_name, level_words, points
 
 HEAT_STEPS = 9  # shades
 _MAX_COLUMNS = 12
