@@ -1,4 +1,4 @@
-"""`submit --within`: the budget of a command, what it will be enough for, and what more time would buy."""
+"""`submit --within`: the budget of a command, the seeds that it is enough for, and those that more time would add."""
 
 import time
 from itertools import accumulate, groupby
@@ -11,7 +11,7 @@ from jobs.run import Plan
 from jobs.store import Stop
 
 _START_S = 6.0  # from the command to the first trial, with a Ray of its own
-# What a report takes beside its tables: the imports of what draws it, and the figures of each configuration.
+# What a report takes besides its tables: the imports for drawing, and the figures of each configuration.
 _REPORT_S = 0.7
 _REPORT_S_PER_CONFIGURATION = 0.2
 _MAX_DRAWN = 40  # configurations
@@ -71,7 +71,7 @@ def forecast_line(plan: Plan, within_s: float, workers: int | None) -> str:
 
 
 def stop_line(stop: Stop, within_s: float) -> str:
-    """Describe how far a budget has reached, and what more time would buy."""
+    """Describe how far a budget has reached, and how much more time further seeds take."""
     all_seeds = f"about {format_duration(stop.seconds_left)} more for all {stop.seed_count}"
     if len(stop.seeds) + 1 < stop.seed_count:
         all_seeds = f"about {format_duration(stop.seconds_to_next_seed)} more for the next seed, {all_seeds}"
