@@ -192,7 +192,7 @@ def _blas_name() -> str:
 
 @cache
 def _numpy_loops() -> str:
-    """Return AVX2 where the loops that round use it, else NumPy's name for the target that they use, such as baseline."""
+    """Return AVX2 where the loops that round use it, else NumPy's name for their target, such as baseline."""
     from numpy.lib.introspect import opt_func_info
 
     info = opt_func_info(func_name=_ROUNDED_LOOPS, signature="float32")

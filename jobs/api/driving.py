@@ -22,7 +22,7 @@ def drive(store: StorePath, job: str, observe: Observer, begin: Callable[[], Non
         store: The store's folder, or its URL.
         job: The job's id.
         observe: Called with each event of the job as it happens.
-        begin: Called once what this process prints goes to the job's log.
+        begin: Called once the output of this process goes to the job's log.
         ticket: The job's place in the queue of this machine, as `launch_here` handed it over; "" for none.
 
     Returns:
