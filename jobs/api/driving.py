@@ -39,7 +39,7 @@ def drive(store: StorePath, job: str, observe: Observer, begin: Callable[[], Non
 
     def open_log() -> Callable[[], None]:
         log = DriverLog(opened, job)
-        atexit.register(log.publish)  # with the message of an error, which is printed last
+        atexit.register(log.publish_now)  # with the message of an error, which is printed last
         begin()
         return log.publish
 
