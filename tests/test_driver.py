@@ -22,6 +22,7 @@ from support.failing_tasks import (
     unwritable_weights,
     write_grid,
 )
+from support.wall_clock import without_wall_clock
 from support.warm_processes import WarmProcess
 
 import mnistjobs
@@ -36,7 +37,6 @@ from mnist_core.data.datasets import Dataset, load_dataset
 from mnist_core.devices import has_cuda
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
-WALL_CLOCK = {"seconds", "epoch_seconds", "host", "attempt", "finished_at"}
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def tables(store: Path) -> dict[str, pa.Table]:
 def tables_of(folder: Path) -> dict[str, pa.Table]:
     """Read a job's flat tables without the columns of the wall clock."""
     read = {name: pq.read_table(folder / f"{name}.parquet") for name in ("trials", "metrics", "confusion", "summary")}
-    return {name: table.drop_columns(WALL_CLOCK & set(table.column_names)) for name, table in read.items()}
+    return {name: without_wall_clock(table) for name, table in read.items()}
 
 
 @pytest.mark.ray

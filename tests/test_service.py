@@ -18,6 +18,7 @@ import pytest
 from support.command_line import finish, run, said
 from support.failing_tasks import ONE_CONFIGURATION, write_grid
 from support.s3_servers import BUCKET, S3Server
+from support.wall_clock import without_wall_clock
 from support.warm_processes import WarmProcess
 
 import mnistjobs
@@ -37,7 +38,6 @@ SECONDS_LONG = ONE_CONFIGURATION.replace("epochs: 2, batch_size: 16", "epochs: 2
 )
 # Each takes all cores of the machine.
 WHOLE_MACHINE = ENDLESS.replace("checkpoint_seconds: 1", f"checkpoint_seconds: 1, cpus_per_trial: {usable_cpus()}")
-WALL_CLOCK = {"seconds", "host", "attempt", "finished_at"}
 KEYS = {"job_id", "state", "counts", "running", "last_sign_s", "seconds_left"}
 
 
@@ -87,8 +87,7 @@ def kill_driver(store: Path, job: str, number: signal.Signals = signal.SIGKILL) 
 
 
 def trials(store: Path, job: str) -> pa.Table:
-    table = mnistjobs.read_trials(store, job)
-    return table.drop_columns(sorted(WALL_CLOCK & set(table.column_names)))
+    return without_wall_clock(mnistjobs.read_trials(store, job))
 
 
 def test_a_detached_job_outlives_its_terminal(store: Path, tmp_path: Path) -> None:

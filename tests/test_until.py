@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from support import command_line
 from support.idx_files import write_idx_folder
+from support.wall_clock import without_wall_clock
 
 import mnistjobs
 from cluster import Done, Session
@@ -29,7 +30,6 @@ UNTIL = "seeds: {until: decided, at_most: 12}"
 # What the schedules differ by is clear after 5 seeds with 400 images, with 100 images after 6.
 SEEDS = [6, 6, 5, 5]
 TABLES = ("trials", "metrics", "predictions", "summary", "contrasts", "effects")
-WALL_CLOCK = {"seconds", "epoch_seconds", "host", "attempt", "finished_at"}
 
 
 @pytest.fixture
@@ -44,13 +44,10 @@ def submit(grid: Path, store: Path, observe: Callable[[JobEvent], None] = lambda
 
 
 def tables(store: Path, job: Job) -> dict[str, dict[str, list[object]]]:
-    """Write a job's report; read its tables without what differs from run to run."""
+    """Write a job's report; read its tables without the columns of the wall clock."""
     mnistjobs.report_job(store, job.job_id)
-    read = {name: pq.read_table(store / "jobs" / job.job_id / f"{name}.parquet") for name in TABLES}
-    return {
-        name: {column: table[column].to_pylist() for column in table.column_names if column not in WALL_CLOCK}
-        for name, table in read.items()
-    }
+    folder = store / "jobs" / job.job_id
+    return {name: without_wall_clock(pq.read_table(folder / f"{name}.parquet")).to_pydict() for name in TABLES}
 
 
 def decided(job: Job) -> Decision:

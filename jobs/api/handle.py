@@ -110,7 +110,7 @@ def submit(
 
     Args:
         grid: The path of a grid file, or a plan, which brings its own store.
-        store: The store's folder; it is made where it does not exist.
+        store: The store's folder or URL; it is made where it does not exist.
         detach: Whether to return at once; otherwise the job is trained before this returns.
         address: Of a Ray cluster, as HOST:PORT, or of its job server, as http://HOST:8265; default: $RAY_ADDRESS, else
             this machine.

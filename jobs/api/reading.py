@@ -180,7 +180,7 @@ def read_predictions(store: StorePath, job: str) -> pa.Table:
 
     Args:
         store: The store's folder, or its URL.
-        job: The job's id, or a name, which means its latest job.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
         One row per trial and test image, in the schema jobs.store.schemas.PREDICTIONS.

@@ -1,4 +1,4 @@
-"""How a plan is shown: its trials, which of them are stored, new or stale, and why; and the faults of a grid."""
+"""Show a plan: its trials, whether they are stored, new or stale, and why; and the faults of a grid."""
 
 import json
 from collections import Counter
@@ -107,7 +107,7 @@ def plan_line(plan: Plan, store: str | Path, workers: int | None) -> str:
 
 
 def decision_line(plan: Plan) -> str:
-    """Say what the stored results decide, where the seeds end by a rule; "" while there is nothing to decide on."""
+    """Describe the decision on the stored results, where the seeds end by a rule; "" while there are none."""
     rule = seed_rule(plan.grid)
     if plan.decision is None or rule is None or plan.decision.whole < rule.at_least:
         return ""
@@ -132,7 +132,7 @@ def trials_at_once(plan: Plan) -> int | None:
 
 
 def decided_line(plan: Plan, job: Job) -> str:
-    """Say what a job whose seeds end by a rule stopped for, and what it did not have to train."""
+    """Say why a job whose seeds end by a rule stopped, and how many trials it did not have to train."""
     rule = seed_rule(plan.grid)
     if job.decision is None or rule is None:
         return ""

@@ -99,9 +99,9 @@ def submit(  # noqa: PLR0913 - the options of a command
 
 
 def check_address(address: str | None, detach: bool, in_process: bool) -> None:
-    """Raise InputError where a job is to run on a cluster by itself, and the other options do not fit that.
+    """Raise InputError where a job is to run on a cluster by itself, and another option contradicts that.
 
-    Such a job goes on without this terminal. To show it here would promise what Ctrl-C does not do: to end it.
+    Such a job goes on without this terminal. Shown here, it would seem to end with Ctrl-C, which it does not.
     """
     from cluster import is_url
 

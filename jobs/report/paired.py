@@ -21,7 +21,7 @@ ANYTIME = "anytime"  # by jobs.report.sequential: valid however often one has lo
 
 
 class Difference(NamedTuple):
-    """What is known about the mean difference between two arms, a minus b."""
+    """The mean difference between two arms, a minus b, with its test."""
 
     n: int  # seeds that both arms have
     mean: float | None
