@@ -34,9 +34,11 @@ from jobs.report.latex import summary_latex as summary_latex
 from jobs.report.live import SoFar as SoFar
 from jobs.report.live import page_now as page_now
 from jobs.report.live import with_failures as with_failures
+from jobs.report.paired import ANYTIME as ANYTIME
 from jobs.report.precision import add_seeds_needed as add_seeds_needed
 from jobs.report.ranking import count_collapsed as count_collapsed
 from jobs.report.ranking import rank as rank
+from jobs.report.renderings import ranking_markdown as ranking_markdown
 from jobs.report.renderings import summary_json as summary_json
 from jobs.report.renderings import summary_markdown as summary_markdown
 from jobs.report.renderings import table_csv as table_csv

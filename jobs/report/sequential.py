@@ -133,15 +133,18 @@ class RunningMean:
         return (self.low, self.high) if math.isfinite(self.low) and math.isfinite(self.high) else None
 
 
-def looked_at(values: Mapping[int, float], stand_in_sd: Callable[[int], float], first_look: int) -> RunningMean:
+def looked_at(
+    values: Mapping[int, float], stand_in_sd: Callable[[int], float], first_look: int, alpha: float = ALPHA
+) -> RunningMean:
     """Look at values after each seed.
 
     Args:
         values: By seed.
         stand_in_sd: Returns the standard deviation to assume where the first n values have no spread.
         first_look: The number of seeds after which the first look was taken.
+        alpha: The probability that any of the intervals misses the mean.
     """
-    running, seeds = RunningMean(), sorted(values)
+    running, seeds = RunningMean(alpha), sorted(values)
     last_look = max(seeds[-1] + 1, first_look) if seeds else 0
     for look in range(first_look, last_look + 1):
         n = bisect_left(seeds, look)
