@@ -6,7 +6,7 @@ Run: python tests/simulate_studies.py [STUDIES]; 2,000 by default for coverage, 
 import sys
 
 import numpy as np
-from support.simulated_stopping import regression_alarms, simulate_choices, simulate_stopped_coverage
+from support.simulated_stopping import regression_alarms, simulate_choices, simulate_stopped_coverage, stopped_means
 from support.simulated_studies import (
     count_differences,
     decided_after,
@@ -94,6 +94,15 @@ def stopped_table(studies: int) -> None:
         write(f"| {100 * accuracy:g} %, {images:,} | {found.n:.1f} | {' | '.join(shares)} |")
 
 
+def means_table(studies: int) -> None:
+    """Print what studies that stop when they are decided report on average."""
+    write("| true difference (sd) | seeds | mean difference reported | standard deviation reported (1 is true) |")
+    write("| --- | ---: | ---: | ---: |")
+    for effect in (0.5, 1.0, 2.0, 3.0):
+        seeds, mean, std = stopped_means(effect, studies)
+        write(f"| {effect:g} | {seeds:.1f} | {mean:.2f} | {std:.2f} |")
+
+
 def choice_table(studies: int) -> None:
     """Print how often the ranking is wrong about the best configuration, with a look after every seed."""
     write("| effects (sd) | loses the best one | with t-tests | calls an equal one behind | with t-tests |")
@@ -121,8 +130,9 @@ if __name__ == "__main__":
         (savings_table, 5 * count),
         (coverage_table, count),
         (stopped_table, count),
-        (choice_table, count),
-        (comparison_table, 5 * count),
+        (means_table, 5 * count),
+        (choice_table, 2 * count),
+        (comparison_table, 2 * count),
     )
     for make_table, studies in tables:
         make_table(studies)

@@ -5,7 +5,7 @@ docs/statistics.md has the figures of `python tests/simulate_studies.py`, which 
 
 import numpy as np
 import pytest
-from support.simulated_stopping import regression_alarms, simulate_choices, simulate_stopped_coverage
+from support.simulated_stopping import regression_alarms, simulate_choices, simulate_stopped_coverage, stopped_means
 from support.simulated_studies import (
     count_differences,
     decided_after,
@@ -94,3 +94,11 @@ def test_intervals_of_studies_that_stop_cover_their_targets(accuracy: float, ima
     assert min(found.seeds_always, found.new_images_always) >= 0.95
     assert found.fixed_seeds_always < 0.92  # what they protect from
     assert found.seeds_width < found.new_images_width
+
+
+@pytest.mark.chaos
+def test_studies_that_stop_report_effects_a_little_too_large() -> None:
+    seeds, mean, std = stopped_means(1.0, studies=4000)
+    assert 12 < seeds < 15
+    assert 1.05 < mean < 1.15
+    assert 0.85 < std < 0.95

@@ -186,12 +186,12 @@ def _by_pair(found: "Verdict") -> str:
 
 
 def _forecast(found: "Verdict") -> str:
-    from jobs.report import MIN_SEEDS
+    from jobs.report import MIN_FOR_ANSWER, MIN_SEEDS
 
     if found.verdict != "keep going":
         return ""
     if found.low is None and found.n < MIN_SEEDS:
-        return f"; a verdict takes {MIN_SEEDS} seeds at least"
+        return f"; a verdict takes {MIN_FOR_ANSWER} seeds at least"
     if found.seeds_needed is None:
         return "; with a difference like this one no number of seeds within reason decides"
     return f"; about {found.seeds_needed} seeds in all would decide, if mean and spread stay as they are"

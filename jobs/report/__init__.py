@@ -47,6 +47,7 @@ from jobs.report.report import Report as Report
 from jobs.report.report import find_report as find_report
 from jobs.report.report import report_files as report_files
 from jobs.report.report import write_report as write_report
+from jobs.report.sequential import MIN_FOR_ANSWER as MIN_FOR_ANSWER
 from jobs.report.sequential import MIN_SEEDS as MIN_SEEDS
 from jobs.report.sql import run_query as run_query
 from jobs.report.stopping import Study as Study

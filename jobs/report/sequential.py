@@ -19,6 +19,7 @@ from statistics import fmean, stdev
 ALPHA = 0.05
 EFFECT_VARIANCE = 4.0  # g; simulated in tests/test_sequential.py
 MIN_SEEDS = 3  # two values say next to nothing about their spread
+MIN_FOR_ANSWER = 4  # seeds; with three, E stays below 1 / ALPHA whatever they are, and the interval has no bound
 NO_SPREAD = 1e-12  # differences of equal counts of images may differ in their last bits
 
 

@@ -115,6 +115,24 @@ def _look(hits: NDArray[np.bool_], here: float, truth: float) -> list[float]:
     ]
 
 
+def stopped_means(effect: float, studies: int, at_most: int = 40) -> tuple[float, float, float]:
+    """Simulate studies that stop when they are decided, with differences of a standard deviation of 1.
+
+    Args:
+        effect: The true mean difference.
+        studies: How many studies to simulate.
+        at_most: Seeds.
+
+    Returns:
+        Averages over the studies: seeds, mean difference and standard deviation at the end.
+    """
+    values = np.random.default_rng(3).normal(effect, 1.0, (studies, at_most))
+    seeds = np.minimum(decided_after(values), at_most)
+    ends = [each[:n] for each, n in zip(values, seeds, strict=True)]
+    means, spreads = ([float(fn(end)) for end in ends] for fn in (np.mean, lambda end: np.std(end, ddof=1)))
+    return float(seeds.mean()), float(np.mean(means)), float(np.mean(spreads))
+
+
 @dataclass(frozen=True)
 class Choices:
     """What the ranking says in studies that look at it after every seed; shares of the studies."""
