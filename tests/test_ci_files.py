@@ -18,6 +18,7 @@ from jobs.cli.step_summary import markdown_text
 from jobs.report.renderings import summary_markdown
 from jobs.report.verdict import judge
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 GRID = """\
 name: tiny
 dataset: {path: images}
@@ -99,6 +100,7 @@ def test_submit_writes_the_summary_of_a_github_step(store: Path, monkeypatch: py
     assert table.startswith("| model | subset size |")
 
 
+@pytest.mark.medium
 def test_what_ends_a_job_or_reads_it_writes_the_summary_of_a_step(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = store.with_name("others.md")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
