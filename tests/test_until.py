@@ -13,6 +13,8 @@ from support.wall_clock import without_wall_clock
 import mnistjobs
 from cluster import Done, Session
 from jobs.api import job_status
+from jobs.api.handle import status_html
+from jobs.cli.status_view import status_lines
 from jobs.report import ARM_COLUMNS, replay
 from jobs.run import JobEvent
 from jobs.store import Decision, Job, find_job, open_store, read_parts, read_requested
@@ -124,7 +126,11 @@ def test_a_budget_leaves_whole_seeds_in_their_order(grid: Path, tmp_path: Path) 
     assert stopped.reason.startswith("its budget was used up with 2 of at most 12 seeds; about ")
     assert stopped.reason.endswith("; 4 of 4 contrasts are not decided after 2 seeds")
     assert tables(tmp_path / "store", stopped)["trials"]["seed"] == [0, 1] * 4
-    assert job_status(tmp_path / "store", stopped.job_id).counts["waiting"] == 36
+    status = job_status(tmp_path / "store", stopped.job_id)
+    assert (status.counts["waiting"], status.may_end_earlier) == (36, True)
+    assert "at most 48 trials: 12 finished, 36 waiting" in "\n".join(status_lines(status))
+    assert "at most 48: 12 finished, 36 waiting" in status_html(status)
+    assert "at most 48" in command_line.said("list", "--store", tmp_path / "store")
 
 
 @pytest.mark.medium
@@ -136,6 +142,7 @@ def test_the_commands_say_what_was_decided(grid: Path, tmp_path: Path) -> None:
     assert ended.code == 0, ended
     sentence = "ll 4 contrasts are decided after 5 to 6 seeds"
     assert f"A{sentence}; 26 trials of at most 48 were not needed" in ended.out
+    assert "[2 of at most 48] " in ended.err
     assert "after 6 seeds: " in ended.err
     assert "to train; that is enough" in ended.err
     assert "The results decided how many seeds were trained" in ended.out
@@ -149,6 +156,15 @@ def test_the_commands_say_what_was_decided(grid: Path, tmp_path: Path) -> None:
     assert judged.out.rstrip().endswith(f"; a{sentence}")
     status = json.loads(command_line.said("status", "--json", *store))
     assert (status["state"], status["trial_count"], status["counts"]["waiting"]) == ("stopped", 22, 0)
+    assert not status["may_end_earlier"]
+    assert "22 of at most 48" in command_line.said("list", *store)
+    (listed,) = json.loads(command_line.said("list", "--json", *store))
+    assert (listed["trial_count"], listed["needed_count"], listed["may_end_earlier"]) == (48, 22, False)
+    assert "intervals hold however often one looks" in command_line.said("best", "answer", *store)
+    compared = command_line.run("compare", "answer", "answer", *store, "--json")
+    assert (compared.code, json.loads(compared.out)["method"]) == (0, "anytime")
+    (row, *_) = json.loads(command_line.said("summary", "--format", "json", *store))
+    assert row["new_images_low"] < row["test_accuracy_low"] < row["test_accuracy_high"] < row["new_images_high"]
     (page,) = (tmp_path / "store" / "jobs").glob("*/report.html")
     assert f"a{sentence}" in page.read_text()
     assert "so intervals and p hold for all looks together" in page.read_text()

@@ -77,5 +77,5 @@ def _describe(job: Job, means: Sequence[float]) -> str:
     found = f"; mean test accuracy {100 * min(means):.2f} to {100 * max(means):.2f} %" if means else ""
     configurations = format_count(len(means), "configuration")
     return (
-        f"{format_count(job.trial_count, 'trial')} of {configurations} on {job.dataset.name}, {job.state.value}{found}"
+        f"{format_count(job.needed_count, 'trial')} of {configurations} on {job.dataset.name}, {job.state.value}{found}"
     )

@@ -102,5 +102,5 @@ class LivePage:
         self._so_far = SoFar(whole, len(set(seeds.values())), len(ended) + untold, trial_count, failures, shown)
 
     def _words(self, so_far: SoFar) -> str:
-        left = self._progress.seconds_left
-        return f"{so_far.words}{'' if left is None else f'; about {format_seconds(left)} left'}."
+        left, how = self._progress.seconds_left, "at most" if self._job.may_end_earlier else "about"
+        return f"{so_far.words}{'' if left is None else f'; {how} {format_seconds(left)} left'}."
