@@ -111,7 +111,7 @@ def hardest_images(networks: Sequence[tuple[str, tuple[Digits, Digits]]], names:
     for image in order[wrong[order] > 0].tolist():
         digits = np.bincount(predicted[missed[:, image], image], minlength=10)
         taken = ", ".join(
-            f"{digit} ({digits[digit]})" for digit in np.argsort(-digits, kind="stable")[:3] if digits[digit]
+            f"{digit}\u00a0({digits[digit]})" for digit in np.argsort(-digits, kind="stable")[:3] if digits[digit]
         )
         by = _missed_by(configuration, configuration[missed[:, image]], names)
         found.append(HardImage(image, int(actual[image]), int(wrong[image]), len(predicted), taken, by))
