@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from support.command_line import run, said
+from support.stored_studies import Result, store_study
 from support.tiny_study import DIVERGING, submit_tiny
 
 import mnistjobs
@@ -152,6 +153,18 @@ def test_a_diverged_trial_is_exported_as_failed(tmp_path: Path, monkeypatch: pyt
     (found,) = client.search_runs(["1"])
     assert found.info.status == "FAILED"
     assert "test/accuracy" not in found.data.metrics
+
+
+def test_a_trial_without_an_epoch_is_exported_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+
+    grid = "name: tiny\ndataset: mnist\ngrid: {model: [cnn], subset_size: [2000], adaptive_lr: [false], seeds: 2}\n"
+    store, job = store_study(tmp_path, grid, lambda trial: Result(ending="failed" if trial.seed else "finished"))
+    assert mnistjobs.export_job(store.root, job.job_id, "tensorboard", tmp_path / "tb") == 2
+    assert mnistjobs.export_job(store.root, job.job_id, "mlflow", f"sqlite:///{tmp_path}/x.db") == 2
+    found = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/x.db").search_runs(["1"])
+    assert sorted(run.info.status for run in found) == ["FAILED", "FINISHED"]
 
 
 @pytest.mark.parametrize("tool", ["tensorboard", "ro-crate"])
