@@ -43,12 +43,12 @@ def _text(command: Command) -> str:
     return ""
 
 
-def by_seed(seeds: int, configurations: str = "ab") -> State:
-    return begin(packs(seeds, configurations), Rules(2, lambda pack: 600.0, is_by_seed=True))
+def by_seed(seeds: int) -> State:
+    return begin(packs(seeds), Rules(2, lambda pack: 600.0, is_by_seed=True))
 
 
-def done(name: str, of: str = "ab") -> Done[Pack, TaskResult]:
-    (pack,) = (each for each in packs(9, of) if name in each.trials)
+def done(name: str) -> Done[Pack, TaskResult]:
+    (pack,) = (each for each in packs(9) if name in each.trials)
     return Done(pack, TaskResult("stored", "n", ("finished",)))
 
 
