@@ -134,7 +134,7 @@ def test_where_the_age_tells_nothing_the_counter_decides(
         assert reading.result(PATIENCE_S) is expected
 
 
-def test_the_end_counts_whatever_the_lease_says(store: Store, job: Job) -> None:
+def test_the_end_counts_whatever_is_in_the_lease(store: Store, job: Job) -> None:
     put_lease(store, job, this_process())
     end_job(store, job, JobState.cancelled)
     assert state(store) is JobState.cancelled

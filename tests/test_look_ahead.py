@@ -58,7 +58,7 @@ def test_idle_slots_look_ahead_as_far_as_there_are_slots() -> None:
     assert told == [["a0", "b0"], ["a1"], ["b1"], [], ["a2", "b2"], ["a3"]]
 
 
-def test_what_is_not_needed_is_neither_started_nor_goes_on() -> None:
+def test_needless_packs_neither_start_nor_go_on() -> None:
     state, told = play(by_seed(4), NODE, done("a0"), done("b0"))
     assert told[-1] == ["b1"]
     dropped = frozenset({"a1", "a2", "a3"})
