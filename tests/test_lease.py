@@ -255,12 +255,25 @@ def test_a_heartbeat_that_lost_its_lease_stops(store: Store, job: Job) -> None:
             heart.asked()
 
 
+@pytest.mark.usefixtures("fast")
+def test_a_mistake_in_the_heartbeat_ends_the_driver(store: Store, job: Job) -> None:
+    def progress() -> JobProgress:
+        raise ZeroDivisionError
+
+    with heartbeat.Heartbeat(store, take_lease(store, job.job_id), progress) as heart, pytest.raises(ZeroDivisionError):
+        ask_until_the_end(heart)
+
+
 def await_loss(heart: heartbeat.Heartbeat) -> None:
-    deadline = time.monotonic() + PATIENCE_S
     with suppress(LeaseLostError):
-        while time.monotonic() < deadline:
-            heart.asked()
-            time.sleep(0.01)
+        ask_until_the_end(heart)
+
+
+def ask_until_the_end(heart: heartbeat.Heartbeat) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        heart.asked()
+        time.sleep(0.01)
 
 
 @pytest.mark.usefixtures("fast")
