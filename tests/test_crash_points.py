@@ -209,7 +209,7 @@ def check_checkpoint(study: Study, store: Store) -> None:
 
 
 @pytest.mark.medium
-def test_submitting_again_clears_away_what_killed_writers_left(study: Study, tmp_path: Path) -> None:
+def test_submitting_again_clears_away_leftovers_of_killed_writers(study: Study, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     folders = [store.root / name for name in ("parts", "weights", "jobs/tiny-20260101-000000-abcd")]
     for folder in folders:
@@ -230,7 +230,7 @@ def test_the_model_of_the_disk_finds_a_missing_fsync(tmp_path: Path) -> None:
     assert {"new": b"content", "new.tmp": b"content"} in found
 
 
-def test_the_model_of_the_disk_keeps_what_was_fsynced(tmp_path: Path) -> None:
+def test_the_model_of_the_disk_keeps_fsynced_files(tmp_path: Path) -> None:
     from jobs.store.atomic_files import write_file
 
     with recorded(tmp_path / "disk") as recorder:

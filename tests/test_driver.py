@@ -115,7 +115,7 @@ def test_two_drivers_whose_grids_overlap_end_well(grid: Path, tmp_path: Path) ->
     assert [job.state for job in mnistjobs.list_jobs(store)] == ["finished", "finished"]
 
 
-def test_a_second_submit_trains_nothing_and_says_what_it_found(grid: Path, tmp_path: Path) -> None:
+def test_a_second_submit_trains_nothing_and_counts_stored_trials(grid: Path, tmp_path: Path) -> None:
     grid.write_text(MLP_ONLY)
     store = tmp_path / "store"
     assert "4 trials, 0 found" in command_line.said("submit", grid, "--store", store, "--in-process")
@@ -124,7 +124,7 @@ def test_a_second_submit_trains_nothing_and_says_what_it_found(grid: Path, tmp_p
     assert {path: path.stat().st_mtime_ns for path in (store / "parts").iterdir()} == before
 
 
-def test_a_grid_that_overlaps_an_earlier_one_trains_only_what_is_missing(grid: Path, tmp_path: Path) -> None:
+def test_a_grid_that_overlaps_an_earlier_one_trains_only_missing_trials(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     mnistjobs.submit_grid(grid, store, in_process=True)
     grid.write_text(GRID.replace("seed: [0, 1]", "seeds: 3").replace("name: tiny", "name: larger"))

@@ -74,7 +74,7 @@ def await_status(job: str, condition: Callable[[dict[str, Any]], bool]) -> dict[
 
 
 def await_training(job: str | None = None) -> str:
-    """Wait until a trial trains, and return the job's id; commands look so seldom on a busy machine that it could end."""
+    """Wait until a trial trains, and return the job's id; commands would look too seldom on a busy machine."""
     handle, deadline = mnistjobs.get_job(os.environ["MNISTJOBS_STORE"], job), time.monotonic() + PATIENCE_S
     while not ((found := handle.status()).running and found.running[0].epoch):
         assert found.state in ("queued", "running"), found

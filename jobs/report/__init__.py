@@ -1,4 +1,4 @@
-"""What people read of a job: tables, summary, figures and the page."""
+"""The results of a job for people: tables, summary, figures and the page."""
 
 from jobs.report.answer_formats import best_lines as best_lines
 from jobs.report.answer_formats import ranking_cells as ranking_cells

@@ -47,7 +47,7 @@ class RunningTrial:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """What a job is doing, or how it ended."""
+    """The state and progress of a job, or its end."""
 
     job_id: str
     state: str

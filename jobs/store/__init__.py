@@ -1,4 +1,4 @@
-"""What lasts: parts, weights, checkpoints, job records, and their upkeep."""
+"""The files that last: parts, weights, checkpoints, job records, and their upkeep."""
 
 from jobs.store.atomic_files import write_file as write_file
 from jobs.store.backends import StoreUrl as StoreUrl

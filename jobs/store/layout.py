@@ -29,7 +29,7 @@ class Store:
 
     @property
     def backend(self) -> Backend:
-        """What holds the store's objects. It is found anew in each process, with the credentials of its machine."""
+        """The folder or bucket of the store, found anew in each process, with the credentials of its machine."""
         return FolderBackend(self.location) if isinstance(self.location, Path) else _bucket(self.location, _settings())
 
     @property

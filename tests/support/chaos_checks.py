@@ -1,4 +1,4 @@
-"""What must hold of a store after every kill, and of two stores that hold the same study."""
+"""Checks of a store after a kill, and of two stores with the same study."""
 
 import hashlib
 import io
@@ -31,7 +31,7 @@ TABLES = (
 
 @dataclass(frozen=True)
 class Seen:
-    """What stood in the parts of a store at one moment."""
+    """The content of the parts of a store at one moment."""
 
     rows: Mapping[str, int]  # by trial_id: in how many rows it stands
     first: Mapping[str, datetime]  # by trial_id: when it first finished
