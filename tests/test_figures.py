@@ -237,7 +237,10 @@ def test_of_many_configurations_the_most_and_the_least_accurate_are_drawn(monkey
     assert drawn == [f"curves-mlp-2000-hidden_units={units}.svg" for units in (2, 5, 6, 7)]
     (omission,) = found["Training curves"].omissions
     assert omission.names == [f"MLP, 2,000 images, hidden units {units}" for units in (1, 3, 4)]
-    assert omission.reason == "of 7 only the 2 with the greatest and the 2 with the least mean test accuracy are"
+    assert (
+        omission.reason
+        == "there are 7: only the 2 with the greatest and the 2 with the least mean test accuracy are shown"
+    )
 
 
 def test_what_has_nothing_to_draw_is_named() -> None:
