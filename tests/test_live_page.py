@@ -69,7 +69,10 @@ def test_the_page_compares_whole_seeds_only(running: tuple[Plan, Job], no_waitin
     plan, job = running
     page = LivePage(plan.store, job.job_id)
     train(plan, 0, schedules=(False,))
-    assert "No seed is complete yet" in page.page()
+    first = page.page()
+    assert "No seed is complete yet" in first
+    assert "1 of 6 trials has ended." in first
+    assert "0 configurations" not in first
     train(plan, 0, schedules=(True,))
     train(plan, 1, schedules=(False,))
     before = page.state()

@@ -118,7 +118,7 @@ def choose(groups: Sequence[Group], name: Callable[[Group], str]) -> Choice:
     best = MAX_DRAWN - MAX_DRAWN // 2
     chosen = {*ranked[:best], *ranked[best - MAX_DRAWN :]}
     drawn = f"the {best} with the greatest and the {MAX_DRAWN // 2} with the least mean test accuracy"
-    reason = f"of {len(groups)} only {drawn} are"
+    reason = f"there are {len(groups)}: only {drawn} are shown"
     left_out = [name(group) for index, group in enumerate(groups) if index not in chosen]
     return Choice([groups[index] for index in sorted(chosen)], Omission(reason, left_out))
 

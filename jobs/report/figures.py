@@ -177,7 +177,13 @@ def _line(part: Sequence[Configuration]) -> Line:
         n=tuple(one.row["n"] for one in ordered),
         requested=tuple(one.row["seeds_requested"] for one in ordered),
         collapsed=sum(one.row["collapsed"] for one in ordered),
+        collapsed_seeds=tuple(_collapsed_seeds(one) for one in ordered),
     )
+
+
+def _collapsed_seeds(one: Configuration) -> tuple[float, ...]:
+    pairs = zip(one.finished_ids, one.accuracies, strict=True)
+    return tuple(100 * accuracy for trial_id, accuracy in pairs if trial_id in one.collapsed_ids)
 
 
 def _confusion_section(configurations: Sequence[Configuration], stored: StoredTrials) -> FigureSection:

@@ -11,7 +11,7 @@ from jobs.report.matrices import percent_of_rows
 MAX_HARDEST = 16
 Digits = NDArray[np.uint8]
 _TOP = 5
-_MAX_NAMED = 4  # configurations
+_MAX_NAMES = 100  # characters of the names of configurations
 _STEPS = (0, 0.5, 2, 5, 10, 25, 50, 80)  # percent from which on a cell has the next shade
 
 
@@ -126,8 +126,6 @@ def _missed_by(all_of: NDArray[np.str_], missing: NDArray[np.str_], names: Mappi
     named, others = ([name for each, name in names.items() if each in part] for part in (most, {*ids} - most))
     if not others or not named:
         return "no configuration" if not named else "every configuration"
-    if len(named) <= _MAX_NAMED:
-        return "; ".join(named)
-    if len(others) <= _MAX_NAMED:
-        return f"all but {'; '.join(others)}"
-    return f"{len(named)} of {len(ids)} configurations"
+    options = ("; ".join(named), f"all but {'; '.join(others)}")
+    fitting = [each for each in options if len(each) <= _MAX_NAMES]
+    return min(fitting, key=len) if fitting else f"{len(named)} of {len(ids)} configurations"

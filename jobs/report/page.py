@@ -162,7 +162,7 @@ def _facts(content: PageContent, progress: dict[str, int]) -> list[str]:
     return [
         f"{_DATASETS.get(dataset.name, dataset.name)}, {format_count(dataset.test_size, 'test image')}",
         *fixed,
-        format_count(len(rows), "configuration"),
+        *([format_count(len(rows), "configuration")] if rows or not content.so_far else []),
         *(
             []
             if content.so_far

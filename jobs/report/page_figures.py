@@ -191,7 +191,7 @@ def embed_matrices(configurations: Sequence[Configuration], names: Mapping[str, 
         found.append(matrix(anchor, names[_id(one)], caption, counts))
         links.append((_id(one), anchor, "confusion matrix"))
     rest = Omission(
-        f"only the {_MAX_MATRICES} most accurate are", [names[_id(one)] for one in finished[_MAX_MATRICES:]]
+        f"only the {_MAX_MATRICES} most accurate are shown", [names[_id(one)] for one in finished[_MAX_MATRICES:]]
     )
     absent = Omission("no trial finished", [names[_id(one)] for one in configurations if not one.finished_ids])
     return Matrices(found, _named(rest, absent), links)
