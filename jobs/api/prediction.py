@@ -13,7 +13,7 @@ from jobs.api.reading import StorePath, read_job
 from jobs.errors import InputError, LostWeightsError
 from jobs.predict import Likeness, Vote, compare_with, find_dataset, majority, prepare_file, probabilities
 from jobs.report import CONFIGURATION_COLUMNS
-from jobs.store import WEIGHTS, find_job, open_store_of, read_weights_of
+from jobs.store import WEIGHTS, Store, find_job, open_store_of, read_weights_of
 from mnist_core.data import SIDE, DatasetInfo
 
 _MAX_NAMED = 5  # configurations in a message
@@ -79,18 +79,12 @@ def predict_pictures(
     images = np.stack([prepare_file(each, found.dataset.name).ravel() for each in pictures])  # (B, D)
     chosen = _choose(str(opened.location), found.job_id, configuration)
     trials = _trials(str(opened.location), found.job_id, chosen["configuration_id"])
-    weights = dict(read_weights_of(opened, {row["trial_id"]: row["weights_sha256"] for row in trials}))
-    ballots = [_vote(row, own, images) for row in trials if (own := weights[row["trial_id"]])]
+    ballots, lost = _ballots(opened, trials, images)
     if not ballots:
         where = f"configuration {chosen['configuration_id']}: the weights of all its trials in {opened.locate(WEIGHTS)}"
         raise LostWeightsError(f"{where} are missing or damaged")
-    return Predictions(
-        found.job_id,
-        chosen,
-        configuration is not None,
-        _count(pictures, images, ballots, found.dataset),
-        tuple(trial_id for trial_id, own in weights.items() if not own),
-    )
+    counted = _count(pictures, images, ballots, found.dataset)
+    return Predictions(found.job_id, chosen, configuration is not None, counted, lost)
 
 
 def _choose(place: str, job: str, configuration: str | None) -> Row:
@@ -112,6 +106,15 @@ def _trials(place: str, job: str, configuration: object) -> list[Row]:
     asked = {row["trial_id"]: row for row in requested.to_pylist() if row["configuration_id"] == configuration}
     finished = [row for row in stored.to_pylist() if row["trial_id"] in asked and row["status"] == "finished"]
     return sorted(({**row, **asked[row["trial_id"]]} for row in finished), key=lambda row: int(row["seed"]))
+
+
+def _ballots(
+    store: Store, trials: Sequence[Row], images: NDArray[np.uint8]
+) -> tuple[list[list[Vote]], tuple[str, ...]]:
+    """Let each network vote on all images; return the votes, and the trials whose weights are lost."""
+    weights = dict(read_weights_of(store, {row["trial_id"]: row["weights_sha256"] for row in trials}))
+    ballots = [_vote(row, own, images) for row in trials if (own := weights[row["trial_id"]])]
+    return ballots, tuple(trial_id for trial_id, own in weights.items() if not own)
 
 
 def _vote(trial: Row, weights: Mapping[str, NDArray[Any]], images: NDArray[np.uint8]) -> list[Vote]:
