@@ -10,6 +10,7 @@ import typer
 
 from jobs.cli.arguments import STORE, JobArgument, StoreOption
 from jobs.cli.output import echo
+from jobs.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,11 +43,11 @@ def query(
     from jobs.api import query_job
     from jobs.report import table_csv
 
-    answer = query_job(store, job, sql)
+    answer = _readable(query_job(store, job, sql))
     if json_ or format_ is QueryFormat.json:
         echo(json.dumps([_plain(row) for row in answer.to_pylist()], indent=2, allow_nan=False))
     elif format_ is QueryFormat.csv:
-        echo(table_csv(answer).rstrip("\n"))
+        echo(table_csv(_flat(answer)).rstrip("\n"))
     else:
         _print(answer)
 
@@ -61,6 +62,40 @@ def _print(answer: "pa.Table") -> None:
     print_table(lay_out(answer.column_names, rows, texts))
     if (rest := answer.num_rows - _MAX_ROWS) > 0:
         echo(f"and {format_count(rest, 'more row')}; --format csv prints all")
+
+
+def _readable(answer: "pa.Table") -> "pa.Table":
+    """Turn dates and times that Python does not have into text: infinity, nanoseconds, years beyond 9999."""
+    import pyarrow as pa
+
+    def read(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        if not (pa.types.is_temporal(column.type) or pa.types.is_nested(column.type)):
+            return column
+        try:
+            column.to_pylist()
+        except (ValueError, OverflowError) as error:
+            try:
+                return column.cast(pa.string())
+            except pa.ArrowException:
+                cast = f'such as "{name}"::varchar'
+                raise InputError(
+                    f"query: {name}: holds dates that Python does not have; allowed: a cast, {cast}"
+                ) from error
+        return column
+
+    columns = [read(name, column) for name, column in zip(answer.column_names, answer.columns, strict=True)]
+    return pa.table(columns, names=answer.column_names)
+
+
+def _flat(answer: "pa.Table") -> "pa.Table":
+    """Write lists, structures and the like, for which CSV has no form, as JSON."""
+    import pyarrow as pa
+
+    for index, field in enumerate(answer.schema):
+        if pa.types.is_nested(field.type):
+            texts = [None if value is None else json.dumps(_plain(value)) for value in answer[index].to_pylist()]
+            answer = answer.set_column(index, field.name, pa.array(texts, pa.string()))
+    return answer
 
 
 def _is_number(kind: "pa.DataType") -> bool:
