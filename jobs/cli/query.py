@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MAX_ROWS = 1000  # of a table for a person
+_LARGE = 1e6  # numbers from here on are shown with all their digits: they may be counts
 
 
 class QueryFormat(StrEnum):
@@ -65,26 +66,24 @@ def _print(answer: "pa.Table") -> None:
 
 
 def _readable(answer: "pa.Table") -> "pa.Table":
-    """Turn dates and times that Python does not have into text: infinity, nanoseconds, years beyond 9999."""
+    """Turn times with nanoseconds, which Python does not have, into text.
+
+    Raises:
+        InputError: A column has dates that neither Python nor Arrow can write, such as infinity.
+    """
     import pyarrow as pa
 
-    def read(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        if not (pa.types.is_temporal(column.type) or pa.types.is_nested(column.type)):
-            return column
+    for index, field in enumerate(answer.schema):
+        if not (pa.types.is_temporal(field.type) or pa.types.is_nested(field.type)):
+            continue
         try:
-            column.to_pylist()
+            answer[index].to_pylist()
         except (ValueError, OverflowError) as error:
-            try:
-                return column.cast(pa.string())
-            except pa.ArrowException:
-                cast = f'such as "{name}"::varchar'
-                raise InputError(
-                    f"query: {name}: holds dates that Python does not have; allowed: a cast, {cast}"
-                ) from error
-        return column
-
-    columns = [read(name, column) for name, column in zip(answer.column_names, answer.columns, strict=True)]
-    return pa.table(columns, names=answer.column_names)
+            if field.type != pa.timestamp("ns"):
+                message = f"query: {field.name}: has dates that cannot be printed, such as infinity"
+                raise InputError(f"{message}; allowed: text, such as {field.name}::varchar") from error
+            answer = answer.set_column(index, field.name, answer[index].cast(pa.string()))
+    return answer
 
 
 def _flat(answer: "pa.Table") -> "pa.Table":
@@ -106,7 +105,7 @@ def _is_number(kind: "pa.DataType") -> bool:
 
 def _cell(value: Any) -> str:  # noqa: ANN401  (a cell of any column)
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.6g}" if abs(value) < _LARGE else f"{value:.15g}"
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)
@@ -121,7 +120,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  (a value of any column)
     if isinstance(value, float):
         return value if abs(value) < float("inf") else None
     if isinstance(value, Decimal):
-        return _plain(float(value))
+        return int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else float(value)
     if isinstance(value, date | datetime | time):
         return value.isoformat()
     if isinstance(value, timedelta):
