@@ -153,6 +153,21 @@ def test_another_configuration_can_be_chosen(study: Study, picture: Path) -> Non
     assert found.is_chosen
 
 
+def test_an_empty_choice_is_no_choice(study: Study, picture: Path) -> None:
+    with pytest.raises(InputError, match="configuration '': several configurations have this id"):
+        mnistjobs.predict_pictures(study.store, picture, configuration="")
+    with pytest.raises(InputError, match="no picture is given"):
+        mnistjobs.predict_pictures(study.store, [])
+
+
+def test_votes_of_collapsed_networks_are_warned_of(tmp_path: Path, picture: Path) -> None:
+    untrained = train(tmp_path, "digits", 32, epochs=1, seeds="[0, 1, 2, 3, 4, 5]")
+    collapsed = sum(mnistjobs.read_trials(untrained.store, "digits")["collapsed"].to_pylist())
+    assert collapsed
+    outcome = run("predict", picture, "--store", untrained.store)
+    assert f"warning: {collapsed} of 6 networks collapsed: they take nearly every image for the same" in outcome.err
+
+
 def test_a_picture_unlike_the_training_images_is_warned_of(study: Study, tmp_path: Path) -> None:
     cross = np.zeros((90, 90), np.uint8)
     cross[40:50], cross[:, 40:50] = 255, 255

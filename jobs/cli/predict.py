@@ -103,6 +103,9 @@ def _warn(found: "Predictions") -> None:
     if found.lost:
         trials = f"{len(found.lost)} networks have" if len(found.lost) > 1 else "1 network has"
         echo(f"warning: {trials} no vote: their weights are missing or damaged", err=True)
+    if found.collapsed:
+        networks = f"{found.collapsed} of {len(found.predictions[0].votes) + len(found.lost)} networks"
+        echo(f"warning: {networks} collapsed: they take nearly every image for the same digit", err=True)
     if any(each.likeness is None for each in found.predictions):
         echo("warning: the dataset is not on this machine: not compared with the training images", err=True)
 
@@ -117,6 +120,7 @@ def _plain(found: "Predictions") -> dict[str, Any]:
         "job_id": found.job_id,
         "configuration": dict(found.configuration),
         "trials_without_vote": list(found.lost),
+        "collapsed": found.collapsed,
         "pictures": [_picture(each) for each in found.predictions],
     }
 
