@@ -1,6 +1,7 @@
 """`predict`: pictures of every size, place and polarity become what the networks know, and all seeds vote."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from support.command_line import run, said
 
 import mnistjobs
+from jobs.errors import InputError
 from jobs.predict.likeness import compare_with
 from jobs.predict.picture import find_ink, prepare, read_picture
 from jobs.predict.votes import Vote, majority, probabilities
@@ -151,6 +153,21 @@ def test_another_configuration_can_be_chosen(study: Study, picture: Path) -> Non
     assert found.is_chosen
 
 
+def test_an_empty_choice_is_no_choice(study: Study, picture: Path) -> None:
+    with pytest.raises(InputError, match="configuration '': several configurations have this id"):
+        mnistjobs.predict_pictures(study.store, picture, configuration="")
+    with pytest.raises(InputError, match="no picture is given"):
+        mnistjobs.predict_pictures(study.store, [])
+
+
+def test_votes_of_collapsed_networks_are_warned_of(tmp_path: Path, picture: Path) -> None:
+    untrained = train(tmp_path, "digits", 32, epochs=1, seeds="[0, 1, 2, 3, 4, 5]")
+    collapsed = sum(mnistjobs.read_trials(untrained.store, "digits")["collapsed"].to_pylist())
+    assert collapsed
+    outcome = run("predict", picture, "--store", untrained.store)
+    assert f"warning: {collapsed} of 6 networks collapsed: they take nearly every image for the same" in outcome.err
+
+
 def test_a_picture_unlike_the_training_images_is_warned_of(study: Study, tmp_path: Path) -> None:
     cross = np.zeros((90, 90), np.uint8)
     cross[40:50], cross[:, 40:50] = 255, 255
@@ -167,12 +184,29 @@ def test_few_test_images_are_unlike_the_training_images(digits: Dataset) -> None
     assert not any(each.is_unlike for each in compare_with(digits, digits.train.images[:50]))
 
 
+@pytest.mark.mnist
+def test_most_printed_letters_are_unlike_mnist_and_few_digits() -> None:
+    pictures = [printed(text) for text in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + "0123456789"]
+    mnist = load_dataset("mnist")
+    flagged = [each.is_unlike for each in compare_with(mnist, np.concatenate([*pictures, mnist.test.images]))]
+    assert np.mean(flagged[:26]) >= 0.65
+    assert np.mean(flagged[26:36]) <= 0.1
+    assert np.mean(flagged[36:]) == pytest.approx(0.02, abs=0.005)
+
+
+def printed(text: str) -> NDArray[np.uint8]:
+    """Prepare a picture of a printed character, (1, 784)."""
+    sheet = Image.new("L", (320, 320), 255)
+    ImageDraw.Draw(sheet).text((160, 160), text, font=ImageFont.load_default(150), anchor="mm")
+    return prepare(np.asarray(sheet, np.float32) / np.float32(255)).reshape(1, -1)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("text.png", b"hello", "cannot be read as a picture; allowed: a PNG, a JPEG or the like"),
+        ("text.png", b"hello", "cannot be read as a picture; allowed: the file of a picture, such as a PNG or a JPEG"),
         ("cut.png", None, "cannot be read as a picture"),
-        ("missing.png", b"", "no such file; allowed: a picture"),
+        ("missing.png", b"", "no such file; allowed: the file of a picture"),
         ("blank.png", np.full((20, 20), 77, np.uint8), "shows nothing: no pixel differs much from the border"),
         ("bomb.png", np.zeros((9000, 10_000), np.bool_), "is larger than a picture may be"),
     ],
@@ -188,6 +222,22 @@ def test_a_file_that_shows_no_digit_ends_in_one_message(
     outcome = run("predict", picture, path, "--store", study.store)
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.startswith(f"{path}: {message}")
+
+
+def test_what_is_no_file_is_named_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("nowhere")
+    what = {"pipe": "is a pipe or a device", "link": "is a link to 'nowhere', which does not exist", "": "is a folder"}
+    for name, message in {**what, "x" * 300: "cannot be opened: File name too long"}.items():
+        with pytest.raises(InputError, match=f"{message}; allowed: the file of a picture"):
+            read_picture(tmp_path / name)
+
+
+def test_values_that_are_no_numbers_count_as_background(tmp_path: Path) -> None:
+    levels = np.zeros((30, 30), np.float32)
+    levels[8:20, 10:14], levels[:, 25] = 1, np.nan
+    Image.fromarray(levels).save(tmp_path / "scan.tiff")
+    assert (find_ink(read_picture(tmp_path / "scan.tiff")) == (levels == 1)).all()
 
 
 def test_a_transparent_background_counts_as_background(tmp_path: Path) -> None:

@@ -123,6 +123,27 @@ def test_json_has_null_for_nan(store: Store) -> None:
     assert row == {"a": None, "b": 1.5, "c": [1], "e": {"d": "2026-01-02"}, "f": None}
 
 
+def test_values_that_python_lacks_are_text_or_refused(store: Store) -> None:
+    sql = "select '2026-01-01 00:00:00.123456789'::timestamp_ns as t, {'a': [1]} as s, sum(1) as n, 1234567.5 as x"
+    words = ("query", "tiny", sql, "--store", store.root)
+    (row,) = json.loads(said(*words, "--json"))
+    assert row == {"t": "2026-01-01T00:00:00.123456789", "s": {"a": [1]}, "n": 1, "x": 1234567.5}
+    assert said(*words, "--format", "csv") == ('t,s,n,x\n2026-01-01 00:00:00.123456789,"{""a"": [1]}",1,1234567.5\n')
+    assert said(*words).split()[-2:] == ["1", "1234567.5"]
+    outcome = run("query", "tiny", "select 'infinity'::date as d", "--store", store.root)
+    assert outcome.code == 2
+    assert outcome.err.startswith(
+        "query: d: has dates that cannot be printed, such as infinity; allowed: text, such as d"
+    )
+
+
+def test_no_cell_of_a_wide_table_is_cut(store: Store) -> None:
+    sql = "select *, repeat('x', 500) as wide from trials"
+    printed = said("query", "tiny", sql, "--store", store.root)
+    assert "…" not in printed
+    assert "x" * 500 in printed
+
+
 def test_a_long_answer_is_cut_and_says_how_to_get_all(store: Store) -> None:
     printed = said("query", "tiny", "select unnest(range(1003)) as i", "--store", store.root)
     assert printed.splitlines()[-2:] == ["999", "and 3 more rows; --format csv prints all"]

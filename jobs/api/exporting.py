@@ -1,15 +1,17 @@
 """Export a job to what other tools read."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
+
+import pyarrow as pa
 
 from jobs.api.reading import StorePath, read_job, read_metrics, read_summary, read_trials
 from jobs.errors import InputError
 from jobs.export import JobFiles, runs_of, write_mlflow, write_ro_crate, write_tensorboard
 from jobs.report import format_count, report_files
-from jobs.store import Job, counted_trials, find_job, open_store_of, read_parts
+from jobs.store import Job, JobState, counted_trials, find_job, open_store_of, read_parts
 
+_COMPLETE = (JobState.finished, JobState.stopped)  # stopped: by a rule or a budget that was asked for
 ExportFormat = Literal["tensorboard", "mlflow", "ro-crate"]
 
 
@@ -67,15 +69,18 @@ def _files_of(store: str, job: str) -> JobFiles:
         found.record.provenance,
         found.submitted_at,
         found.finished_at,
-        _describe(found, read_summary(store, job)["test_accuracy_mean"].drop_null().to_pylist()),
+        found.state in _COMPLETE,
+        _describe(found, read_summary(store, job)),
         files,
     )
 
 
-def _describe(job: Job, means: Sequence[float]) -> str:
+def _describe(job: Job, summary: pa.Table) -> str:
     """Say in a sentence what the study is and what came out."""
-    found = f"; mean test accuracy {100 * min(means):.2f} to {100 * max(means):.2f} %" if means else ""
-    configurations = format_count(len(means), "configuration")
-    return (
-        f"{format_count(job.needed_count, 'trial')} of {configurations} on {job.dataset.name}, {job.state.value}{found}"
-    )
+    means = summary["test_accuracy_mean"].drop_null().to_pylist()
+    configurations = format_count(summary.num_rows, "configuration")
+    study = f"{format_count(job.needed_count, 'trial')} of {configurations} on {job.dataset.name}, {job.state.value}"
+    if not means:
+        return study
+    low, high = f"{100 * min(means):.2f}", f"{100 * max(means):.2f}"
+    return f"{study}; mean test accuracy {low if low == high else f'{low} to {high}'} %"

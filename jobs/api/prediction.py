@@ -13,7 +13,7 @@ from jobs.api.reading import StorePath, read_job
 from jobs.errors import InputError, LostWeightsError
 from jobs.predict import Likeness, Vote, compare_with, find_dataset, majority, prepare_file, probabilities
 from jobs.report import CONFIGURATION_COLUMNS
-from jobs.store import WEIGHTS, find_job, open_store_of, read_weights_of
+from jobs.store import WEIGHTS, Store, find_job, open_store_of, read_weights_of
 from mnist_core.data import SIDE, DatasetInfo
 
 _MAX_NAMED = 5  # configurations in a message
@@ -50,10 +50,14 @@ class Predictions:
     is_chosen: bool  # by the caller; else it is the best one by validation accuracy
     predictions: tuple[Prediction, ...]
     lost: tuple[str, ...]  # trial_ids without a vote, because their weights are missing or damaged
+    collapsed: int  # networks that take nearly every test image for the same digit
 
 
 def predict_pictures(
-    store: StorePath, pictures: Sequence[str | Path], job: str | None = None, configuration: str | None = None
+    store: StorePath,
+    pictures: str | Path | Sequence[str | Path],
+    job: str | None = None,
+    configuration: str | None = None,
 ) -> Predictions:
     """Let all networks of one configuration of a job vote on which digits some pictures show.
 
@@ -62,7 +66,7 @@ def predict_pictures(
 
     Args:
         store: The store's folder, or its URL.
-        pictures: The paths of the pictures, each of one digit.
+        pictures: The paths of the pictures, each of one digit; or one path.
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
         configuration: The configuration_id, or its beginning; by default that of the best one by validation accuracy.
 
@@ -76,21 +80,24 @@ def predict_pictures(
     """
     opened, name = open_store_of(store, job)
     found = find_job(opened, name)
-    images = np.stack([prepare_file(each, found.dataset.name).ravel() for each in pictures])  # (B, D)
+    paths = [pictures] if isinstance(pictures, str | Path) else pictures
+    images = _prepared(paths, found.dataset.name)
     chosen = _choose(str(opened.location), found.job_id, configuration)
     trials = _trials(str(opened.location), found.job_id, chosen["configuration_id"])
-    weights = dict(read_weights_of(opened, {row["trial_id"]: row["weights_sha256"] for row in trials}))
-    ballots = [_vote(row, own, images) for row in trials if (own := weights[row["trial_id"]])]
+    ballots, lost = _ballots(opened, trials, images)
     if not ballots:
         where = f"configuration {chosen['configuration_id']}: the weights of all its trials in {opened.locate(WEIGHTS)}"
         raise LostWeightsError(f"{where} are missing or damaged")
-    return Predictions(
-        found.job_id,
-        chosen,
-        configuration is not None,
-        _count(pictures, images, ballots, found.dataset),
-        tuple(trial_id for trial_id, own in weights.items() if not own),
-    )
+    counted = _count(paths, images, ballots, found.dataset)
+    collapsed = sum(bool(row["collapsed"]) for row in trials)
+    return Predictions(found.job_id, chosen, configuration is not None, counted, lost, collapsed)
+
+
+def _prepared(pictures: Sequence[str | Path], dataset: str) -> NDArray[np.uint8]:
+    """Return what the networks see of pictures, (B, D)."""
+    if not pictures:
+        raise InputError("no picture is given; allowed: the paths of one or more")
+    return np.stack([prepare_file(each, dataset).ravel() for each in pictures])
 
 
 def _choose(place: str, job: str, configuration: str | None) -> Row:
@@ -98,8 +105,8 @@ def _choose(place: str, job: str, configuration: str | None) -> Row:
     ranking = rank_job(place, job).to_pylist()
     matching = [row for row in ranking if row["configuration_id"].startswith(configuration or "")]
     if not ranking:
-        raise InputError(f"job {job}: no trial has finished yet; allowed: a job with a finished trial")
-    if not matching or (configuration and len(matching) > 1):
+        raise InputError(f"job {job}: no trial has finished; allowed: a job with a finished trial")
+    if not matching or (configuration is not None and len(matching) > 1):
         ids = ", ".join(row["configuration_id"] for row in ranking[:_MAX_NAMED])
         which = "several configurations have" if matching else "no configuration with a finished trial has"
         raise InputError(f"configuration {configuration!r}: {which} this id; allowed: the id of one, such as {ids}")
@@ -108,10 +115,19 @@ def _choose(place: str, job: str, configuration: str | None) -> Row:
 
 def _trials(place: str, job: str, configuration: object) -> list[Row]:
     """Return the finished trials of a configuration in the order of their seeds: settings and hash of the weights."""
-    _, requested, stored = read_job(place, job, ("trial_id", "status", "weights_sha256"))
+    _, requested, stored = read_job(place, job, ("trial_id", "status", "weights_sha256", "collapsed"))
     asked = {row["trial_id"]: row for row in requested.to_pylist() if row["configuration_id"] == configuration}
     finished = [row for row in stored.to_pylist() if row["trial_id"] in asked and row["status"] == "finished"]
     return sorted(({**row, **asked[row["trial_id"]]} for row in finished), key=lambda row: int(row["seed"]))
+
+
+def _ballots(
+    store: Store, trials: Sequence[Row], images: NDArray[np.uint8]
+) -> tuple[list[list[Vote]], tuple[str, ...]]:
+    """Let each network vote on all images; return the votes, and the trials whose weights are lost."""
+    weights = dict(read_weights_of(store, {row["trial_id"]: row["weights_sha256"] for row in trials}))
+    ballots = [_vote(row, own, images) for row in trials if (own := weights[row["trial_id"]])]
+    return ballots, tuple(trial_id for trial_id, own in weights.items() if not own)
 
 
 def _vote(trial: Row, weights: Mapping[str, NDArray[Any]], images: NDArray[np.uint8]) -> list[Vote]:

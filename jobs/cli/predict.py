@@ -9,6 +9,7 @@ import typer
 
 from jobs.cli.arguments import STORE, StoreOption
 from jobs.cli.output import echo
+from jobs.escape import escape
 
 if TYPE_CHECKING:
     from jobs.api import Prediction, Predictions
@@ -50,16 +51,8 @@ def predict(
     if json_:
         echo(json.dumps(_plain(found), indent=2))
     else:
-        echo(_voters(found))
-    for each in found.predictions:
-        if not json_:
-            echo("\n".join([_line(each), *(_drawing(each) if show else ())]))
-        if each.likeness and each.likeness.is_unlike:
-            distance = (
-                f"{each.likeness.distance:.2f} from the nearest of them, where {each.likeness.usual:.2f} is usual"
-            )
-            echo(f"warning: {each.picture}: is unlike the training images: {distance}", err=True)
-    _warn_of_gaps(found)
+        _print(found, show)
+    _warn(found)
 
 
 def _save(found: "Predictions", folder: Path) -> None:
@@ -67,6 +60,13 @@ def _save(found: "Predictions", folder: Path) -> None:
 
     for number, each in enumerate(found.predictions, start=1):
         write_image(each.image, folder / f"{number}-{Path(each.picture).stem}.png")
+
+
+def _print(found: "Predictions", show: bool) -> None:
+    """Print a line for each picture, and what the networks saw of it where that is asked for."""
+    echo(_voters(found))
+    for each in found.predictions:
+        echo("\n".join([_line(each), *(_drawing(each) if show else ())]))
 
 
 def _voters(found: "Predictions") -> str:
@@ -85,7 +85,7 @@ def _line(each: "Prediction") -> str:
     counts = Counter(vote.digit for vote in each.votes)
     others = ", ".join(f"{count} for {digit}" for digit, count in counts.most_common() if digit != each.digit)
     agree = f"{each.agree} of {len(each.votes)} networks{f', {others}' if others else ''}"
-    return f"{each.picture}: {each.digit}; {agree}; mean probability {100 * each.probability:.1f} %"
+    return f"{_name(each)}: {each.digit}; {agree}; mean probability {100 * each.probability:.1f} %"
 
 
 def _drawing(each: "Prediction") -> list[str]:
@@ -94,12 +94,25 @@ def _drawing(each: "Prediction") -> list[str]:
     return ["".join(2 * _SHADES[shade] for shade in row).rstrip() for row in shades]
 
 
-def _warn_of_gaps(found: "Predictions") -> None:
+def _warn(found: "Predictions") -> None:
+    """Print what speaks against taking the digits for granted."""
+    for each in found.predictions:
+        if each.likeness and each.likeness.is_unlike:
+            usual = f"{each.likeness.distance:.2f} from the nearest of them, where {each.likeness.usual:.2f} is usual"
+            echo(f"warning: {_name(each)}: is unlike the training images: {usual}", err=True)
     if found.lost:
         trials = f"{len(found.lost)} networks have" if len(found.lost) > 1 else "1 network has"
         echo(f"warning: {trials} no vote: their weights are missing or damaged", err=True)
+    if found.collapsed:
+        networks = f"{found.collapsed} of {len(found.predictions[0].votes) + len(found.lost)} networks"
+        echo(f"warning: {networks} collapsed: they take nearly every image for the same digit", err=True)
     if any(each.likeness is None for each in found.predictions):
         echo("warning: the dataset is not on this machine: not compared with the training images", err=True)
+
+
+def _name(each: "Prediction") -> str:
+    """Write the path of a picture on one line."""
+    return escape(each.picture)
 
 
 def _plain(found: "Predictions") -> dict[str, Any]:
@@ -107,6 +120,7 @@ def _plain(found: "Predictions") -> dict[str, Any]:
         "job_id": found.job_id,
         "configuration": dict(found.configuration),
         "trials_without_vote": list(found.lost),
+        "collapsed": found.collapsed,
         "pictures": [_picture(each) for each in found.predictions],
     }
 

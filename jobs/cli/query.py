@@ -10,11 +10,13 @@ import typer
 
 from jobs.cli.arguments import STORE, JobArgument, StoreOption
 from jobs.cli.output import echo
+from jobs.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _MAX_ROWS = 1000  # of a table for a person
+_LARGE = 1e6  # numbers from here on are shown with all their digits: they may be counts
 
 
 class QueryFormat(StrEnum):
@@ -42,11 +44,11 @@ def query(
     from jobs.api import query_job
     from jobs.report import table_csv
 
-    answer = query_job(store, job, sql)
+    answer = _readable(query_job(store, job, sql))
     if json_ or format_ is QueryFormat.json:
         echo(json.dumps([_plain(row) for row in answer.to_pylist()], indent=2, allow_nan=False))
     elif format_ is QueryFormat.csv:
-        echo(table_csv(answer).rstrip("\n"))
+        echo(table_csv(_flat(answer)).rstrip("\n"))
     else:
         _print(answer)
 
@@ -63,6 +65,38 @@ def _print(answer: "pa.Table") -> None:
         echo(f"and {format_count(rest, 'more row')}; --format csv prints all")
 
 
+def _readable(answer: "pa.Table") -> "pa.Table":
+    """Turn times with nanoseconds, which Python does not have, into text.
+
+    Raises:
+        InputError: A column has dates that neither Python nor Arrow can write, such as infinity.
+    """
+    import pyarrow as pa
+
+    for index, field in enumerate(answer.schema):
+        if not (pa.types.is_temporal(field.type) or pa.types.is_nested(field.type)):
+            continue
+        try:
+            answer[index].to_pylist()
+        except (ValueError, OverflowError) as error:
+            if field.type != pa.timestamp("ns"):
+                message = f"query: {field.name}: has dates that cannot be printed, such as infinity"
+                raise InputError(f"{message}; allowed: text, such as {field.name}::varchar") from error
+            answer = answer.set_column(index, field.name, answer[index].cast(pa.string()))
+    return answer
+
+
+def _flat(answer: "pa.Table") -> "pa.Table":
+    """Write lists, structures and the like, for which CSV has no form, as JSON."""
+    import pyarrow as pa
+
+    for index, field in enumerate(answer.schema):
+        if pa.types.is_nested(field.type):
+            texts = [None if value is None else json.dumps(_plain(value)) for value in answer[index].to_pylist()]
+            answer = answer.set_column(index, field.name, pa.array(texts, pa.string()))
+    return answer
+
+
 def _is_number(kind: "pa.DataType") -> bool:
     from pyarrow.types import is_decimal, is_floating, is_integer
 
@@ -71,7 +105,7 @@ def _is_number(kind: "pa.DataType") -> bool:
 
 def _cell(value: Any) -> str:  # noqa: ANN401  (a cell of any column)
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.6g}" if abs(value) < _LARGE else f"{value:.15g}"
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)
@@ -86,7 +120,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  (a value of any column)
     if isinstance(value, float):
         return value if abs(value) < float("inf") else None
     if isinstance(value, Decimal):
-        return _plain(float(value))
+        return int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else float(value)
     if isinstance(value, date | datetime | time):
         return value.isoformat()
     if isinstance(value, timedelta):

@@ -28,7 +28,8 @@ from mnist_core.data import MIRRORS, fetch_mnist
 
 _MAX_SUMMARIZED = 1000  # configurations in a summary; rich takes ten seconds to lay out 10,000
 _MAX_NOTES = 12  # below a summary
-_PIPE_WIDTH = 400  # columns
+_PIPE_WIDTH = 400  # columns, where no table is wider
+_MAX_WIDTH = 1_000_000  # columns of any table
 _PERCENT = (ACCURACY_HEADER, INTACT_HEADER, SEED_NOISE_HEADER, "train", "validation")
 # Columns of the summary that a narrow terminal does not show, the first to go first; others tell as much,
 # and notes go below the table.
@@ -63,7 +64,7 @@ def print_table(table: Table) -> None:
 
 
 def _min_width(table: Table, console: Console) -> int:
-    return Measurement.get(console, console.options.update_width(_PIPE_WIDTH), table).minimum
+    return Measurement.get(console, console.options.update_width(_MAX_WIDTH), table).minimum
 
 
 def print_summary(summary: pa.Table) -> None:

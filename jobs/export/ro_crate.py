@@ -43,6 +43,7 @@ class JobFiles:
     provenance: Mapping[str, str]  # versions, host and commit
     submitted_at: datetime
     finished_at: datetime | None  # None while the job has not ended
+    is_complete: bool  # whether it ended with all that was asked for
     summary: str  # what came out, in a sentence or two
     files: Mapping[str, bytes]  # tables, figures and page, by name
 
@@ -117,7 +118,9 @@ def _add_action(crate: "ROCrate", job: JobFiles, grid: "Entity", results: "Seque
         softwareRequirements=requirements,
     )  # fmt: skip
     dataset = _add(crate, "#dataset", "CreativeWork", name=job.dataset, identifier=f"sha256:{job.dataset_fingerprint}")
-    status = "CompletedActionStatus" if job.finished_at else "ActiveActionStatus"
+    status = "ActiveActionStatus"
+    if job.finished_at:
+        status = "CompletedActionStatus" if job.is_complete else "FailedActionStatus"
     ended = {"endTime": job.finished_at.isoformat()} if job.finished_at else {}
     properties = {
         "name": f"Job {job.job_id}",

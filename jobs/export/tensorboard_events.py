@@ -1,7 +1,10 @@
-"""Write a job's runs as event files of TensorBoard, with its own writer."""
+"""Write a job's runs as event files of TensorBoard, in its own format of records.
 
+Its own writer of event files works in a thread, which loses what goes wrong, such as a full disk.
+"""
+
+import io
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -10,10 +13,11 @@ from jobs.errors import ExtraMissingError, StoreError
 from jobs.export.runs import BY_EPOCH, Run
 
 if TYPE_CHECKING:
+    from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 MEAN = "mean"  # names the run with the means over the seeds
+_VERSION = "brain.Event:2"  # of event files
 
 
 def write_tensorboard(folder: Path, runs: Sequence[Run]) -> int:
@@ -21,7 +25,7 @@ def write_tensorboard(folder: Path, runs: Sequence[Run]) -> int:
 
     Args:
         folder: Where to write `<configuration>/<seed>/` and `<configuration>/mean/`; it should not exist.
-        runs: The trials; those without an epoch are left out.
+        runs: The trials; those without an epoch are left out. The means are those of the finished trials.
 
     Returns:
         The number of runs written.
@@ -30,61 +34,72 @@ def write_tensorboard(folder: Path, runs: Sequence[Run]) -> int:
         ExtraMissingError: TensorBoard is not installed.
         StoreError: A file cannot be written.
     """
+    _check_library()
     groups: dict[str, list[Run]] = {}
     for run in runs:
         if run.epochs:
             groups.setdefault(run.group, []).append(run)
+    count = 0
     for group, members in groups.items():
         for run in members:
-            _write_run(folder / group / run.name, run)
-        _write_means(folder / group / MEAN, members)
-    return sum(len(members) + 1 for members in groups.values())
+            _write_events(folder / group / run.name, [*_hyperparameters(run), *_curves_and_results(run)])
+        finished = [run for run in members if run.trial["status"] == "finished"]
+        if finished:
+            _write_events(folder / group / MEAN, list(_means(finished)))
+        count += len(members) + bool(finished)
+    return count
 
 
-def _write_run(folder: Path, run: Run) -> None:
-    with _writer(folder) as writer:
-        _add_hyperparameters(writer, run)
-        for row, end in zip(run.epochs, run.ends_of_epochs, strict=True):
-            _add_scalars(writer, {name: row[column] for name, column in BY_EPOCH.items()}, row["epoch"], end)
-        _add_scalars(writer, run.results, run.epochs[-1]["epoch"], run.ends_of_epochs[-1])
-
-
-def _write_means(folder: Path, runs: Sequence[Run]) -> None:
-    """Write the means over the seeds, of the epochs that all of them have."""
-    with _writer(folder) as writer:
-        for rows in zip(*(run.epochs for run in runs), strict=False):
-            means = {name: fmean(row[column] for row in rows) for name, column in BY_EPOCH.items()}
-            _add_scalars(writer, means, rows[0]["epoch"], runs[0].ends_of_epochs[-1])
-        names = set.intersection(*(set(run.results) for run in runs))
-        results = {name: fmean(run.results[name] for run in runs) for name in sorted(names)}
-        _add_scalars(writer, results, min(len(run.epochs) for run in runs), runs[0].ends_of_epochs[-1])
-
-
-@contextmanager
-def _writer(folder: Path) -> "Iterator[EventFileWriter]":
+def _check_library() -> None:
     try:
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        import tensorboard.summary.writer.record_writer
     except ImportError as error:
         raise ExtraMissingError("tensorboard", "tensorboard") from error
+    del tensorboard
+
+
+def _write_events(folder: Path, events: Sequence["Event"]) -> None:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    content = io.BytesIO()
+    writer = RecordWriter(content)
+    begin_s = events[0].wall_time
+    for event in (Event(wall_time=begin_s, file_version=_VERSION), *events):
+        writer.write(event.SerializeToString())
     try:
-        writer = EventFileWriter(str(folder))
-        try:
-            yield writer
-        finally:
-            writer.close()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"events.out.tfevents.{begin_s:.0f}.mnistjobs").write_bytes(content.getvalue())
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written: {error.strerror}; allowed: a folder of yours") from error
 
 
-def _add_scalars(writer: "EventFileWriter", values: Mapping[str, float], step: int, wall_time: float) -> None:
+def _curves_and_results(run: Run) -> "Iterator[Event]":
+    for row, end in zip(run.epochs, run.ends_of_epochs, strict=True):
+        yield _scalars({name: row[column] for name, column in BY_EPOCH.items()}, row["epoch"], end)
+    yield _scalars(run.results, run.epochs[-1]["epoch"], run.ends_of_epochs[-1])
+
+
+def _means(runs: Sequence[Run]) -> "Iterator[Event]":
+    """Make the means over the seeds, of the epochs that all of them have."""
+    end = runs[0].ends_of_epochs[-1]
+    for rows in zip(*(run.epochs for run in runs), strict=False):
+        means = {name: fmean(row[column] for row in rows) for name, column in BY_EPOCH.items()}
+        yield _scalars(means, rows[0]["epoch"], end)
+    names = set.intersection(*(set(run.results) for run in runs))
+    results = {name: fmean(run.results[name] for run in runs) for name in sorted(names)}
+    yield _scalars(results, min(len(run.epochs) for run in runs), end)
+
+
+def _scalars(values: Mapping[str, float], step: int, wall_time: float) -> "Event":
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     found = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-    writer.add_event(Event(wall_time=wall_time, step=step, summary=Summary(value=found)))
+    return Event(wall_time=wall_time, step=step, summary=Summary(value=found))
 
 
-def _add_hyperparameters(writer: "EventFileWriter", run: Run) -> None:
+def _hyperparameters(run: Run) -> "Iterator[Event]":
     """Describe a run to the plugin hparams: which settings it had, and that it is over."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.plugins.hparams import metadata
@@ -102,7 +117,7 @@ def _add_hyperparameters(writer: "EventFileWriter", run: Run) -> None:
         (metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=start)),
         (metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=end)),
     ):
-        writer.add_event(Event(wall_time=run.ends_of_epochs[0], summary=_plugin_summary(tag, content)))
+        yield Event(wall_time=run.ends_of_epochs[0], summary=_plugin_summary(tag, content))
 
 
 def _plugin_summary(tag: str, content: Any) -> "Summary":  # noqa: ANN401  (a message of the plugin)

@@ -5,9 +5,11 @@ of mass in the middle. Shapes: H rows and W columns of a picture.
 """
 
 import io
+import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from stat import S_ISDIR, S_ISREG
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from jobs.errors import InputError
 from jobs.store import write_file
 from mnist_core.data import SIDE
+from mnist_core.paths import describe_missing, existing_path
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -31,6 +34,7 @@ _MIN_STROKE, _STROKE = 0.05, 0.1  # of the longer side: thinner strokes are thic
 _THICKENED = 200  # pixels of the longer side at most when strokes are thickened
 _CELLS, _CELL = 8, 4  # of scikit-learn's digits: 8x8 values, each of a cell of 4x4 pixels
 _ENLARGED = 10  # times
+_PICTURES = "allowed: the file of a picture, such as a PNG or a JPEG"
 
 
 def prepare_file(path: str | Path, dataset: str) -> Image28:
@@ -55,21 +59,49 @@ def read_picture(path: str | Path) -> Floats:
     Raises:
         InputError: There is no such file, or it is no picture.
     """
+    with _open(path) as file:
+        try:
+            return np.asarray(_grey(_decode(file)), np.float32)
+        except Exception as error:  # nothing says which exceptions a decoder raises for a damaged file
+            is_too_large = type(error).__name__.startswith("DecompressionBomb")
+            reason = "is larger than a picture may be" if is_too_large else "cannot be read as a picture"
+            raise InputError(f"{path}: {reason}; {_PICTURES}") from error
+
+
+def _open(path: str | Path) -> BinaryIO:
+    """Open a regular file; a pipe or a device might never deliver a picture.
+
+    Raises:
+        InputError: It cannot be opened, or is something else.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe waits until somebody writes to it.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        descriptor = os.open(existing_path(Path(path)), flags)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: {describe_missing(path) or 'no such file'}; {_PICTURES}") from error
+    except (OSError, ValueError) as error:
+        reason = describe_missing(path) or f"cannot be opened: {getattr(error, 'strerror', None) or error}"
+        raise InputError(f"{path}: {reason}; {_PICTURES}") from error
+    mode = os.fstat(descriptor).st_mode
+    if S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise InputError(f"{path}: is {'a folder' if S_ISDIR(mode) else 'a pipe or a device'}; {_PICTURES}")
+
+
+def _decode(file: BinaryIO) -> "PillowImage":
+    """Decode a picture and turn it as its camera says; raises whatever the decoder does."""
     from PIL import Image, ImageOps
 
-    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.draft("L", (_MAX_SIDE, _MAX_SIDE))
-                grey = _grey(ImageOps.exif_transpose(image))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; allowed: a picture, such as a PNG or a JPEG") from error
-    except (OSError, ValueError, SyntaxError, *bombs) as error:
-        reason = "is larger than a picture may be" if isinstance(error, bombs) else "cannot be read"
-        raise InputError(f"{path}: {reason} as a picture; allowed: a PNG, a JPEG or the like") from error
-    return np.asarray(grey, np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about metadata that is of no use here
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(file) as image:
+            image.draft("L", (_MAX_SIDE, _MAX_SIDE))
+            turned = ImageOps.exif_transpose(image)
+            turned.load()
+            return turned
 
 
 def _grey(image: "PillowImage") -> "PillowImage":
@@ -78,6 +110,8 @@ def _grey(image: "PillowImage") -> "PillowImage":
 
     if image.mode.startswith(("I", "F")):  # 16 bits and more
         levels = np.asarray(image, np.float32)
+        is_known = np.isfinite(levels)
+        levels = np.where(is_known, levels, np.median(levels[is_known]) if is_known.any() else 0)
         scaled = Image.fromarray((levels - levels.min()) / max(float(np.ptp(levels)), 1.0))
         scaled.thumbnail((_MAX_SIDE, _MAX_SIDE))
         return scaled

@@ -80,6 +80,8 @@ def _answer(connection: "DuckDBPyConnection", sql: str) -> pa.Table:
     with ThreadPoolExecutor(1) as thread:
         answer = thread.submit(lambda: connection.sql(sql).to_arrow_table())
         try:
+            while not answer.done():  # an endless wait would not notice an interrupt that another thread gets
+                wait([answer], _POLL_S)
             return answer.result()
         except BaseException:
             while not answer.done():  # an interrupt that comes before the query has begun is lost

@@ -99,7 +99,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing."""
 
     def _answer(self) -> tuple[HTTPStatus, str, bytes]:
-        url = urlsplit(self.path)
+        try:
+            url = urlsplit(self.path)
+        except ValueError:  # such as http://[
+            return HTTPStatus.BAD_REQUEST, "text/plain", b"That is no address.\n"
         if not self._is_allowed(url.query):
             return HTTPStatus.FORBIDDEN, "text/plain", b"Open the address that the command printed, with its token.\n"
         try:
