@@ -30,7 +30,7 @@ def learning_curve(store: StorePath, job: str) -> "ChartType":
 
     summary = read_summary(store, job)
     if not any(summary["n"].to_pylist()):
-        raise InputError(f"job {job}: no trial has finished yet; allowed: a job with a finished trial")
+        raise InputError(f"job {job}: no trial has finished; allowed: a job with a finished trial")
     return learning(summary, read_trials(store, job))
 
 
