@@ -131,13 +131,13 @@ def comparison_lines(found: "JobComparison") -> str:
 
 def _changed_configurations(found: "JobComparison") -> list[str]:
     """Name the configurations whose change is clear."""
-    from jobs.report import CONFIGURATION_COLUMNS, IDENTIFYING, varying_settings
+    from jobs.report import CONFIGURATION_COLUMNS, IDENTIFYING, format_p, varying_settings
 
     columns = {name: [change.settings[name] for change in found.changes] for name in CONFIGURATION_COLUMNS}
     shown = [*IDENTIFYING, *varying_settings(columns)]
     return [
         f"  {', '.join(f'{name} {change.settings[name]}' for name in shown)}: {100 * change.difference.mean:+.2f} pp"
-        f"{_interval(change.difference.low, change.difference.high)}, p = {change.p_holm:.2g} (Holm)"
+        f"{_interval(change.difference.low, change.difference.high)}, p {format_p(change.p_holm)} (Holm)"
         for change in found.changes
         if change.p_holm is not None and change.p_holm < 0.05 and change.difference.mean is not None
     ]

@@ -27,6 +27,7 @@ from jobs.report.formats import N_HEADER as N_HEADER
 from jobs.report.formats import NEW_IMAGES_HEADER as NEW_IMAGES_HEADER
 from jobs.report.formats import SEED_NOISE_HEADER as SEED_NOISE_HEADER
 from jobs.report.formats import format_count as format_count
+from jobs.report.formats import format_p as format_p
 from jobs.report.formats import format_setting as format_setting
 from jobs.report.formats import summary_cells as summary_cells
 from jobs.report.formats import summary_notes as summary_notes

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from jobs.report.arms import Level
 from jobs.report.contrasts import ALPHA
-from jobs.report.formats import format_count
+from jobs.report.formats import format_count, format_p
 from jobs.report.paired import ANYTIME, MIN_FOR_P
 from jobs.report.summary import Row
 from jobs.report.wording import context_columns, contrast_label, level_words, parse_level, points, setting_name
@@ -224,7 +224,7 @@ def _finding(row: Row, names: Sequence[str], troubled: Sequence[Row], with_level
         f"{points(row['mean'])} points{_interval(row)}",
         f"{row['seeds_agree']} of {format_count(row['n'], 'seed')}",
         row["word"],
-        "" if row["p_holm"] is None else f"Holm p = {row['p_holm']:.2g}",
+        "" if row["p_holm"] is None else f"Holm p {format_p(row['p_holm'])}",
         _remark(row, names, troubled),
     )
 

@@ -243,6 +243,11 @@ def format_percent(fraction: float | None) -> str:
     return NO_VALUE if fraction is None else f"{format_points(fraction)} %"
 
 
+def format_p(p: float) -> str:
+    """Format a p value after its name: "= 0.0096", "< 0.0001"."""
+    return "< 0.0001" if p < 0.0001 else f"= {p:.2g}"
+
+
 def contrast_cells(contrasts: pa.Table) -> tuple[list[str], list[list[str]]]:
     """Format contrasts for a person, with differences in percentage points.
 
@@ -271,23 +276,7 @@ def _contrast_cells(row: Row, context: Sequence[str], has_collapsed: bool) -> li
         f"{row['n']}",
         format_points(row["mean"]) + format_interval(row),
         NO_VALUE if row["seeds_agree"] is None else f"{row['seeds_agree']} of {row['n']}",
-        NO_VALUE if row["p_holm"] is None else f"{row['p_holm']:.2g}",
+        NO_VALUE if row["p_holm"] is None else format_p(row["p_holm"]).removeprefix("= "),
         row["word"],
         *([without if row["collapsed"] else ""] if has_collapsed else []),
     ]
-
-
-def effect_lines(effects: pa.Table) -> list[str]:
-    """Say in one line per axis how much it changes the test accuracy, averaged over the others.
-
-    Args:
-        effects: A table with the schema EFFECTS; interactions are left out.
-    """
-    rows = [row for row in effects.to_pylist() if " x " not in row["effect"] and row["mean"] is not None]
-    return [_effect_line(row) for row in rows]
-
-
-def _effect_line(row: Row) -> str:
-    levels = f"{row['effect'].replace('_', ' ')} {row['level_a']} against {row['level_b']}"
-    p = "" if row["p_holm"] is None else f", p = {row['p_holm']:.2g} (Holm)"
-    return f"{levels}: {format_points(row['mean'])} pp{format_interval(row)}, {format_count(row['n'], 'seed')}{p}"
