@@ -43,6 +43,8 @@ class Run:
     @property
     def ends_of_epochs(self) -> list[float]:
         """When each epoch ended, in seconds since 1970: the last one as the trial did."""
+        if not self.epochs:  # a trial that failed has no time either
+            return []
         end = self.trial["finished_at"].timestamp()
         seconds = [row["epoch_seconds"] for row in self.epochs]
         return [end - sum(seconds[number + 1 :]) for number in range(len(seconds))]
