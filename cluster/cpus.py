@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: less than the machine has in a container, a Slurm job or under taskset."""
+"""How many CPUs this process may use: fewer than the machine has in a container, a Slurm job or under taskset."""
 
 import os
 from contextlib import suppress

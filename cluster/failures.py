@@ -1,4 +1,4 @@
-"""Why a task has no result, as far as its executor can tell.
+"""Why a task has no result, as its executor knows it.
 
 | kind          | what happened                                                                     |
 |---------------|-----------------------------------------------------------------------------------|

@@ -73,7 +73,7 @@ class InProcessExecutor(Generic[Item, Value, Result]):
             self._waiting.remove(item)
 
     def exclude(self, node: str) -> None:
-        """Refuse: this process is the only node, and nothing is asked of it."""
+        """Refuse: this process is the only node, and has to meet no requirement."""
         raise AssertionError(f"the only node was refused: {node}")
 
     def _advance(self, item: Item, steps: Generator[Value, None, Result]) -> TaskEvent[Item, Value, Result]:

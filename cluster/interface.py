@@ -25,7 +25,7 @@ Task: TypeAlias = Callable[[Item, Shared], Generator[Value, None, Result]]
 
 
 class ClusterError(Exception):
-    """The executor cannot be had as requested, or was lost; the message says what is wrong and what to do."""
+    """There is no executor as requested, or it was lost; the message names the fault and the remedy."""
 
 
 class AddressError(ClusterError):
@@ -33,7 +33,7 @@ class AddressError(ClusterError):
 
 
 class UnauthenticatedError(AddressError):
-    """The cluster asks nobody for a token, and other machines can reach it.
+    """The cluster works without tokens, and other machines can reach it.
 
     Args:
         where: The cluster, as messages name it.
@@ -124,7 +124,7 @@ class NodeLost:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Tasks or nodes keep the job waiting; the message says which, and why."""
+    """Tasks or nodes keep the job waiting; the message names them and the reason."""
 
     message: str
 
@@ -151,7 +151,7 @@ def is_url(address: str | None) -> TypeGuard[str]:
 
 
 def differences(required: Mapping[str, str], node: NodeJoined) -> str:
-    """Say why a node cannot be used, or return "" where it can.
+    """Return why a node cannot be used; "" where it can.
 
     Args:
         required: The facts that nodes must have in common.

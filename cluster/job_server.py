@@ -31,7 +31,7 @@ class JobServer:
 
     url: str
     mode: Literal["disabled", "token"]  # its RAY_AUTH_MODE
-    ray_version: str  # "" where it tells that only to those who have a token
+    ray_version: str  # "" where only those who have a token learn it
 
     @property
     def where(self) -> str:
@@ -45,7 +45,7 @@ def describe(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine, reached by way of no network."""
+    """Return whether a host is this machine, reached without a network."""
     try:
         found = {info[4][0] for info in socket.getaddrinfo(host.strip("[]"), None)}
     except OSError:
@@ -54,15 +54,15 @@ def is_loopback(host: str) -> bool:
 
 
 def find_job_server(address: str, *, allow_unauthenticated: bool = False) -> JobServer:
-    """Ask a job server whether it is one, and whether it wants a token.
+    """Find the job server at an address, and whether it needs a token.
 
     Args:
         address: http://HOST:PORT or https://HOST; without a scheme http:// is meant.
-        allow_unauthenticated: Whether a server will do that lets anybody on its network start jobs.
+        allow_unauthenticated: Whether to accept a cluster that lets anybody on its network run programs.
 
     Raises:
         AddressError: There is no job server at the address.
-        UnauthenticatedError: It asks nobody for a token, and is on another machine.
+        UnauthenticatedError: It works without tokens, and is on another machine.
     """
     url = normalize(address)
     server = _identify(url)

@@ -40,11 +40,11 @@ def check_cluster(address: str, *, allow_unauthenticated: bool = False) -> Clust
 
     Args:
         address: HOST:PORT, or `auto` for the cluster of this machine.
-        allow_unauthenticated: Whether a cluster will do that lets anybody on its network run programs.
+        allow_unauthenticated: Whether to accept a cluster that lets anybody on its network run programs.
 
     Raises:
         AddressError: There is no cluster, it refuses this user's token, or this machine is not one of its nodes.
-        UnauthenticatedError: It asks nobody for a token, and other machines can reach it.
+        UnauthenticatedError: It works without tokens, and other machines can reach it.
     """
     check_form(address)
     where = _describe(address)
@@ -105,7 +105,7 @@ def _check_speaks_grpc(connection: socket.socket, where: str) -> None:
 
 
 def _ask_head(address: str, where: str) -> Cluster:
-    """Return the cluster; raise AddressError where its head refuses this user or does not know this machine."""
+    """Return the cluster; raise AddressError where its head refuses this user, or this machine is none of its nodes."""
     token = find_token()
     answer = _probe(address, ["disabled", *(["token"] if token else [])])
     if "refused" in answer:

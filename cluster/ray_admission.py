@@ -85,10 +85,10 @@ class NodeWatch:
     def changes(self, head_answers: Callable[[], bool] = lambda: True) -> list[NodeEvent]:
         """Return what has changed since the last call, looking at the nodes at most every few seconds.
 
-        Tasks run on a node that has joined once that is admitted.
+        A node that has joined runs tasks once it is admitted.
 
         Args:
-            head_answers: Tells whether the head of the cluster answers: otherwise nothing is looked at.
+            head_answers: Returns whether the cluster's head answers; while it does not, no node is looked at.
         """
         events: list[NodeEvent] = []
         if time.monotonic() >= self._looked_s + LOOK_INTERVAL_S and head_answers():
@@ -106,13 +106,13 @@ class NodeWatch:
         return self._lose(unreachable(suspects))
 
     def first_nodes(self) -> tuple[NodeJoined, ...]:
-        """Wait for the nodes of the beginning.
+        """Wait for the nodes with which the session begins.
 
         Returns:
-            Those that have answered by the time that all have, or that the others take too long.
+            The nodes that have answered once all have, or once the others have taken too long.
 
         Raises:
-            ClusterError: No node can be used, and why.
+            ClusterError: No node can be used; the message has the reasons.
         """
         joined: list[NodeJoined] = []
         reasons: list[str] = []

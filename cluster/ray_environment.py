@@ -36,7 +36,7 @@ _MAX_FOLDER_BYTES = 39 if sys.platform == "darwin" else 43
 
 
 def local_environment(token: str) -> dict[str, str]:
-    """Return the environment for a Ray started here: the caller's, without what changes how Ray or Python work.
+    """Return the environment for a Ray started here: the caller's, without the options of Ray and Python.
 
     Ray's own tunables, which are in lower case (RAY_memory_usage_threshold), are passed on.
 
@@ -48,7 +48,7 @@ def local_environment(token: str) -> dict[str, str]:
 
 
 def without_options(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return environment variables without those that change how Ray works."""
+    """Return environment variables without the options of Ray."""
     return {name: value for name, value in variables.items() if not _OPTION_OF_RAY.match(name)}
 
 
@@ -94,9 +94,9 @@ def _change_environment(wanted: Mapping[str, str]) -> None:
 
 
 def worker_path(packages: Sequence[str], folder: Path) -> list[str]:
-    """Return what has to come first on the path of the workers, for them to import the packages that this process does.
+    """Return the folders that put the packages of this process first on the workers' path.
 
-    Nothing where they find these by themselves; else a folder of links, so that no other module comes first too.
+    None where the workers find them by themselves; else one folder of links, which puts no other module first.
 
     Args:
         packages: Top-level packages.
@@ -139,7 +139,7 @@ def local_folder() -> Iterator[Path]:
     """Make a folder for a Ray started here, and remove it at the end; where a ClusterError is raised it stays.
 
     Raises:
-        LocalRayError: No folder for temporary files will do.
+        LocalRayError: No folder for temporary files can be used.
     """
     base = _base_folder()
     remove_orphaned_folders(base)

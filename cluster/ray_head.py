@@ -21,7 +21,7 @@ class HeadCheck:
         self._unanswered = 0
 
     def answers(self) -> bool:
-        """Tell whether the head answers: any question to one that does not would block until Ray ends this process."""
+        """Tell whether the head answers: to ask one that does not would block until Ray ends this process."""
         return self._connect() is None
 
     def check(self) -> None:

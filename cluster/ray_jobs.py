@@ -1,4 +1,4 @@
-"""Jobs of a Ray cluster: commands that Ray starts on its head, with code that is sent along.
+"""Jobs of a Ray cluster: commands that Ray starts on its head, with the code that they run.
 
 Ray's own client of its job server does the work. Whatever it raises becomes an error of one line.
 """
@@ -36,7 +36,7 @@ ENDED: tuple[RayJobStatus, ...] = ("STOPPED", "SUCCEEDED", "FAILED")
 
 @dataclass(frozen=True)
 class RayJobState:
-    """What Ray says of a job; it may be wrong: a job whose agent was restarted stays RUNNING."""
+    """The state of a job as Ray knows it, which may be wrong: a job whose agent was restarted stays RUNNING."""
 
     status: RayJobStatus
     message: str  # one line
@@ -50,7 +50,7 @@ class RayJobs:
     client: Any  # Ray's JobSubmissionClient
 
     def submit(self, submission_id: str, entrypoint: str, code: Path, env: Mapping[str, str]) -> bool:
-        """Start a command on the cluster's head, in a copy of a folder, which all its tasks import from.
+        """Start a command on the cluster's head, in a copy of a folder from which all its tasks import.
 
         Everybody with access to the cluster can read the environment, the command and the id: they must hold no secret.
 
@@ -61,7 +61,7 @@ class RayJobs:
             env: Further environment variables of the command and its tasks.
 
         Returns:
-            Whether it was started: False where the cluster has had a job of this id.
+            Whether it was started: False where the cluster has or had a job of this id.
 
         Raises:
             JobServerError: The cluster does not start it.
@@ -82,7 +82,7 @@ class RayJobs:
         return True
 
     def stop(self, submission_id: str) -> bool:
-        """Ask a job to end, and let Ray kill it after a while; return whether there is such a job, and it was running.
+        """Ask a job to end, which Ray otherwise kills after a while; return whether there was one that ran.
 
         Raises:
             JobServerError: The cluster does not answer.
@@ -94,7 +94,7 @@ class RayJobs:
             return False
 
     def state(self, submission_id: str) -> RayJobState | None:
-        """Return what Ray says of a job, or None where Ray does not know the id.
+        """Return the state of a job as Ray knows it; None where Ray does not know the id.
 
         Raises:
             JobServerError: The cluster does not answer.
@@ -130,11 +130,11 @@ def connect_to_jobs(address: str, *, allow_unauthenticated: bool = False) -> Ray
 
     Args:
         address: http://HOST:PORT of the cluster's dashboard.
-        allow_unauthenticated: Whether a cluster will do that lets anybody on its network start jobs.
+        allow_unauthenticated: Whether to accept a cluster that lets anybody on its network run programs.
 
     Raises:
         AddressError: There is no job server, or it refuses this user.
-        UnauthenticatedError: It asks nobody for a token, and is on another machine.
+        UnauthenticatedError: It works without tokens, and is on another machine.
         JobClientMissing: Ray is installed here without its job client.
     """
     server = find_job_server(address, allow_unauthenticated=allow_unauthenticated)
@@ -208,7 +208,7 @@ def _errors_of(server: JobServer) -> Iterator[None]:
 
 
 def _last_reason(text: str) -> str:
-    """Find the reason in what a server answers: the last exception of the traceback, which it has in a traceback."""
+    """Find the reason in the answer of a server, which may contain tracebacks: the last exception."""
     lines = [line.strip() for line in text.splitlines() if line.strip(" .")]
     raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Exit)\b.*: ", line)]
     return _one_line((raised or lines or [""])[-1])[:_MAX_REASON]

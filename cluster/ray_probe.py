@@ -1,4 +1,4 @@
-"""Ask the head of a Ray cluster what a driver has to know, and try to connect as a driver.
+"""Ask the head of a Ray cluster for the facts that a driver needs, and try to connect as a driver.
 
 Run in a process of its own by `cluster.ray_address`: Ray writes log lines to the terminal, waits for ever for a node
 that starts no workers, and ends its process where it gives up. Prints a line of JSON after each step: `mode`, `nodes`

@@ -1,4 +1,4 @@
-"""Tasks that Ray does not start: explain why, and notice where it could have."""
+"""Tasks that Ray does not start: explain why, and find the nodes that had room for them."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -35,7 +35,7 @@ class QueueWatch:
         self._has_room_for_s, self._unplaced_s = 0.0, UNPLACED_S
 
     def is_due(self, queued: int) -> bool:
-        """Count the time since the last call, while tasks are queued; return whether it is time for what follows."""
+        """Count the time since the last call; return whether the checks below are due."""
         passed_s = time.monotonic() - self._last_s
         if passed_s < _CHECK_INTERVAL_S:
             return False
@@ -45,13 +45,13 @@ class QueueWatch:
         return True
 
     def check_start(self) -> None:
-        """Raise LocalRayError where no task starts on a Ray that was started here, for this process alone."""
+        """Raise LocalRayError where no task starts on a Ray that this process has started for itself."""
         if not self._has_started and self._waited_s >= MAX_START_S:
             reason = f"no task has started for {MAX_START_S:.0f} s"
             raise LocalRayError(f"Ray on this machine: {reason}; the last line of its log is: {_last_words()}")
 
     def explain_wait(self) -> str:
-        """Return once, where no task of a cluster has started for long, what is free: others may use the rest."""
+        """Return one message where a cluster has started no task for long: what is free; "" otherwise."""
         if self._has_started or self._is_reported or self._waited_s < QUEUED_S:
             return ""
         self._is_reported = True
@@ -64,7 +64,7 @@ class QueueWatch:
         return ""
 
     def explain_unplaced(self, queued: int, admitted: Iterable[Node], busy: Mapping[str, int]) -> str:
-        """Return, where tasks have been queued for long although nodes had room for them all the time, which nodes.
+        """Return a message where tasks have been queued for long although nodes had room all the time; "" otherwise.
 
         Args:
             queued: How many tasks are queued.

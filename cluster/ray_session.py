@@ -95,7 +95,7 @@ def ray_session(
         device: Where tasks compute; `auto` is cuda where the cluster has a GPU.
         gpus: Share of one GPU for each task, in (0, 1]; used where the device is cuda.
         packages: Top-level packages that tasks import; workers of a Ray started here import them as this process does.
-        allow_unauthenticated: Whether a cluster will do that lets anybody on its network run programs.
+        allow_unauthenticated: Whether to accept a cluster that lets anybody on its network run programs.
         admission: Given the device, returns what to ask of the nodes of a cluster for as long as the session lasts.
 
     Raises:
@@ -195,7 +195,7 @@ class _OwnPathOnly(JobConfig):
 
 
 def _check_connected(address: str | None, packages: Sequence[str]) -> None:
-    """Raise AddressError where the Ray that this program is connected to is not the one asked for, or is of no use."""
+    """Raise AddressError where the Ray that this program is connected to is another one, or cannot be used."""
     from ray.util.client import ray as client
 
     check_form(address or "auto")

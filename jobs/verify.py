@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from cluster import Done, Failed, InProcessSession
 from jobs.errors import DamagedPartWarning, InputError
-from jobs.report import decide_again, format_count, read_counted, report_files
+from jobs.report import decide_again, differ_in_pictures_alone, format_count, read_counted, report_files
 from jobs.run import Pack, TaskContext, run_pack, versions
 from jobs.store import (
     Job,
@@ -97,7 +97,7 @@ def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int
     chosen = _choose(parts.table, rerun) if dataset else []
     lost = _lost_trials(job, requested, parts)
     without_weights = _lost_weights(store, parts.table)
-    outdated = _outdated_files(store, job, files)
+    outdated, incomparable = _outdated_files(store, job, files)
     differences = [pair for row in chosen if dataset for pair in _compare_rerun(store, row, dataset)]
     problems = [
         *(str(each) for each in unusable if isinstance(each, DamagedPartWarning)),
@@ -109,6 +109,9 @@ def check_job(store: Store, job: Job, dataset: Dataset | None = None, rerun: int
     ]
     notes = [str(each) for each in unusable if not isinstance(each, DamagedPartWarning)]
     notes += [difference for difference, is_expected in differences if is_expected]
+    notes += [
+        f"{name}: is compared without its pictures of test images: they need the dataset" for name in incomparable
+    ]
     notes += [*describe_quarantine(store), *describe_unattributed_files(store), *_gpu_note(parts.table, rerun)]
     return Verification(
         trials=parts.table.num_rows,
@@ -148,14 +151,20 @@ def _lost_weights(store: Store, rows: pa.Table) -> dict[str, str]:
     return {identity: states[sha256] for identity, sha256 in rows_by_trial if sha256 in states}
 
 
-def _outdated_files(store: Store, job: Job, files: Mapping[str, bytes]) -> dict[str, str]:
-    """Compare the report's files with what the parts give; return what is wrong with each, by file name."""
-    wrong = {}
+def _outdated_files(store: Store, job: Job, files: Mapping[str, bytes]) -> tuple[dict[str, str], list[str]]:
+    """Compare the report's files with what the parts give.
+
+    Returns:
+        What is wrong with each, by file name; and the files that are equal but for pictures.
+    """
+    wrong, incomparable = {}, []
     for name, content in files.items():
         found = store.backend.get(job_key(job.job_id, name))
-        if found is None or found[0] != content:
+        if found and found[0] != content and differ_in_pictures_alone(found[0], content):
+            incomparable.append(name)
+        elif found is None or found[0] != content:
             wrong[name] = "is missing" if found is None else "does not match the parts"
-    return wrong
+    return wrong, incomparable
 
 
 def _cpu_rows(rows: pa.Table) -> list[int]:

@@ -11,6 +11,8 @@ from jobs.report.answers import answers, headline
 from jobs.report.arms import read_arms
 from jobs.report.contrasts import contrast_table
 from jobs.report.effects import EFFECTS
+from jobs.report.first_lines import collapse_line
+from jobs.report.heat_table import heat_table
 from jobs.report.wording import context_columns, duration
 
 IMAGES = 5000
@@ -100,8 +102,32 @@ def test_a_remark_counts_what_is_odd_once_for_each_side_or_for_both() -> None:
     trials, requested = together(*odd)
     contrasts = contrast_table(read_arms(trials, requested), IMAGES)
     (answer,) = answers(summary_of(trials, requested), contrasts, EFFECTS.empty_table())
-    assert answer.findings[0].remark == "both: 1 of 3 collapsed, 1 diverged"
+    assert answer.findings[0].remark == "both: 1 of 3 collapsed, 1 diverged; +0.0 points in the other 1 seed"
     trials, requested = together(odd[0], study(0.9, 0.9, 0.9, name="b", adaptive_lr=True, lr_decay=0.97))
     contrasts = contrast_table(read_arms(trials, requested), IMAGES)
     (answer,) = answers(summary_of(trials, requested), contrasts, EFFECTS.empty_table())
-    assert answer.findings[0].remark == "fixed rate: 1 of 3 collapsed, 1 diverged"
+    assert answer.findings[0].remark == "fixed rate: 1 of 3 collapsed, 1 diverged; +0.0 points in the other 1 seed"
+
+
+def test_the_first_lines_say_where_networks_collapsed() -> None:
+    trials, requested = together(study(0.1, 0.9, 0.1), study(0.9, 0.9, name="b", adaptive_lr=True, lr_decay=0.97))
+    varying = ["model", "subset_size", "adaptive_lr"]
+    assert collapse_line(summary_of(trials, requested), varying) == (
+        "2 of 5 networks collapsed (they answer one digit for nearly every image): "
+        "2 of 3 with MLP, 2,000 images, fixed rate."
+    )
+    assert not collapse_line(summary_of(*study(0.9, 0.9)), varying)
+
+
+def test_an_overview_of_drawn_configurations_has_one_row_for_each_that_exists() -> None:
+    drawn = [
+        study(
+            0.9, hidden_units=10 + k, batch_size=20 + k, learning_rate=0.001 * (k + 1), momentum=k / 100, epochs=k + 3
+        )
+        for k in range(40)
+    ]
+    varying = ["hidden_units", "batch_size", "learning_rate", "momentum", "epochs"]  # a product of 100 million
+    heat = heat_table(summary_of(*together(*drawn)), varying)
+    assert len(heat.rows) == 40
+    assert [sum(cell is not None for cell in cells) for _, cells in heat.rows] == [1] * 40
+    assert {label.split(",")[0] for label, _ in heat.rows} == {f"hidden units {10 + k}" for k in range(40)}

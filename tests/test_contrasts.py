@@ -99,6 +99,16 @@ def test_trials_that_diverged_are_left_out() -> None:
     assert (row["n"], row["mean"]) == (2, pytest.approx(0.01, abs=1e-9))
 
 
+def test_the_mean_without_collapsed_networks_leaves_their_seeds_out() -> None:
+    fixed, of_fixed = study(0.1, 0.90, 0.92, name="fixed")  # an accuracy of 0.1 is a network that collapsed
+    adaptive, of_adaptive = study(0.9, 0.93, 0.1, name="adaptive", adaptive_lr=True, lr_decay=0.97)
+    arms = read_arms(pa.concat_tables([adaptive, fixed]), pa.concat_tables([of_fixed, of_adaptive]))
+    (row,) = contrast_table(arms, IMAGES).to_pylist()
+    assert (row["n"], row["collapsed"]) == (3, 2)
+    assert row["mean"] == pytest.approx((0.8 + 0.03 - 0.82) / 3, abs=1e-9)
+    assert row["mean_without_collapsed"] == pytest.approx(0.03, abs=1e-9)
+
+
 @pytest.mark.parametrize(
     ("p_holm", "margin", "expected"),
     [(0.04, None, "clear"), (0.06, None, "suggested"), (0.04, 0.2, "negligible"), (0.06, 0.001, "suggested")],

@@ -197,6 +197,18 @@ def test_a_command_that_is_shown_can_be_typed(study: tuple[Store, Job], tmp_path
     assert printed.endswith(f"look at them with `tensorboard --logdir '{folder}'`\n")
 
 
+def test_a_trial_without_an_epoch_is_exported_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+
+    grid = "name: tiny\ndataset: mnist\ngrid: {model: [cnn], subset_size: [2000], adaptive_lr: [false], seeds: 2}\n"
+    store, job = store_study(tmp_path, grid, lambda trial: Result(ending="failed" if trial.seed else "finished"))
+    assert mnistjobs.export_job(store.root, job.job_id, "tensorboard", tmp_path / "tb") == 2
+    assert mnistjobs.export_job(store.root, job.job_id, "mlflow", f"sqlite:///{tmp_path}/x.db") == 2
+    found = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/x.db").search_runs(["1"])
+    assert sorted(run.info.status for run in found) == ["FAILED", "FINISHED"]
+
+
 @pytest.mark.parametrize("tool", ["tensorboard", "ro-crate"])
 def test_a_folder_with_other_files_is_refused(tool: str, study: tuple[Store, Job], tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")

@@ -282,7 +282,7 @@ def test_an_interval_ends_at_100_percent_with_an_arrowhead_and_seeds_are_dots() 
 
 def test_the_forest_plot_has_a_row_for_each_difference() -> None:
     found = texts(drawn()["differences.svg"].svg)
-    assert {"Adaptive rate minus fixed rate", "open", "clear"} <= set(found)
+    assert {"Adaptive rate minus fixed rate", "open"} <= set(found)
     assert "differences.svg" not in figures(*study(0.9, 0.92))
 
 

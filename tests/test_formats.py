@@ -10,12 +10,7 @@ import pytest
 from support.study_tables import Setting, requested_of, settings, study, summary_of, together
 
 from jobs.report.configurations import CONFIGURATION_COLUMNS, varying_settings
-from jobs.report.formats import (
-    format_count,
-    format_n,
-    summary_cells,
-    summary_notes,
-)
+from jobs.report.formats import format_count, format_n, summary_cells, summary_notes
 from jobs.report.renderings import summary_json, summary_markdown, table_csv
 from jobs.store.schemas import SUMMARY
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from support.stored_studies import Result, plausible, store_study
 
+from jobs.report.content import Content
 from jobs.report.page import render_page
-from jobs.report.report import Content
 from jobs.report.stopping import read_counted
 from jobs.store import Job, Store, counted_trials, read_parts
 from mnist_core.trial import Trial

@@ -179,5 +179,5 @@ def _chosen(margin: float | None, record: JobRecord) -> float | None:
 
 def _read_arms(store: StorePath, job: str) -> tuple[JobRecord, Arms]:
     """Read what a job asked for, and its configurations with their accuracies."""
-    found, requested, rows = read_job(store, job, ARM_COLUMNS)
+    found, requested, rows = read_job(store, job, (*ARM_COLUMNS, "collapsed"))
     return found.record, read_arms(rows, requested)

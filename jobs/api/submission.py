@@ -12,17 +12,7 @@ from jobs.errors import InputError
 from jobs.grid import Grid, load_grid
 from jobs.run import JobEvent, Plan
 from jobs.service import JobOptions, plan_study, submit_detached, train_attached
-from jobs.store import (
-    Compaction,
-    DamagedJob,
-    Job,
-    clean_up,
-    compact,
-    find_job,
-    open_store,
-    open_store_of,
-    read_jobs,
-)
+from jobs.store import Compaction, DamagedJob, Job, clean_up, compact, find_job, open_store, open_store_of, read_jobs
 
 if TYPE_CHECKING:
     from jobs.report import FigureFormat, Report

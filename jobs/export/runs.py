@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -40,14 +42,14 @@ class Run:
         """The results on the test set, by the name that other tools see."""
         return {name: self.trial[column] for name, column in AT_THE_END.items() if self.trial[column] is not None}
 
-    @property
+    @cached_property
     def ends_of_epochs(self) -> list[float]:
         """When each epoch ended, in seconds since 1970: the last one as the trial did."""
-        if not self.epochs:  # a trial that failed has no time either
+        if not self.epochs:  # as of a trial that failed
             return []
         end = self.trial["finished_at"].timestamp()
-        seconds = [row["epoch_seconds"] for row in self.epochs]
-        return [end - sum(seconds[number + 1 :]) for number in range(len(seconds))]
+        left = [*accumulate((row["epoch_seconds"] for row in reversed(self.epochs[1:])), initial=0.0)]
+        return [end - seconds for seconds in reversed(left)]
 
 
 def runs_of(trials: pa.Table, metrics: pa.Table) -> list[Run]:

@@ -24,7 +24,7 @@ RuleIndex = dict[tuple[str, ...], dict[tuple[Any, ...], list[int]]]  # keys -> t
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with the trials that a grid asks for, and what would mend it."""
+    """A fault of the trials that a grid asks for, and its remedy."""
 
     path: KeyPath
     message: str
@@ -34,7 +34,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class GridSpec:
-    """Hold what a grid asks for as plain, valid values."""
+    """The trials that a grid asks for, as plain, valid values."""
 
     axes: Mapping[str, Sequence[Any]]
     train: Settings = field(default_factory=dict)

@@ -218,7 +218,7 @@ def _until_faults(grid: Grid, document: Document) -> list[InputFault]:
 
 
 def _fault_of(problem: Problem, document: Document) -> InputFault:
-    """Locate what is wrong with the trials, and add the edits that mend it."""
+    """Locate a fault of the trials, and add the edits that mend it."""
     corrections: tuple[Correction, ...] = ()
     if problem.remove:
         corrections = (remove(document, problem.remove),)

@@ -1,4 +1,4 @@
-"""What to write instead of a wrong key or value: as text for a message, and as edits of the file.
+"""The remedy of a wrong key or value: as text for a message, and as edits of the file.
 
 A hint works as it is given: the tests follow every one, and load the grid that comes out.
 """
@@ -21,7 +21,7 @@ SHORT_LIST = 10  # seeds; more of them are counted, not listed
 
 @dataclass(frozen=True)
 class Hint:
-    """What a message advises, and the edits that do it; alternatives where there are several."""
+    """The advice of a message, and the edits that follow it; several are alternatives."""
 
     text: str = ""
     corrections: tuple[Correction, ...] = ()

@@ -1,4 +1,4 @@
-"""What was probably meant by a value that is not allowed: other spellings of numbers, words and lists.
+"""The probable meanings of a value that is not allowed: other spellings of numbers, words and lists.
 
 A reading is offered only if the JSON Schema of the value's place allows it.
 """
@@ -70,7 +70,7 @@ def _within_bounds(number: float, node: Schema) -> bool:
 
 
 def meant_values(value: object, node: Schema, source: str = "") -> list[Any]:
-    """Return what a value may have been meant as, the likeliest first.
+    """Return the probable meanings of a value, the likeliest first.
 
     Args:
         value: The value as it was read.
@@ -148,7 +148,7 @@ def _numbers(text: str) -> Iterator[object]:
 
 
 def meant_lists(value: object, node: Schema, source: str = "") -> list[list[Any]]:
-    """Return the lists that a value may have been meant as, at most two.
+    """Return the lists that a value probably means, at most two.
 
     Args:
         value: What is written in place of a list.
@@ -186,7 +186,7 @@ def _sequences(value: object) -> Iterator[list[object]]:
 
 
 def _counted(numbers: list[int], is_open: bool) -> Iterator[list[object]]:
-    """Yield what range() returns for these numbers, or what first-last means; nothing where that is too long."""
+    """Yield the numbers of range(), or from the first to the last of first-last; none where they are too many."""
     try:
         counted = range(*numbers) if is_open else range(numbers[0], numbers[1] + 1)
     except ValueError:  # a step of zero

@@ -36,7 +36,7 @@ class Override(Section):
 
 
 class Compare(Section):
-    """What the job's configurations are compared with, and which differences do not matter."""
+    """The levels with which the job's configurations are compared, and the difference that does not matter."""
 
     baseline: Levels = Field(
         default={},
@@ -58,7 +58,7 @@ class Compare(Section):
 
 
 class Resources(Section):
-    """What each task may use, and how long it may run without progress."""
+    """The resources of each task, and how long it may run without progress."""
 
     cpus_per_trial: Annotated[int, setting_field("cpus_per_trial")] = DEFAULTS["cpus_per_trial"]
     device: Literal["auto", "cpu", "cuda"] = Field(

@@ -9,7 +9,7 @@ _Key = tuple[object, ...]
 
 
 def until_problem(trials: Sequence[Trial], seeds: SeedsUntil) -> str:
-    """Say why trials cannot be trained seed by seed until an answer; "" where they can.
+    """Return why trials cannot be trained seed by seed until an answer; "" where they can.
 
     Args:
         trials: All trials of a grid.

@@ -1,4 +1,4 @@
-"""How many seeds: a number, or as many as it takes to answer the question of a study."""
+"""How many seeds: a number, or as many as answer the question of a study."""
 
 import re
 from typing import Annotated, Any
@@ -11,13 +11,13 @@ DECIDED = "decided"
 DEFAULT_AT_LEAST, DEFAULT_AT_MOST = 3, 40
 MAX_SEEDS = 1_000_000
 SEED_COUNT, SEEDS_UNTIL = "a number of seeds", "a rule for the seeds"  # pydantic's tags for the two forms
-UNTIL = f"{DECIDED}, or half the width of each configuration's interval in {POINTS}"
+UNTIL = f"{DECIDED}, or the half-width of the intervals in {POINTS}"
 _PATTERN = rf"^(?:{DECIDED}|{POINTS_PATTERN[1:-1]})$"
 
 
 def _check_until(text: str) -> str:
     if not re.fullmatch(_PATTERN, text):
-        raise ValueError("neither decided nor half a width")
+        raise ValueError("neither decided nor a half-width")
     return text
 
 
@@ -29,8 +29,8 @@ class SeedsUntil(BaseModel):
     until: Annotated[str, AfterValidator(_check_until)] = Field(
         strict=True,
         description="decided: until every comparison is clear or, with a margin, negligible; a configuration whose "
-        "comparisons are all decided gets no more seeds. Or half a width, such as 0.2pp: until the 95 % interval of "
-        "each configuration's mean test accuracy is that narrow, which is its mean +- 0.2pp.",
+        "comparisons are all decided gets no more seeds. A half-width, such as 0.2pp: until the 95 % interval of each "
+        "configuration's mean test accuracy is at most the mean +- 0.2pp.",
         json_schema_extra={"pattern": _PATTERN},
     )
     at_least: int = Field(
@@ -50,7 +50,7 @@ class SeedsUntil(BaseModel):
 
     @property
     def half_width(self) -> float | None:
-        """Half the width of each configuration's interval, a fraction; None: until every comparison is decided."""
+        """The half-width of each configuration's interval, a fraction; None: until every comparison is decided."""
         return None if self.until == DECIDED else fraction_of(self.until)
 
 
@@ -76,7 +76,7 @@ def seed_values(seeds: int | SeedsUntil) -> range:
 
 
 def bounds_message(given: Any) -> str:  # noqa: ANN401 - whatever the file holds
-    """Say what is wrong with two bounds that are valid by themselves; "" where nothing is, or where one is not."""
+    """Return the fault of two bounds that are valid by themselves; "" where there is none, or one is invalid."""
     if not isinstance(given, dict):
         return ""
     at_least, at_most = given.get("at_least", DEFAULT_AT_LEAST), given.get("at_most", DEFAULT_AT_MOST)

@@ -34,6 +34,7 @@ from jobs.report.latex import summary_latex as summary_latex
 from jobs.report.live import SoFar as SoFar
 from jobs.report.live import page_now as page_now
 from jobs.report.live import with_failures as with_failures
+from jobs.report.pictures import differ_in_pictures_alone as differ_in_pictures_alone
 from jobs.report.precision import add_seeds_needed as add_seeds_needed
 from jobs.report.ranking import count_collapsed as count_collapsed
 from jobs.report.ranking import rank as rank

@@ -5,12 +5,10 @@ The four words of a contrast decide: clear, suggested, negligible and open. What
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
 from jobs.report.arms import Level
-from jobs.report.configurations import IDENTIFYING
 from jobs.report.contrasts import ALPHA
 from jobs.report.formats import format_count
 from jobs.report.paired import ANYTIME, MIN_FOR_P
@@ -59,7 +57,7 @@ def answers(summary: pa.Table, contrasts: pa.Table, effects: pa.Table) -> list[A
         effects: A table with the schema EFFECTS.
     """
     rows = contrasts_by_axis(contrasts)
-    configurations = summary.to_pylist()
+    troubled = [row for row in summary.to_pylist() if _troubles(row)]
     names = contrasts.column_names
     averages = {row["effect"]: row for row in effects.to_pylist()}
     return [
@@ -67,7 +65,7 @@ def answers(summary: pa.Table, contrasts: pa.Table, effects: pa.Table) -> list[A
             axis,
             question(axis, found[0]),
             headline(axis, found, context_columns(names), averages.get(axis)),
-            tuple(_finding(row, names, configurations, _has_steps(found)) for row in found),
+            _findings(found, names, troubled),
             _average(averages.get(axis), len(found)),
         )
         for axis, found in rows.items()
@@ -207,7 +205,12 @@ def _has_steps(rows: Sequence[Row]) -> bool:
     )
 
 
-def _finding(row: Row, names: Sequence[str], configurations: Sequence[Row], with_levels: bool) -> Finding:
+def _findings(rows: Sequence[Row], names: Sequence[str], troubled: Sequence[Row]) -> tuple[Finding, ...]:
+    with_levels = _has_steps(rows)
+    return tuple(_finding(row, names, troubled, with_levels) for row in rows)
+
+
+def _finding(row: Row, names: Sequence[str], troubled: Sequence[Row], with_levels: bool) -> Finding:
     label = contrast_label(row, names)
     if with_levels:
         levels = [parse_level(row["axis"], row[name]) for name in ("level_b", "level_a")]
@@ -215,14 +218,14 @@ def _finding(row: Row, names: Sequence[str], configurations: Sequence[Row], with
         label = f"{label}, {step}" if label else step
     label = label or "overall"
     if row["mean"] is None:
-        return Finding(label, "no seed on both sides", "", row["word"], "", _remark(row, names, configurations))
+        return Finding(label, "no seed on both sides", "", row["word"], "", _remark(row, names, troubled))
     return Finding(
         label,
         f"{points(row['mean'])} points{_interval(row)}",
         f"{row['seeds_agree']} of {format_count(row['n'], 'seed')}",
         row["word"],
         "" if row["p_holm"] is None else f"Holm p = {row['p_holm']:.2g}",
-        _remark(row, names, configurations),
+        _remark(row, names, troubled),
     )
 
 
@@ -238,35 +241,24 @@ def _average(row: Row | None, contrasts: int) -> str:
     return f"On average over the other settings, {compared}: {points(row['mean'])} points{_interval(row)}."
 
 
-def sides(row: Row, names: Sequence[str], configurations: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """Find the configurations that a contrast compares.
-
-    Args:
-        row: The contrast.
-        names: The columns of its table.
-        configurations: The rows of the summary.
-
-    Returns:
-        For a and b, the name of the level and the rows that fit.
-    """
-    axis, found = row["axis"], []
+def _remark(row: Row, names: Sequence[str], troubled: Sequence[Row]) -> str:
+    """Name the trials behind a contrast that are not as they should be; give its mean without those that collapsed."""
+    axis, columns, found = row["axis"], context_columns(names), {}
     for name in ("level_a", "level_b"):
         level = parse_level(axis, row[name])
-        fit = [
-            one
-            for one in configurations
-            if one[axis] == level and all(None in (one[c], row[c]) or one[c] == row[c] for c in context_columns(names))
-        ]
-        found.append((level_words(axis, level), fit))
-    return found
-
-
-def _remark(row: Row, names: Sequence[str], configurations: Sequence[Row]) -> str:
-    """Name the trials behind a contrast that collapsed, diverged, failed or are missing."""
-    found = {level: _troubles(fit[0]) if fit else "" for level, fit in sides(row, names, configurations)}
+        alike = (
+            each
+            for each in troubled
+            if each[axis] == level and all(None in (each[c], row[c]) or each[c] == row[c] for c in columns)
+        )
+        found[level_words(axis, level)] = next((_troubles(each) for each in alike), "")
     if len(found) == 2 and len(set(found.values())) == 1 and all(found.values()):
         found = {"both": next(iter(found.values()))}
-    return "; ".join(f"{level}: {troubles}" for level, troubles in found.items() if troubles)
+    remarks = [f"{level}: {troubles}" for level, troubles in found.items() if troubles]
+    if row["collapsed"] and row["mean_without_collapsed"] is not None:
+        others = format_count(row["n"] - row["collapsed"], "seed")
+        remarks.append(f"{points(row['mean_without_collapsed'])} points in the other {others}")
+    return "; ".join(remarks)
 
 
 def _troubles(row: Row) -> str:
@@ -274,26 +266,3 @@ def _troubles(row: Row) -> str:
     kinds = [kind for kind in ("collapsed", "diverged", "failed", "missing") if row[kind]]
     counts = [f"{row[kind]} {kind}" for kind in kinds]
     return ", ".join([f"{row[kinds[0]]} of {row['seeds_requested']} {kinds[0]}", *counts[1:]]) if kinds else ""
-
-
-def configuration_name(row: Row, varying: Sequence[str]) -> str:
-    """Name a configuration by the settings that vary; by those that identify one where none does."""
-    shown = [name for name in (*IDENTIFYING, *varying) if name in varying] or list(IDENTIFYING)
-    return ", ".join(level_words(name, row[name]) for name in dict.fromkeys(shown) if row[name] is not None)
-
-
-def first_line(summary: pa.Table, varying: Sequence[str]) -> str:
-    """Name the most accurate configuration; collapsed ones count as they are."""
-    rows: list[dict[str, Any]] = [row for row in summary.to_pylist() if row["n"]]
-    if not rows:
-        return "No trial has finished, so there is no accuracy to report."
-    best = max(rows, key=lambda row: row["test_accuracy_mean"])
-    interval = ""
-    if best["test_accuracy_low"] is not None:
-        ends = (points(best[f"test_accuracy_{end}_cut"], signed=False) for end in ("low", "high"))
-        interval = " [{}, {}]".format(*ends)
-    accuracy = f"{points(best['test_accuracy_mean'], signed=False)} %{interval}, {format_count(best['n'], 'seed')}"
-    name = configuration_name(best, varying)
-    if len(rows) == 1 and summary.num_rows == 1:
-        return f"{name}: {accuracy}. The study has one configuration, so there is nothing to compare."
-    return f"Highest mean test accuracy: {name}, with {accuracy}."

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Literal, NamedTuple, get_args, get_origin
 
 import pyarrow as pa
 
@@ -15,6 +15,7 @@ from mnist_core.trial import SETTING_TYPES, SETTINGS, setting_kind
 ARM_COLUMNS = ("trial_id", "status", "test_accuracy")  # read from the stored trials
 Level = str | int | float | bool
 Accuracies = Mapping[int, float]  # of the finished trials, by seed
+_Shared = tuple[Level | None, ...]
 
 
 class Pair(NamedTuple):
@@ -31,6 +32,10 @@ class Arms:
 
     settings: Mapping[str, Mapping[str, Level | None]]  # by configuration_id
     accuracies: Mapping[str, Accuracies]  # by configuration_id
+    collapsed: Mapping[str, frozenset[int]] = field(default_factory=dict)  # seeds; empty where it was not read
+    _grouped: dict[str, Mapping[Level | None, Mapping[str, _Shared]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @cached_property
     def axes(self) -> list[str]:
@@ -49,19 +54,26 @@ class Arms:
 
         A setting that only one of the two levels uses, such as lr_decay of an adaptive rate, need not agree.
         """
-        own = {name for name, setting in SETTINGS.items() if setting.only_where and setting.only_where[0] == axis}
-        shared = [name for name in CONFIGURATION_COLUMNS if name != axis and name not in own]
-        others: dict[tuple[Any, ...], list[str]] = {}
-        for arm, settings in self.settings.items():
-            if settings[axis] == level_b:
-                others.setdefault(tuple(settings[name] for name in shared), []).append(arm)
-        for a, settings in self.settings.items():
-            if settings[axis] != level_a:
-                continue
-            for b in others.get(tuple(settings[name] for name in shared), []):
-                pair = settings, self.settings[b]
+        arms, own = self._by_level(axis), _own_settings(axis)
+        others: dict[_Shared, list[str]] = {}
+        for arm, shared in arms.get(level_b, {}).items():
+            others.setdefault(shared, []).append(arm)
+        for a, shared in arms.get(level_a, {}).items():
+            for b in others.get(shared, []):
+                pair = self.settings[a], self.settings[b]
                 if all(None in (pair[0][name], pair[1][name]) or pair[0][name] == pair[1][name] for name in own):
                     yield Pair(self._context(axis, *pair), a, b)
+
+    def _by_level(self, axis: str) -> Mapping[Level | None, Mapping[str, _Shared]]:
+        """Group the configurations by their level of an axis, each with its settings that a pair has to share."""
+        if axis not in self._grouped:
+            own = _own_settings(axis)
+            names = [name for name in CONFIGURATION_COLUMNS if name != axis and name not in own]
+            groups: dict[Level | None, dict[str, _Shared]] = {}
+            for arm, settings in self.settings.items():
+                groups.setdefault(settings[axis], {})[arm] = tuple(settings[name] for name in names)
+            self._grouped[axis] = groups
+        return self._grouped[axis]
 
     def _context(
         self, axis: str, a: Mapping[str, Level | None], b: Mapping[str, Level | None]
@@ -74,6 +86,11 @@ class Arms:
         return [[self.accuracies[arm][seed] for seed in seeds] for arm in arms]
 
 
+def _own_settings(axis: str) -> set[str]:
+    """Name the settings that only some levels of an axis use."""
+    return {name for name, setting in SETTINGS.items() if setting.only_where and setting.only_where[0] == axis}
+
+
 def is_ordered(axis: str) -> bool:
     """Tell whether the levels of an axis are numbers, whose neighbours are worth comparing."""
     return setting_kind(axis) in (int, float)
@@ -83,7 +100,8 @@ def read_arms(trials: pa.Table, requested: pa.Table, measure: str = "test_accura
     """Collect the arms of a job.
 
     Args:
-        trials: The stored trials, with at least trial_id, status and `measure`.
+        trials: The stored trials, with at least trial_id, status and `measure`; with `collapsed`, the arms know which
+            networks did.
         requested: One row per requested trial, in the schema REQUESTED.
         measure: The column of accuracies.
 
@@ -99,13 +117,24 @@ def read_arms(trials: pa.Table, requested: pa.Table, measure: str = "test_accura
     }
     settings: dict[str, Mapping[str, Level | None]] = {}
     accuracies: dict[str, dict[int, float]] = {}
+    collapsed: dict[str, set[int]] = {}
+    has_collapsed = _collapsed_trials(trials)
     for row in requested.to_pylist():
         arm = row["configuration_id"]
         settings.setdefault(arm, {name: row[name] for name in CONFIGURATION_COLUMNS})
         seeds = accuracies.setdefault(arm, {})
         if row["trial_id"] in found:
             seeds[row["seed"]] = found[row["trial_id"]]
-    return Arms(settings, accuracies)
+        if row["trial_id"] in has_collapsed:
+            collapsed.setdefault(arm, set()).add(row["seed"])
+    return Arms(settings, accuracies, {arm: frozenset(those) for arm, those in collapsed.items()})
+
+
+def _collapsed_trials(trials: pa.Table) -> set[str]:
+    if "collapsed" not in trials.column_names:
+        return set()
+    columns = (trials[name].to_pylist() for name in ("trial_id", "collapsed"))
+    return {trial_id for trial_id, has_collapsed in zip(*columns, strict=True) if has_collapsed}
 
 
 def _declared_order(axis: str) -> Sequence[Level]:

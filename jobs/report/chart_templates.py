@@ -6,7 +6,7 @@ A string that begins with @ stands for what differs between the drawings of a ki
 from typing import Any
 
 from jobs.report.altair_import import alt, debug_mode
-from jobs.report.charts import DIVERGING, GREY, INK, SEQUENTIAL, WORDS, Spec
+from jobs.report.charts import DIVERGING, GREY, INK, SEQUENTIAL, Spec
 
 _Chart = alt.LayerChart | alt.FacetChart
 
@@ -126,13 +126,14 @@ def _forest_panel() -> _Chart:
     labels = alt.Axis(domain=False, ticks=False, labelLimit=380, labelColor=INK, labelFontSize=11, labelPadding=8)
     down = alt.Y("label:N", sort=None, title=None, axis=labels)
     legend = alt.Legend(title=None, orient="top", direction="horizontal")
-    words = alt.Scale(domain=list(WORDS), range=list(WORDS.values()))
+    words = alt.Scale(domain=_at("words"), range=_at("word-colours"))
     colour = alt.Color("word:N", scale=words, legend=legend)
     zero = _data("zero").mark_rule(color=GREY, strokeDash=[3, 3], aria=False).encode(_x("z"))
     layers = [
         zero,
         base.mark_rule(strokeWidth=2, aria=False).encode(_x("low"), down, colour, alt.X2("high:Q")),
         base.mark_point(filled=True, size=60, opacity=1).encode(_x("mean"), down, colour),
+        _data("@name-cut").mark_text(fontSize=11, aria=False).encode(_x("v"), down, colour, text="head:N"),
     ]
-    title = alt.TitleParams(_at("title"), fontSize=12)
+    title = alt.TitleParams(_at("title"), fontSize=12, frame="group")
     return alt.layer(*layers).properties(title=title)

@@ -108,11 +108,20 @@ def weight_chart(width: int, height: int, largest: float) -> Spec:
     return _sized(_template("weight_chart"), {**lengths, "@range": [-largest, largest]})
 
 
-def forest_panel(name: str, x: Axis, title: str, rows: int) -> Spec:
-    """Specify a panel of differences with their intervals: rows {label, mean, low, high, word} named `name`."""
-    return _sized(
-        _template("forest_panel"), {**_values(name, x, x, [], (430, 22 * max(rows, 1)), None), "@title": title}
-    )
+def forest_panel(name: str, x: Axis, title: str, rows: int, words: Sequence[str]) -> Spec:
+    """Specify a panel of differences with their intervals.
+
+    Args:
+        name: Of the data: rows {label, mean, low, high, word} named `name`, and rows {label, v, head, word} named
+            `name`-cut for the ends of intervals that go beyond the axis.
+        x: The axis of the differences.
+        title: The heading of the panel.
+        rows: The number of rows.
+        words: Those of the legend, which all panels of a figure share.
+    """
+    values = {**_values(name, x, x, [], (430, 22 * max(rows, 1)), None), "@title": title}
+    colours = {"@words": list(words), "@word-colours": [WORDS[word] for word in words]}
+    return _sized(_template("forest_panel"), {**values, **colours})
 
 
 @cache

@@ -1,6 +1,7 @@
 """Contrasts: how much one setting changes the test accuracy, everything else equal, and how sure that is."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +20,9 @@ _AXIS = [
 ]
 _RESULT = [
     column("n", pa.int64(), "Number of seeds that finished in both configurations.", unit="seeds"),
+    column("collapsed", pa.int64(), "How many of these seeds have a network that collapsed, of either.", unit="seeds"),
     column("mean", _FLOAT, "Mean over seeds of the difference in test accuracy, a minus b.", nullable=True),
+    column("mean_without_collapsed", _FLOAT, "The same over the other seeds; null where none is left.", nullable=True),
     column(
         "low",
         _FLOAT,
@@ -99,6 +102,7 @@ def _family(
             {
                 **_identity(axis, level_a, level_b, pair),
                 **difference._asdict(),
+                **_without_collapsed(arms, pair),
                 "p_holm": p_holm,
                 "family": axis if baseline is None else f"{axis} against {format_level(baseline)}",
                 "family_size": len(p_values),
@@ -115,6 +119,15 @@ def _compare(arms: Arms, pair: Pair, test_images: int, until: SeedRule | None) -
         )
     a, b = arms.aligned(pair.a, pair.b)
     return paired_difference(a, b, test_images)
+
+
+def _without_collapsed(arms: Arms, pair: Pair) -> dict[str, Any]:
+    """Compare over the seeds in which neither network collapsed."""
+    a, b = arms.accuracies[pair.a], arms.accuracies[pair.b]
+    shared = a.keys() & b.keys()
+    collapsed = shared & (arms.collapsed.get(pair.a, frozenset()) | arms.collapsed.get(pair.b, frozenset()))
+    others = [a[seed] - b[seed] for seed in sorted(shared - collapsed)]
+    return {"collapsed": len(collapsed), "mean_without_collapsed": fmean(others) if others else None}
 
 
 def _identity(axis: str, level_a: Level, level_b: Level, pair: Pair) -> dict[str, Any]:

@@ -5,12 +5,14 @@ A new kind of figure is a function here that returns a FigureSection, called by 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from jobs.report.answers import contrasts_by_axis
 from jobs.report.choice import Choice, Configuration, Omission, choose, configurations_of
 from jobs.report.curves import FOOTNOTE, MEASURES, Curves, training_curves
 from jobs.report.drawing import as_file
@@ -237,9 +239,9 @@ def _weight_figure(configuration: Configuration, stored: StoredTrials) -> Report
 
 
 def forest_panels(contrasts: pa.Table) -> dict[str, list[dict[str, Any]]]:
-    """Collect, by heading, the differences that at least one seed gives."""
+    """Collect, by heading, the differences that at least one seed gives, in the order of the answers."""
     panels: dict[str, list[dict[str, Any]]] = {}
-    for row in contrasts.to_pylist():
+    for row in chain.from_iterable(contrasts_by_axis(contrasts).values()):
         if row["mean"] is not None:
             found = {"label": contrast_label(row, contrasts.column_names), "word": row["word"]}
             found |= {name: to_points(row[name]) for name in ("mean", "low", "high")}

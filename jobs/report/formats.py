@@ -18,6 +18,7 @@ NEW_IMAGES_HEADER = "[95 % interval, new images]"
 MORE_SEEDS_HEADER, SEED_NOISE_HEADER = "more seeds", "seed noise"
 _OTHER_HEADERS = ("std (pp)", "train", "validation", "gap (pp)")
 _CONTRAST_HEADERS = ("n", "a - b (pp) [95 % interval]", "seeds agree", "p (Holm)", "result")
+_WITHOUT_COLLAPSED = "without collapsed (pp)"
 COUNT_HEADERS = ("diverged", "failed")  # which a note repeats
 
 
@@ -247,11 +248,15 @@ def contrast_cells(contrasts: pa.Table) -> tuple[list[str], list[list[str]]]:
     """
     names = contrasts.column_names
     context = names[names.index("level_b") + 1 : names.index("n")]
-    header = ["axis", "a", "b", *(name.replace("_", " ") for name in context), *_CONTRAST_HEADERS]
-    return header, [_contrast_cells(row, context) for row in contrasts.to_pylist()]
+    rows = contrasts.to_pylist()
+    has_collapsed = any(row["collapsed"] for row in rows)
+    headers = [*_CONTRAST_HEADERS, *([_WITHOUT_COLLAPSED] if has_collapsed else [])]
+    header = ["axis", "a", "b", *(name.replace("_", " ") for name in context), *headers]
+    return header, [_contrast_cells(row, context, has_collapsed) for row in rows]
 
 
-def _contrast_cells(row: Row, context: Sequence[str]) -> list[str]:
+def _contrast_cells(row: Row, context: Sequence[str], has_collapsed: bool) -> list[str]:
+    without = f"{format_points(row['mean_without_collapsed'])}, {row['n'] - row['collapsed']} of {row['n']}"
     return [
         row["axis"].replace("_", " "),
         row["level_a"],
@@ -262,6 +267,7 @@ def _contrast_cells(row: Row, context: Sequence[str]) -> list[str]:
         NO_VALUE if row["seeds_agree"] is None else f"{row['seeds_agree']} of {row['n']}",
         NO_VALUE if row["p_holm"] is None else f"{row['p_holm']:.2g}",
         row["word"],
+        *([without if row["collapsed"] else ""] if has_collapsed else []),
     ]
 
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.report.answers import configuration_name
 from jobs.report.summary import Row
-from jobs.report.wording import level_words, points
+from jobs.report.wording import configuration_name, level_words, points
 
 HEAT_STEPS = 9  # shades
 _MAX_COLUMNS = 12
@@ -51,12 +50,18 @@ def heat_table(summary: pa.Table, varying: Sequence[str]) -> Heat:
     low, high = min(means, default=0.0), max(means, default=1.0)
     columns = list(product(*(levels[name] for name in across)))
     lines = []
-    for key in product(*(levels[name] for name in down)):
+    for key in _keys(rows, down, levels):
         cells = [_heat_cell(found.get((*key, *column)), low, high, varying) for column in columns]
-        if any(cells):
-            lines.append((_words(down, key) or "all", cells))
+        lines.append((_words(down, key) or "all", cells))
     has_stars = any(cell and cell.text.endswith("*") for _, cells in lines for cell in cells)
     return Heat(_headers(across, levels), has_stars, lines)
+
+
+def _keys(rows: Sequence[Row], down: Sequence[str], levels: Mapping[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """List the levels of the settings down the table that occur together: few of all where levels are drawn."""
+    places = {name: {level: place for place, level in enumerate(levels[name])} for name in down}
+    keys = {tuple(row[name] for name in down) for row in rows}
+    return sorted(keys, key=lambda key: [places[name][level] for name, level in zip(down, key, strict=True)])
 
 
 def _headers(across: Sequence[str], levels: Mapping[str, Sequence[Any]]) -> list[list[tuple[str, int]]]:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from jobs.report.report import Content, within_memory
+from jobs.report.content import Content
+from jobs.report.report import within_memory
 from jobs.store import Job, JobEnd, JobState, Store, TrialFailure, counted_trials, read_parts
 
 
@@ -57,6 +58,7 @@ def page_now(store: Store, job: Job, shown: pa.Table, so_far: SoFar | None) -> s
     of_job = with_failures(job, so_far.failures) if so_far else job
     with within_memory(job):
         content = Content(store, of_job, shown, read_parts(store, counted_trials(of_job, shown)))
+        content.begin_pictures()
         return render_page(replace(content.page([]), so_far=so_far))
 
 

@@ -45,6 +45,15 @@ class HardImage:
     networks: int
     taken_for: str
     missed_by: str
+    picture: str = ""  # a data URL
+
+
+@dataclass(frozen=True)
+class HardImages:
+    """The hardest test images, the hardest first."""
+
+    images: Sequence[HardImage] = ()
+    without_pictures: str = ""  # why they have none
 
 
 def matrix(anchor: str, name: str, caption: str, counts: NDArray[np.int64]) -> Matrix:

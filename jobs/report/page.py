@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from markupsafe import Markup
 
 from jobs.escape import escape
-from jobs.report.answers import answers, configuration_name, first_line
+from jobs.report.answers import answers
 from jobs.report.choice import configurations_of
 from jobs.report.configurations import CONFIGURATION_COLUMNS, IDENTIFYING, varying_settings
+from jobs.report.first_lines import collapse_line, first_line
 from jobs.report.formats import format_count, format_setting, summary_notes
 from jobs.report.heat_table import heat_table
 from jobs.report.page_figures import (
@@ -29,7 +30,7 @@ from jobs.report.page_figures import (
 )
 from jobs.report.page_tables import choose_strip, configuration_rows, forests
 from jobs.report.paired import ANYTIME
-from jobs.report.wording import level_words
+from jobs.report.wording import configuration_name, level_words
 from jobs.store import Job, describe_decision
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def render_page(content: PageContent) -> str:
     return _template().render(
         **_frame(content),
         first_line=first_line(summary, varying),
+        collapse_line=collapse_line(summary, varying),
         answers=found,
         fold=sum(len(each.findings) for each in found) > _OPEN_FINDINGS,
         forests=differences,

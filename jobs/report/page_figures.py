@@ -4,7 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,8 @@ from jobs.report.formats import format_count, format_n
 from jobs.report.inline_svg import inline, inline_parts
 from jobs.report.learning import by_panel, learning_footnote, learning_panel
 from jobs.report.matrices import MAX_UNITS, colour_range, sheet_shape, weight_png
-from jobs.report.mistakes import HardImage, Matrix, hardest_images, matrix
+from jobs.report.mistakes import HardImages, Matrix, hardest_images, matrix
+from jobs.report.pictures import Pictures
 from mnist_core.data import DIGITS
 
 _ENLARGED = "validation accuracy, late epochs enlarged (axes differ)"
@@ -37,6 +38,9 @@ class PageTrials(StoredTrials, Protocol):
 
     def digits(self, trial_id: str) -> tuple[Digits, Digits] | None:
         """Return the actual and the predicted digit of each test image, or None where they are not stored."""
+
+    def pictures(self, images: Sequence[int]) -> Pictures:
+        """Return pictures of these test images, or why there are none."""
 
 
 @dataclass(frozen=True)
@@ -193,17 +197,20 @@ def embed_matrices(configurations: Sequence[Configuration], names: Mapping[str, 
     return Matrices(found, _named(rest, absent), links)
 
 
-def find_hardest(
-    configurations: Sequence[Configuration], names: Mapping[str, str], stored: PageTrials
-) -> list[HardImage]:
-    """Find the test images that most of the networks that did not collapse get wrong."""
+def find_hardest(configurations: Sequence[Configuration], names: Mapping[str, str], stored: PageTrials) -> HardImages:
+    """Find the test images that most of the networks that did not collapse get wrong, with their pictures."""
     networks = [
         (_id(one), digits)
         for one in configurations
         for trial_id in one.finished_ids
         if trial_id not in one.collapsed_ids and (digits := stored.digits(trial_id))
     ][:_MAX_NETWORKS]
-    return hardest_images(networks, names)
+    found = hardest_images(networks, names)
+    if not found:
+        return HardImages()
+    pictures = stored.pictures([each.image for each in found])
+    urls = pictures.urls or [""] * len(found)
+    return HardImages([replace(each, picture=url) for each, url in zip(found, urls, strict=True)], pictures.reason)
 
 
 def embed_weights(configurations: Sequence[Configuration], names: Mapping[str, str], stored: PageTrials) -> Weights:

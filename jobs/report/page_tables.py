@@ -1,21 +1,18 @@
 """The tables of the page: differences as a forest plot, configurations with a dot per seed."""
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from jobs.report.answers import Finding, answers, configuration_name, contrasts_by_axis
+from jobs.report.answers import Finding, answers, contrasts_by_axis
 from jobs.report.choice import Configuration
 from jobs.report.forest import forest_range
 from jobs.report.formats import BINOMIAL_MARK, CUT_MARK, NO_VALUE, format_n
 from jobs.report.summary import Row
-from jobs.report.wording import contrast_heading, contrast_label, duration, points, to_points
-
-_MUCH_WIDER = 8.0  # than the median: an interval beside which the others would be dots
+from jobs.report.wording import configuration_name, contrast_heading, contrast_label, duration, points, to_points
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def forests(summary: pa.Table, contrasts: pa.Table, effects: pa.Table) -> list[F
 
 def _forest(number: int, heading: str, found: Sequence[tuple[Row, Finding]], names: Sequence[str]) -> Forest:
     rows = [{name: to_points(row[name]) for name in ("mean", "low", "high")} for row, _ in found]
-    low, high = forest_range(_comparable(rows))
+    low, high = forest_range(rows)
 
     def place(value: float | None) -> float | None:
         return None if value is None else round(100 * (value - low) / (high - low), 2)
@@ -93,20 +90,6 @@ def _forest_row(label: str, finding: Finding, places: Mapping[str, float | None]
     return ForestRow(
         label, finding, mean if is_seen else None, cut_low, cut_high, (low or 0.0) < 0, (high or 0.0) > 100
     )
-
-
-def _comparable(rows: Sequence[Mapping[str, float | None]]) -> Sequence[Mapping[str, float | None]]:
-    """Leave out the few rows whose intervals are so wide that on their scale nothing could be told of the others."""
-    widths = {
-        index: row["high"] - row["low"]
-        for index, row in enumerate(rows)
-        if row["high"] is not None and row["low"] is not None
-    }
-    if not widths:
-        return rows
-    limit = _MUCH_WIDER * statistics.median_low(widths.values())
-    kept = [row for index, row in enumerate(rows) if widths.get(index, 0.0) <= limit]
-    return kept if len(kept) > len(rows) / 2 else rows
 
 
 def _ticks(low: float, high: float) -> list[float]:

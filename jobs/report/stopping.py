@@ -3,7 +3,7 @@
 It is a function of the results of whole seeds, in the order of the seeds. After each seed from the first look on, every
 contrast is tested by jobs.report.sequential; it is decided once it is clear or negligible, by the rule of
 `contrasts.word`. A configuration whose contrasts are all decided needs no more seeds. Evidence only grows and intervals
-only shrink, so that what is decided stays so. Under a rule with half a width, the question is not a contrast but how
+only shrink, so that what is decided stays so. Under a rule with a half-width, the question is not a contrast but how
 narrow the interval of each configuration is.
 
 A trial that diverged, or failed for good, has ended: it completes its seed, and has no accuracy.

@@ -5,6 +5,7 @@ from typing import Any
 
 from jobs.escape import escape
 from jobs.report.arms import Level
+from jobs.report.configurations import IDENTIFYING
 from jobs.report.formats import format_setting
 from mnist_core.trial import setting_kind
 
@@ -70,3 +71,9 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def configuration_name(row: Row, varying: Sequence[str]) -> str:
+    """Name a configuration by the settings that vary; by those that identify one where none does."""
+    shown = [name for name in (*IDENTIFYING, *varying) if name in varying] or list(IDENTIFYING)
+    return ", ".join(level_words(name, row[name]) for name in dict.fromkeys(shown) if row[name] is not None)

@@ -13,7 +13,7 @@ _NONCE_PATIENCE_S = 10.0
 
 @contextmanager
 def node_admission(plan: Plan, device: Device) -> Iterator[Admission]:
-    """Ask nodes for what a trial's numbers and their way into the store depend on, for as long as the context lasts.
+    """Ask nodes, while the context lasts, for the facts on which a trial's numbers and their way into the store depend.
 
     Args:
         plan: What will be trained, and the store that all nodes have to share.

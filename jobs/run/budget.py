@@ -31,7 +31,7 @@ class Budget:
         return Budget(self.deadline_s, self.pace.counting(pack, seconds), self.is_grounded) if run else self
 
     def now(self, runs: Mapping[Pack, Run | None]) -> "Budget":
-        """Add what packs that run have shown so far."""
+        """Add the progress of packs that run."""
         known = {pack: run for pack, run in runs.items() if run}
         return Budget(self.deadline_s, self.pace.counting_running(known), self.is_grounded)
 

@@ -1,17 +1,11 @@
-"""The driver: carry out what the scheduler decides, with a real executor, a real clock and the store."""
+"""The driver: carry out the scheduler's decisions, with a real executor, a real clock and the store."""
 
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from typing import TypeAlias
 
-from cluster import (
-    Executor,
-    Failed,
-    NodeJoined,
-    Session,
-    differences,
-)
+from cluster import Executor, Failed, NodeJoined, Session, differences
 from jobs.errors import LeaseLostError, StoreError
 from jobs.run.budget import Budget
 from jobs.run.events import (
@@ -37,15 +31,7 @@ from jobs.run.run_record import RunRecord
 from jobs.run.scheduler import Rules, State, begin, step, wake_up_s
 from jobs.run.task import TaskContext, TaskResult, run_pack
 from jobs.run.until import max_seeds
-from jobs.store import (
-    Job,
-    JobState,
-    Options,
-    Process,
-    create_job,
-    requested_table,
-    this_process,
-)
+from jobs.store import Job, JobState, Options, Process, create_job, requested_table, this_process
 from mnist_core.data import Dataset
 
 PackExecutor: TypeAlias = Executor[Pack, int, TaskResult]
@@ -123,7 +109,7 @@ def run_job(
 
 
 def _rules(plan: Plan, session: Session, max_running: int | None) -> Rules:
-    """Return what the scheduler has to keep to."""
+    """Return the rules of the scheduler for a plan."""
     return Rules(
         plan.grid.retries,
         lambda pack: hang_timeout_s(plan, pack),
@@ -150,7 +136,7 @@ def open_job(
     options: Options | None = None,
     start: Callable[[str], Process | None] = lambda job_id: this_process(),
 ) -> Job:
-    """Enter a new job into the store: what was asked for, and where it comes from.
+    """Enter a new job into the store, with the trials that it asks for and its origin.
 
     Args:
         plan: The plan, whose trials are written to the job's requested.parquet.
@@ -200,12 +186,12 @@ def drive(
         state: The scheduler's state at the beginning.
         nodes: The nodes at the beginning.
         executor: Where the packs run.
-        check: Called with each event before the scheduler sees it; returns the event or what it really means.
+        check: Called with each event before the scheduler sees it; returns the event, or another one in its place.
         observe: Called with each event, and with each failure that the scheduler records.
         clock: Seconds from any starting point; a budget means this clock.
         asked: Called before anything starts, and then at least every second; returns a CancelAsked to end the job.
-        enough: Called after each event was checked, and again after it was handled; returns which trials are not
-            needed any longer, if that has changed.
+        enough: Called after each event was checked, and again after it was handled; returns the trials that are not
+            needed any longer, if any.
 
     Returns:
         The scheduler's state at the end.
@@ -218,11 +204,10 @@ def drive(
 
 
 class DriverLoop:
-    """What a driver does between two events; the arguments are those of `drive`.
+    """The driver between two events; the arguments are those of `drive`.
 
     Time is counted in seconds spent waiting for events, so that a driver that was suspended finds no task hung. Nor
-    does one that is behind: only once there is no event to handle can a task be found hung, as what it has reported may
-    not have been handled before.
+    does a driver that is behind: a task can be found hung only once all events are handled, its own included.
     """
 
     def __init__(
@@ -243,7 +228,7 @@ class DriverLoop:
         self._quiet_s = 0.0  # when there was last no event to handle, in seconds of waiting
 
     def begin(self, nodes: Iterable[NodeJoined]) -> None:
-        """Start what may start on these nodes, unless the job is cancelled already."""
+        """Start the first packs on these nodes, unless the job is cancelled already."""
         cancel = self._asked()
         self._feed(*([cancel] if cancel else [*nodes, Tick()]))
 
@@ -263,7 +248,7 @@ class DriverLoop:
             event = self._check(event)
             self._drop_needless()  # before the event: no task is started only to be ended
             self._feed(event)  # before it is observed, so that no slot is idle meanwhile
-            if not isinstance(event, Failed):  # of failures, observers hear what is done about them
+            if not isinstance(event, Failed):  # observers learn of a failure by the command that follows it
                 self._observe(event)
         self._drop_needless()  # a trial that was given up may have been the last of a seed
         # After the event: a job whose last trial has ended cannot be cancelled any longer.
@@ -273,7 +258,7 @@ class DriverLoop:
                 self._feed(cancel)
 
     def _drop_needless(self) -> None:
-        """Ask whether the results are enough for some of the trials not to be needed any longer."""
+        """Ask whether the results are enough, so that some trials are not needed any longer."""
         if (enough := self._enough()) and self.state.outcome is None:
             self._feed(enough)
             self._observe(enough)

@@ -1,4 +1,4 @@
-"""What the scheduler is told, and what it tells the driver to do."""
+"""The events that the scheduler receives, and the commands that it gives to the driver."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias

@@ -25,7 +25,7 @@ def may_look_ahead(state: State) -> bool:
 
 
 def drop(state: State, trial_ids: frozenset[str]) -> tuple[State, tuple[Pack, ...]]:
-    """Take trials out of what waits; return the packs that run and train nothing else, which run no longer."""
+    """Take trials out of the packs that wait; return the packs that run and train nothing else, and that are ended."""
     needless = tuple(pack for pack in state.running if trial_ids.issuperset(pack.trials))
     started, waiting = state.packs[: state.next_pack], state.packs[state.next_pack :]
     delayed = [Delayed(each.due_s, pack) for each in state.delayed for pack in without_trials([each.pack], trial_ids)]

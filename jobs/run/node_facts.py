@@ -16,12 +16,12 @@ PACKAGES = ("cluster", "jobs", "mnist_core")
 
 
 def node_facts(nonce_path: str, imports: Sequence[str], asks_kernels: bool, patience_s: float) -> Mapping[str, str]:
-    """Return what determines whether a node trains as the driver does, and whether its results arrive.
+    """Return the facts that decide whether a node trains as the driver does, and whether its results arrive.
 
     Args:
         nonce_path: A file or an object in the store, its path or URL, with a content that nobody can guess.
         imports: The modules that tasks import.
-        asks_kernels: Whether the kernels matter that trials compute with on a CPU.
+        asks_kernels: Whether to report the kernels with which trials compute on a CPU.
         patience_s: How long to wait for the file: network file systems show new files late.
 
     Returns:

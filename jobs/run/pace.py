@@ -21,7 +21,7 @@ class Tally(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """What a pack that runs has shown so far."""
+    """The progress of a pack that runs."""
 
     started_s: float
     first: tuple[float, float] | None = None  # time of the first progress, and the share of the epochs trained then
@@ -75,7 +75,7 @@ class Pace:
         return replace(self, tallies=tallies)
 
     def counting_running(self, runs: Mapping[Pack, Run]) -> "Pace":
-        """Count what packs that run have shown so far."""
+        """Count the progress of packs that run."""
         pace = self
         for pack, run in runs.items():
             if (pace_s := run.pace_s()) is not None and run.last is not None:

@@ -1,4 +1,4 @@
-"""The plan: what a grid asks for, what of it is stored, and why the rest is not."""
+"""The plan: the trials that a grid asks for, those that are stored, and why the others are not."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -38,7 +38,7 @@ _FLAT = [
     "seconds",
     "mnistjobs_version",
 ]
-_ORIGIN = ("dataset", "dataset_fingerprint", "mnistjobs_version")  # what the reason for a stale trial is derived from
+_ORIGIN = ("dataset", "dataset_fingerprint", "mnistjobs_version")  # from which the reason for a stale trial is derived
 _LOST_WEIGHTS = "its weights are lost"
 _SETTINGS = [field.name for field in SETTINGS]
 _ROWS = pa.schema([PART.field(name) for name in [*_FLAT, "settings"]])
@@ -49,7 +49,7 @@ Decide: TypeAlias = Callable[[Collection[str], Collection[str]], Decision]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a grid asks for, and what of it the store has already."""
+    """The trials that a grid asks for, and those of them that the store has already."""
 
     grid: Grid
     store: Store
@@ -187,7 +187,7 @@ def check_kernels(plan: Plan) -> None:
 
 
 def read_stored_rows(store: Store) -> tuple[pa.Table, tuple[str, ...]]:
-    """Read what a plan needs of every part; return the rows, and the names of the parts that cannot be used."""
+    """Read a plan's columns of every part; return the rows, and the names of the parts that cannot be used."""
     scanned = list(scan_parts(store, _ROWS.names))
     parts = [rows.select(_ROWS.names) for _, rows in scanned if rows is not None]
     unusable = tuple(sorted(name for name, rows in scanned if rows is None))

@@ -21,7 +21,7 @@ def versions() -> dict[str, str]:
 
 
 def collect_provenance() -> dict[str, str]:
-    """Return what a job's record keeps about its driver: versions, host, platform, CPUs and commit."""
+    """Return the facts about a driver for its job's record: versions, host, platform, CPUs and commit."""
     facts = {
         **versions(),
         **{f"{name}_version": version(name) for name in ("ray", "pyarrow")},

@@ -1,6 +1,6 @@
 """The retry policy: how often a failed pack is tried again, in which packs, and after how long. Pure.
 
-Of a pack with several trials nobody knows which trial is at fault: where it is not tried again as it was, each of its
+It is not known which trial of a pack is at fault: where it is not tried again as it was, each of its
 trials is tried by itself and affects no other.
 """
 

@@ -1,4 +1,4 @@
-"""What a job's record will hold, collected while the job runs."""
+"""The end of a job's record, collected while the job runs."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -31,7 +31,7 @@ JobEvent: TypeAlias = PackEvent | Retry | GiveUp | RefuseNode | Enough
 
 
 class RunRecord:
-    """What the job's record will hold, collected while the job runs."""
+    """The end of a job's record, collected while the job runs."""
 
     def __init__(self, job: Job, plan: Plan, observe: Callable[[JobEvent], None]) -> None:
         self._job = job
@@ -110,7 +110,7 @@ class RunRecord:
         return is_needed and trial_id not in self._ended
 
     def _decided(self) -> Stop | None:
-        """Return what a job ends with whose every question is answered by fewer seeds than the grid allows."""
+        """Return the end of a job whose every question is answered by fewer seeds than the grid allows."""
         decision, seed_count = self._decision, len({trial.seed for trial in self._plan.trials.values()})
         if decision is None or decision.open or min(decision.seeds.values()) >= seed_count:
             return None

@@ -9,17 +9,7 @@ from dataclasses import replace
 from itertools import islice, takewhile
 from typing import Any, TypeAlias
 
-from cluster import (
-    Done,
-    Failed,
-    NodeJoined,
-    NodeLost,
-    Progress,
-    Started,
-    TaskFailure,
-    Waiting,
-    differences,
-)
+from cluster import Done, Failed, NodeJoined, NodeLost, Progress, Started, TaskFailure, Waiting, differences
 from jobs.run.budget import Budget
 from jobs.run.events import (
     Cancel,
@@ -108,7 +98,7 @@ def _react(state: State, event: SchedulerEvent) -> Step:
         case Enough(trial_ids):
             state, needless = drop(state, trial_ids)
             return state, tuple(map(Cancel, needless))
-    assert isinstance(event, Waiting)  # which is for people
+    assert isinstance(event, Waiting)  # for people
     return state, ()
 
 
@@ -238,7 +228,7 @@ def _take_next(state: State) -> tuple[Pack | None, State]:
 
 
 def _budget_now(state: State) -> Budget | None:
-    """Return the budget with what the packs that run have shown so far."""
+    """Return the budget with the progress of the packs that run."""
     return state.budget and state.budget.now({pack: known.run for pack, known in state.running.items()})
 
 

@@ -1,4 +1,4 @@
-"""What the scheduler's decisions depend on."""
+"""The state of the scheduler, on which its decisions depend."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from jobs.run.packs import Pack
 
 @dataclass(frozen=True)
 class Rules:
-    """What a job's grid and options decide."""
+    """The limits that a job's grid and options set."""
 
     retries: int
     hang_timeout_s: Callable[[Pack], float]  # the longest allowed gap between two events of a pack that runs
@@ -28,7 +28,7 @@ class Running:
 
     node: str | None = None  # None: it is queued at the executor
     last_event_s: float = 0.0
-    run: Run | None = None  # what it has shown, under a budget
+    run: Run | None = None  # its progress, under a budget
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class State:
     @property
     def first_round(self) -> int:
         """The first round of which any pack runs or waits; there is at least one such pack."""
-        waiting = [*(each.pack for each in self.delayed), *self.alone, *self.packs[self.next_pack :][:1]]
+        waiting = [*(each.pack for each in self.delayed), *self.alone, *self.packs[self.next_pack : self.next_pack + 1]]
         return min(pack.round for pack in (*waiting, *self.running))
 
     @property

@@ -32,7 +32,7 @@ def open_session(
             a Ray started here.
         workers: How many tasks a Ray started here runs at once; default: as its CPUs and GPUs allow.
         in_process: Whether to run tasks in this process instead.
-        allow_unauthenticated: Whether a cluster will do that lets anybody on its network run programs.
+        allow_unauthenticated: Whether to accept a cluster that lets anybody on its network run programs.
         admission: Given the device, returns what to ask of the nodes of a cluster; None: nothing.
 
     Raises:

@@ -19,12 +19,13 @@ Size: TypeAlias = tuple[object, ...]
 
 @dataclass(frozen=True, eq=False)
 class Timings:
-    """What is known of how long an epoch takes on one dataset and device, by the trial's size."""
+    """The known seconds of an epoch on one dataset and device, by the trial's size."""
 
     validation_size: int
     device: Device = "cpu"
     timed: Mapping[Size, float] = field(default_factory=dict)  # seconds an epoch; medians of what is stored
     _expected: dict[Size, float] = field(default_factory=dict, init=False, repr=False)
+    _guessed: dict[Size, float] = field(default_factory=dict, init=False, repr=False)  # for the timed sizes
 
     def expected_seconds(self, trial: Trial) -> float:
         """Take the time of trials of this size, else scale that of the nearest size of the model, else guess."""
@@ -55,8 +56,11 @@ class Timings:
         return guess_seconds(trial, self.validation_size) / trial.epochs
 
     def _guess_size(self, trial: Trial, size: Size) -> float:
-        settings: dict[str, Any] = dict(zip(_SIZE, size, strict=True))
-        return self._guess(replace(trial, **settings))
+        """Guess the seconds of an epoch of a size; the trial lends what does not change them."""
+        if size not in self._guessed:
+            settings: dict[str, Any] = dict(zip(_SIZE, size, strict=True))
+            self._guessed[size] = self._guess(replace(trial, **settings))
+        return self._guessed[size]
 
 
 def learn_timings(rows: pa.Table, fingerprint: str, validation_size: int, device: Device) -> Timings:

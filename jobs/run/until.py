@@ -1,6 +1,6 @@
 """Seeds until an answer: when to ask whether results are enough, and which trials are not needed then.
 
-What the answer is, is for others to say: they pass a function. It is asked whenever another seed has ended in every
+The caller passes the function that answers. It is asked whenever another seed has ended in every
 configuration that still needs seeds, so that it depends on whole seeds only.
 """
 

@@ -1,4 +1,4 @@
-"""Jobs that outlive the terminal: their drivers, leases, queue, and what is told of them to everyone who asks."""
+"""Jobs that outlive the terminal: their drivers, leases and queue, and their status for everyone who asks."""
 
 from jobs.service.cancel import cancel_job as cancel_job
 from jobs.service.deciding import plan_study as plan_study

@@ -44,7 +44,7 @@ def cancel_job(store: Store, job: Job, timeout_s: float = TIMEOUT_S) -> Job:
 
 
 def _stop_on_cluster(store: Store, job: Job) -> None:
-    """Let the cluster end a driver that does not look into the store: it asks, and kills after a while."""
+    """Let the cluster end a driver that does not look into the store: asked first, it is killed after a while."""
     options = read_options(store, job)
     with suppress(ClusterError):  # the cluster may be gone, and its jobs with it
         stop_on_ray(options.address or "", job.job_id, options.allow_unauthenticated)

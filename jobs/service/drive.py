@@ -36,9 +36,9 @@ def drive_job(
         job_id: The job.
         observe: Called with each event as it happens.
         ticket: The job's place in the queue of this machine, where it was taken already.
-        begin: Called once this process is the job's driver, to open its log; returns what to call with each renewal
-            of the lease, to put the log into the store.
-        finish: Called once the job has ended, while this process still is its driver, to write what is told of it.
+        begin: Called once this process is the job's driver, to open its log; returns a function that puts the log into
+            the store, for each renewal of the lease.
+        finish: Called once the job has ended, while this process still is its driver, to write its report.
 
     Returns:
         The job as it ended.
@@ -118,7 +118,7 @@ def _drive(store: Store, job: Job, lease: Lease, heart: Heartbeat, observe: Obse
 
 
 def plan_again(store: Store, job: Job) -> Plan:
-    """Plan a job of the store anew from its record: what of it is missing now.
+    """Plan a job of the store anew from its record: the trials that are missing now.
 
     Raises:
         InputError: Its dataset has changed or is not on this machine, or its trials have other ids now.

@@ -23,7 +23,7 @@ def log_path(store: Store, job_id: str) -> Path | None:
 
 
 class DriverLog:
-    """Send what this process prints from now on to the log of a job, behind what earlier drivers have printed.
+    """Append everything that this process prints from now on to the log of a job.
 
     Args:
         store: The store.
@@ -54,7 +54,7 @@ class DriverLog:
         os.dup2(self._descriptor, 2)
 
     def publish(self) -> None:
-        """Put what was printed into a store that is no folder; one that fails gets it later."""
+        """Put the printed lines into a store that is no folder; where that fails, they follow later."""
         size = os.fstat(self._descriptor).st_size
         if not self._store.is_remote or size == self._published:
             return

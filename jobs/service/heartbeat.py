@@ -1,4 +1,4 @@
-"""The heartbeat of a driver: a thread that renews its lease, tells its progress and listens for a request to cancel."""
+"""The heartbeat of a driver: a thread that renews its lease, writes its progress and looks for a request to cancel."""
 
 import threading
 import time
@@ -8,23 +8,14 @@ from typing import Self
 
 from jobs.errors import LeaseLostError, StoreError
 from jobs.run import CancelAsked
-from jobs.store import (
-    RENEW_S,
-    JobProgress,
-    Lease,
-    Phase,
-    Store,
-    is_cancel_asked,
-    renew_lease,
-    write_progress,
-)
+from jobs.store import RENEW_S, JobProgress, Lease, Phase, Store, is_cancel_asked, renew_lease, write_progress
 
 _PROGRESS_S = 2.0  # between two writes of the progress
 _TICK_S = 0.5
 
 
 class Heartbeat:
-    """Keep a job's lease for as long as the context lasts, and answer whether the job was asked to end.
+    """Keep a job's lease for as long as the context lasts, and find out whether the job was asked to end.
 
     A store that cannot be written for a while ends nothing: the thread tries again until it can. Only a lease that
     somebody else has taken over is lost.
@@ -37,7 +28,8 @@ class Heartbeat:
 
     def __init__(self, store: Store, lease: Lease, progress: Callable[[], JobProgress | None] = lambda: None) -> None:
         self._store = store
-        self._lease = lease
+        self._lease = lease  # only the thread changes it
+        self._phase = lease.phase
         self.progress = progress
         self.publish: Callable[[], None] = lambda: None  # called with each renewal
         self._is_over = threading.Event()
@@ -55,8 +47,8 @@ class Heartbeat:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind:  # where no final.json tells that the job has ended, the lease does
-            self._lease = self._lease.model_copy(update={"phase": "released"})
+        if kind:  # without a final.json, readers learn from the lease that this driver has gone
+            self._phase = "released"
         self._is_over.set()
         self._is_due.set()
         self._thread.join(RENEW_S)  # a store that does not answer holds up no end
@@ -76,7 +68,7 @@ class Heartbeat:
 
     def enter(self, phase: Phase) -> None:
         """Go on to another phase, which the lease shows from its next renewal on, within a moment."""
-        self._lease = self._lease.model_copy(update={"phase": phase})
+        self._phase = phase
         self._is_due.set()
 
     def _run(self) -> None:
@@ -94,17 +86,17 @@ class Heartbeat:
             if now_s - told_s >= _PROGRESS_S:
                 told_s, told = now_s, self._tell(told)
             self._is_due.wait(_TICK_S)
-        if self._lease.phase == "released":
+        if self._phase == "released":
             self._renew()
 
     def _renew(self) -> None:
-        self._lease = self._lease.model_copy(update={"counter": self._lease.counter + 1})
+        self._lease = self._lease.model_copy(update={"counter": self._lease.counter + 1, "phase": self._phase})
         try:
             renew_lease(self._store, self._lease)
         except LeaseLostError as error:
             self._lost = error
         except StoreError as error:
-            # It may come back; whoever cannot see the lease renewed takes this driver for gone meanwhile. Of a bucket
+            # It may come back; meanwhile readers who see no renewal take this driver for gone. Of a bucket
             # an error comes only after minutes without an answer, of a folder at once.
             self._unanswered = error if self._store.is_remote else None
         else:

@@ -102,7 +102,7 @@ def launch_here(store: Store, job_id: str, ticket: Ticket | None = None) -> Proc
 
 
 def _environment(ticket: Ticket | None) -> dict[str, str]:
-    """Return this process's environment, in which the driver finds its ticket, and this very code."""
+    """Return this process's environment, in which the driver finds its ticket and the same code."""
     found = dict(os.environ)
     found.pop(TICKET_VARIABLE, None)
     if ticket:

@@ -77,7 +77,7 @@ class LivePage:
         return read_requested(self._store, self._job)
 
     def _look(self) -> None:
-        """Find out what the page shows now: whole seeds, or all trials of a job that does not run."""
+        """Choose the trials that the page shows now: of whole seeds, or all of a job that does not run."""
         self._job = read_job(self._store, self._job.job_id)
         if self._job.state not in (JobState.queued, JobState.running):
             self._shown, self._so_far = read_counted(self._store, self._job), None

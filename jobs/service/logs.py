@@ -1,4 +1,4 @@
-"""What a job's driver has written to its log, and what is known of one trial."""
+"""The log of a job's driver, and the lines in it about one trial."""
 
 import time
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def read_log(store: Store, job: Job, trial_id: str | None = None, follow: bool =
     Args:
         store: The store.
         job: The job.
-        trial_id: Yield only what concerns this trial, and the traceback of its failure.
+        trial_id: Yield only the lines about this trial, and the traceback of its failure.
         follow: Whether to go on until the job has ended, or is lost.
 
     Raises:

@@ -60,7 +60,7 @@ def _run(command: str, variables: Mapping[str, str], may_wait: bool) -> None:
 
 
 def environment(job: Job, summary: str) -> Mapping[str, str]:
-    """Return what the command finds in its environment."""
+    """Return the environment of the command."""
     return {"MNISTJOBS_JOB": job.job_id, "MNISTJOBS_STATE": job.state.value, "MNISTJOBS_SUMMARY": summary}
 
 

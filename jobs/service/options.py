@@ -1,4 +1,4 @@
-"""How a job is run: the options of its submission, which its record keeps for its driver and for who resumes it."""
+"""How a job is run: the options of its submission, kept in its record for its driver and for `resume`."""
 
 import os
 from dataclasses import asdict, dataclass, fields
@@ -17,7 +17,7 @@ class JobOptions:
     address: str | None = None  # of a Ray cluster; None: the Ray of this program, or one started here
     workers: int | None = None
     in_process: bool = False
-    allow_unauthenticated: bool = False  # whether a cluster will do that lets anybody run programs on it
+    allow_unauthenticated: bool = False  # whether to accept a cluster that lets anybody run programs on it
     detach: bool = False  # whether the driver is a process of its own
     on_done: str | None = None  # a command to run when the job ends
     within_s: float | None = None  # the budget
@@ -30,7 +30,7 @@ class JobOptions:
 
     @classmethod
     def read(cls, options: Options) -> Self:
-        """Make options of a record; what other versions have written is left out."""
+        """Make options of a record, without those of other versions."""
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in options.items() if name in known})  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""An HTTP server for one page: on loopback, for whoever knows its token, and for nothing else."""
+"""An HTTP server for one page: on loopback, for those who know its token, and for nothing else."""
 
 import json
 import secrets
@@ -29,13 +29,13 @@ _HEADERS = {
 
 
 class Pages(Protocol):
-    """What is served: the page, and what its script asks for."""
+    """The page to serve, and the state that its script asks for."""
 
     def page(self) -> str:
         """Return the page as HTML."""
 
     def state(self) -> Mapping[str, object]:
-        """Return what tells whether there is a newer page."""
+        """Return the state from which the page's script learns whether there is a newer page."""
 
 
 class PageServer(ThreadingHTTPServer):

@@ -1,8 +1,8 @@
 """The queue of one machine: a job that does not fit beside those that run waits its turn, in the order of submission.
 
-Each job has a ticket, a file in a folder of this user, whose lock its driver holds for as long as it lives: of a driver
-that was killed, the system drops the lock, and the next one to look removes the ticket. There is nobody who has to
-answer, and nothing that has to be cleaned up.
+Each job has a ticket, a file in a folder of this user, whose lock its driver holds for as long as it lives. The
+system drops the lock of a driver that was killed, and the next process to look removes the ticket. No server has to
+answer, and nothing has to be cleaned up.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True)
 class Claim:
-    """What a ticket says: which job wants how many cores, and whether it has them."""
+    """The content of a ticket: how many cores a job needs, and whether it has them."""
 
     job_id: str  # "" of a job that is not in its store yet
     name: str
@@ -146,7 +146,7 @@ def _folder() -> Path:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of the queue, which others hold for milliseconds; after some seconds do without it."""
+    """Hold the lock of the queue, which others hold for milliseconds; after some seconds go on without it."""
     descriptor = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         deadline = time.monotonic() + _MAX_WAIT_S

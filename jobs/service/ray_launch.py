@@ -1,7 +1,7 @@
 """Start the driver of a job on a Ray cluster, through the cluster's job server, and find and stop it there.
 
-The driver runs on the head, and belongs to the cluster from then on: the machine that submits may go. What it is to do
-stands in the store, which the head and all nodes have to reach by the name that it has here.
+The driver runs on the head, and belongs to the cluster from then on: the machine that submits may go. The
+job is in the store, which the head and all nodes have to reach by the name that it has here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster import ClusterError
 from jobs.service.shipped_code import shipped_code
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def launch_on_ray(
         address: http://HOST:8265 of the cluster's dashboard.
         job_id: The job, whose record is in the store.
         store: A folder or an address that means the same store on the head and on all nodes.
-        allow_unauthenticated: Whether a cluster will do that lets anybody on its network start programs.
-        again: Whether to start another driver even where Ray says that one runs: the job is known to have none.
+        allow_unauthenticated: Whether to accept a cluster that lets anybody on its network run programs.
+        again: Whether to start another driver even where Ray takes one for running: the job is known to have none.
 
     Returns:
         The name that Ray knows the driver by, which begins with the job's id.
@@ -88,15 +89,14 @@ def stop_on_ray(address: str, job_id: str, allow_unauthenticated: bool = False) 
 
 @dataclass(frozen=True)
 class DriverOnRay:
-    """What a cluster says of the latest driver of a job. The job's own state is in the store."""
+    """The latest driver of a job as its cluster knows it. The job's own state is in the store."""
 
     has_ended: bool
-    explanation: str  # one line: why the job has no driver, as far as the cluster tells
+    explanation: str  # one line: why the job has no driver, as far as the cluster knows
 
 
 def look_on_ray(address: str, job_id: str, allow_unauthenticated: bool = False) -> DriverOnRay:
     """Ask a cluster about a job of its own that has not started, or is lost."""
-    from cluster import ClusterError
     from cluster.ray_jobs import ENDED, connect_to_jobs
 
     try:
@@ -116,7 +116,7 @@ def look_on_ray(address: str, job_id: str, allow_unauthenticated: bool = False) 
 
 
 def _submission_ids(job_id: str) -> Iterator[str]:
-    """Return what Ray knows the drivers of a job by, the first one first: Ray takes each name once."""
+    """Yield the names by which Ray knows the drivers of a job, in their order: Ray takes each name once."""
     yield job_id
     yield from (f"{job_id}-{number}" for number in range(2, _MAX_STARTS))
 

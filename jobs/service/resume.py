@@ -74,7 +74,7 @@ def resume_job(
 
 
 def _await_lease(store: Store, job: Job, driver: Process) -> None:
-    """Wait until a driver that was just started has the job; raise JobHeldError where another one got it."""
+    """Wait, at most for a while, until a driver that was just started has the job; raise JobHeldError if it ended."""
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         lease = read_lease(store, job.job_id)
@@ -111,12 +111,12 @@ def _await_owner(store: Store, job: Job, before: str, options: JobOptions) -> No
 
 
 def options_to_resume(store: Store, job: Job, **given: object) -> JobOptions:
-    """Return the options that a job was last driven with, but for those that are given.
+    """Return the options that a job was last driven with, changed by those that are given.
 
     Args:
         store: The store.
         job: The job.
-        given: Options by name; None where one stays as it was.
+        given: Options by name; None leaves one unchanged.
     """
     changed = {name: value for name, value in given.items() if value is not None}
     options = replace(read_options(store, job), **changed)  # type: ignore[arg-type]

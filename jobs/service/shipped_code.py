@@ -1,4 +1,4 @@
-"""The code that runs here, as a folder that a cluster can be given: a checkout and an installed wheel look the same."""
+"""The code that runs here as a folder for a cluster: a checkout and an installed wheel look the same."""
 
 import shutil
 import tempfile
@@ -19,7 +19,7 @@ def shipped_code() -> Iterator[Path]:
     """Copy the code of this process into a folder, for as long as the context lasts.
 
     Yields:
-        A folder to import from. It has the packages, the module mnistjobs beside them, and the metadata that tell its
+        A folder to import from. It has the packages, the module mnistjobs beside them, and the metadata with its
         version. Two folders of the same code have the same bytes.
     """
     home = Path(jobs.__file__).resolve().parents[1]
@@ -33,7 +33,7 @@ def shipped_code() -> Iterator[Path]:
 
 
 def _write_metadata(target: Path) -> None:
-    """Write what importlib.metadata reads; not where the code lies on this machine, which pip notes beside it."""
+    """Write the metadata that importlib.metadata reads, without the path on this machine that pip notes there."""
     installed = distribution(_NAME)
     folder = target / f"{_NAME}-{installed.version}.dist-info"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""The status of a job: what it is doing, from whatever machine one looks at the store."""
+"""The status of a job: its state and progress, read from the store on any machine."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -78,7 +78,7 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
         store: The store.
         job: The job as it was just read.
         is_exact: Whether to count finished trials in the store, and to ask a cluster about a driver that has not
-            started; otherwise trials of a running job are counted as its driver last told.
+            started; otherwise trials of a running job are counted as its driver last wrote.
 
     Raises:
         StoreError: The store cannot be read.
@@ -96,7 +96,13 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
     return JobStatus(
         job_id=job.job_id,
         state=job.state.value,
-        counts=_counts(total, finished, diverged, len(failures), len(running)),
+        counts=_counts(
+            total,
+            finished,
+            diverged,
+            len(failures) if job.end else max(progress.failed, len(failures)),
+            max(progress.under_way, len(running)) if is_running else 0,
+        ),
         running=tuple(RunningTrial(each.trial_id, each.epoch, each.epochs, each.node) for each in running),
         last_sign_s=None if job.end else lease_age_s(store, job.job_id),
         seconds_left=progress.seconds_left if is_running else None,
@@ -115,7 +121,7 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
 
 
 def _why_no_driver(store: Store, job: Job) -> str:
-    """Ask the cluster why a job of its own has not started, or is lost; the store cannot tell."""
+    """Ask the cluster why a job of its own has not started, or is lost, which the store does not show."""
     options = read_options(store, job)
     if job.end or not options.is_job_server:
         return ""

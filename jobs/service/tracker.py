@@ -1,4 +1,4 @@
-"""What a job is doing, collected from its events for those who look at it from elsewhere."""
+"""The progress of a job, collected from its events for readers of the store."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from cluster import Done, NodeLost, Progress, Started, Waiting
 from jobs.run import Enough, GiveUp, JobEvent, Pack, Plan, RefuseNode, Retry, TimeLeft
 from jobs.store import JobProgress, RunningTrial, TrialFailure
 
-_MAX_TOLD = 100  # running trials and failures in the file that every look reads
+_MAX_TOLD = 100  # running trials and failures in the file that `status` and `watch` read again and again
 
 
 class Tracker:
@@ -51,6 +51,8 @@ class Tracker:
                 finished=self._finished,
                 diverged=self._diverged,
                 unneeded=self._unneeded,
+                under_way=sum(len(pack.trials) for pack in self._running),
+                failed=len(self._failures),
                 running=tuple(self._running_trials()),
                 failures=tuple(self._failures[:_MAX_TOLD]),
                 seconds_left=self._left.seconds(time.monotonic()),

@@ -28,15 +28,7 @@ from jobs.service.options import JobOptions
 from jobs.service.queue import Ticket
 from jobs.service.tracker import Tracker
 from jobs.service.turn import await_turn, queue_up
-from jobs.store import (
-    Job,
-    Lease,
-    Process,
-    clean_up,
-    create_lease,
-    new_lease,
-    this_process,
-)
+from jobs.store import Job, Lease, Process, clean_up, create_lease, new_lease, this_process
 from mnist_core.data import Dataset, fetch_mnist, find_mnist, load_dataset
 
 Observer = Callable[[JobEvent], None]
@@ -110,7 +102,7 @@ def _end_at_once(plan: Plan, options: JobOptions, end: Callable[[Job], Job]) -> 
 
 @contextmanager
 def _turn(ticket: Ticket | None, observe: Observer, until_s: float | None) -> Iterator[bool]:
-    """Hold this machine's cores, after waiting for them; yield whether they were to be had in time."""
+    """Hold this machine's cores, after waiting for them; yield whether they were free in time."""
     if ticket is None:
         yield True
         return
@@ -154,7 +146,7 @@ def _train(
 
 
 def both(first: Observer, second: Observer) -> Observer:
-    """Return what passes each event to two observers."""
+    """Return an observer that passes each event to two others."""
 
     def observe(event: JobEvent) -> None:
         first(event)

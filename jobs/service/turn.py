@@ -29,7 +29,7 @@ def queue_up(plan: Plan, options: JobOptions, job_id: str = "") -> Ticket | None
         return take_ticket(plan.grid.name, cores_of(plan, options), job_id)
     except OSError as error:
         if error.errno in _NO_ROOM:
-            return None  # then nothing else can be written either, which is said where it matters
+            return None  # then nothing else can be written either, and a later step reports it
         warnings.warn(
             f"no queue: {error.filename}: {error.strerror}; jobs of this machine share its cores", stacklevel=2
         )

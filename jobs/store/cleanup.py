@@ -1,4 +1,4 @@
-"""Remove what killed processes left in a store: temporary files, checkpoints of stored trials, unused weights."""
+"""Remove the leftovers of killed processes: temporary files, checkpoints of stored trials, unused weights."""
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -16,7 +16,7 @@ UNUSED_WEIGHTS_S = 86_400.0  # for so long, a task may still be about to write t
 def clean_up(store: Store, unfinished: Collection[str] = ()) -> None:
     """Remove temporary files whose writers have ended, and checkpoints of trials that are stored.
 
-    What cannot be read or removed stays, without an error.
+    Files that cannot be read or removed stay, without an error.
 
     Args:
         store: the store.

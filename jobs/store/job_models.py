@@ -16,7 +16,7 @@ from mnist_core.data import DatasetInfo
 
 
 class JobState(StrEnum):
-    """What is known about a job."""
+    """The state of a job."""
 
     queued = "queued"
     running = "running"
@@ -57,7 +57,7 @@ class TrialFailure(_Model):
     """A trial that failed for good."""
 
     trial_id: Text
-    kind: Text  # crashed, hung, storage, out_of_memory or raised
+    kind: Text  # as in `cluster.failures`: crashed, hung, storage, out_of_memory, node_lost or raised
     message: Text
     traceback: Text = ""
     attempt: NonNegativeInt
@@ -73,7 +73,7 @@ class TaskRetry(_Model):
 
 
 class Stop(_Model):
-    """Why a job was stopped before all of its trials had ended, and what its tables therefore contain."""
+    """Why a job was stopped before all of its trials had ended, and which trials its tables contain."""
 
     reason: Literal["budget", "decided"]
     seeds: tuple[int, ...]  # the tables contain the trials of these seeds and no others, whatever else is stored
@@ -108,7 +108,7 @@ class SealedModel(_Model):
 
 
 class JobRecord(SealedModel):
-    """What was submitted, from where: the content of job.json."""
+    """The submission of a job, and its origin: the content of job.json."""
 
     LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"baseline", "margin", "until"})
 

@@ -1,6 +1,6 @@
 """The record of a job: what was asked for (job.json, requested.parquet) and how it ended (final.json).
 
-Each file is written once. What a job without final.json is doing is told by its lease.
+Each file is written once. The lease of a job without a final.json shows whether it runs.
 """
 
 import hashlib
@@ -244,7 +244,7 @@ def _read_record(store: Store, job_id: str) -> Job:
 
 
 def _judge_all(store: Store, jobs: Sequence[Job]) -> list[Job]:
-    """Find out what those jobs are doing that have not ended."""
+    """Find out the states of the jobs that have not ended."""
     looks = look_at_all(store, [job.job_id for job in jobs if not job.end])
     judged = [job if job.end else _judge(job, looks[job.job_id]) for job in jobs]
     # A lost job may have ended since its record was read.
@@ -266,7 +266,7 @@ def _judge(job: Job, seen: Look | None) -> Job:
 
 
 def _state_without_lease(job: Job) -> JobState:
-    """Judge a job that no driver has started to drive: one that is known to be gone never will."""
+    """Return the state of a job that no driver has begun to drive: lost where its driver is known to be gone."""
     if job.record.driver and is_gone(job.record.driver):
         return JobState.lost
     if job.is_detached:

@@ -1,9 +1,9 @@
 """The lease of a job: who drives it, and that the driver lives.
 
-lease.json is a heartbeat: its owner writes it again every few seconds, with a counter. Who may write it is decided by
-files that are created once: the first owner creates lease.json, and whoever takes over from a driver that has gone
-creates `lease.<owner>.next`, named after the owner before. Of many that try, one succeeds; an owner that finds such a
-file with its own name has lost the lease.
+lease.json is a heartbeat: its owner writes it again every few seconds, with a counter. Files that are created
+once decide who may write it: the first owner creates lease.json, and a process that takes over from a driver that
+has gone creates `lease.<owner>.next`, named after the owner before. Of many that try, one succeeds; an owner that finds
+such a file with its own name has lost the lease.
 """
 
 import secrets

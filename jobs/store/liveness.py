@@ -1,4 +1,4 @@
-"""Whether a job's driver lives: known of processes of this host, and told by the lease of all others.
+"""Whether a job's driver lives: a process of this host is looked up, any other is judged by its lease.
 
 The clocks of two machines are never compared: the age of a lease is measured by the store's clock alone, and where that
 cannot be read, two looks at its counter decide.
@@ -56,12 +56,12 @@ def look(store: Store, job_id: str) -> Look | None:
 
 
 def _is_young(age_s: float | None) -> bool | None:
-    """Return whether a file was written within the time of a lease; None where its age says nothing."""
+    """Return whether a file was written within the time of a lease; None where its age decides nothing."""
     return None if age_s is None or age_s < -LEASE_S else age_s < LEASE_S
 
 
 def is_driven(store: Store, job_id: str) -> bool:
-    """Return whether the driver of a job is still at work, as far as one look can tell.
+    """Return whether the driver of a job is still at work, as far as one look shows.
 
     Of a driver on another machine that has ended in peace this is known only once its lease is over.
 

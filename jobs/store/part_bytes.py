@@ -22,7 +22,7 @@ def read_parts_bytes(store: Store, names: Sequence[str], use_cache: bool) -> Ite
     Args:
         store: where to read.
         names: of the parts.
-        use_cache: whether a copy does that an earlier reading of a bucket has kept.
+        use_cache: whether a copy that an earlier reading of a bucket has kept may be used.
     """
     read = partial(read_part_bytes, store)
     if use_cache and store.is_remote:

@@ -1,4 +1,4 @@
-"""What plans and listings need of a bucket's parts, decoded: opening ten thousand small files takes seconds.
+"""The columns of a bucket's parts that plans and listings need, decoded: ten thousand small files take seconds.
 
 A part never changes, so neither do its rows. They are one file of the part cache, with a hash in front.
 """

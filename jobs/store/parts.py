@@ -111,7 +111,7 @@ def read_parts(
         store: where to read them.
         trial_ids: the trials, in the order in which to return their rows; those without a row are left out.
         columns: of PART, which to read.
-        use_cache: whether a copy does that an earlier reading of a bucket has kept.
+        use_cache: whether a copy that an earlier reading of a bucket has kept may be used.
 
     Returns:
         One row per trial (where parts hold several, the one that `first_rows` selects), and the unusable parts.
@@ -168,7 +168,7 @@ def scan_parts(
     Args:
         store: where to read.
         columns: of PART, which to read.
-        use_cache: whether a copy does that an earlier reading of a bucket has kept.
+        use_cache: whether a copy that an earlier reading of a bucket has kept may be used.
         skip: names of parts that are not read.
 
     Raises:

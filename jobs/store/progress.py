@@ -1,4 +1,4 @@
-"""What is told of a job while it runs (progress.json), and to its driver: to end it, to go on in another way."""
+"""The progress that a job's driver writes (progress.json), and the requests to it: to end, or to go on otherwise."""
 
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -27,35 +27,37 @@ class RunningTrial(BaseModel):
 
 
 class JobProgress(SealedModel):
-    """What a job is doing: the content of progress.json."""
+    """The progress of a job: the content of progress.json."""
 
-    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"unneeded"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"unneeded", "failed", "under_way"})
 
     finished: NonNegativeInt = 0  # trials that were trained in this job so far, diverged ones included
     diverged: NonNegativeInt = 0
     unneeded: NonNegativeInt = 0  # trials that the answer does not need
-    running: tuple[RunningTrial, ...] = ()
-    failures: tuple[TrialFailure, ...] = ()  # the trials that have failed for good so far
+    under_way: NonNegativeInt = 0  # trials that are being trained
+    failed: NonNegativeInt = 0  # trials that have failed for good so far
+    running: tuple[RunningTrial, ...] = ()  # the first of them, as are the failures
+    failures: tuple[TrialFailure, ...] = ()
     seconds_left: float | None = None
     waits_for: Text = ""  # the job behind which this one is queued on its machine
     note: Text = ""  # what keeps it waiting, or was found last
 
 
 class ChangedOptions(SealedModel):
-    """How a job is driven since it was last resumed: the content of options.json."""
+    """The options of a job since it was last resumed: the content of options.json."""
 
     options: Options
 
 
 class CancelRequest(SealedModel):
-    """Who asked to end a job, and when: the content of the file `cancel`."""
+    """A request to end a job: the content of the file `cancel`."""
 
     asked_at: AwareDatetime
     asked_by: Process
 
 
 def write_progress(store: Store, progress: JobProgress) -> None:
-    """Write what a job is doing; raises StoreError where the job's folder is gone or cannot be written."""
+    """Write the progress of a job; raises StoreError where the job's folder is gone or cannot be written."""
     folder = job_key(progress.job_id)
     if not store.backend.has_folder(folder):  # to write would make it again
         raise LostRecordError(f"{store.locate(folder)}: is gone, although its job is running")
@@ -63,11 +65,11 @@ def write_progress(store: Store, progress: JobProgress) -> None:
 
 
 def read_progress(store: Store, job_id: str) -> JobProgress | None:
-    """Read what a job is or was doing; return None where that is not known."""
+    """Read the progress of a job; return None where it is not known."""
     try:
         return read_sealed(JobProgress, store, job_key(job_id, _PROGRESS_FILE))
     except StoreError:
-        return None  # it tells no more than what it was about, which the next one does
+        return None  # only progress is lost, and the driver writes it again
 
 
 def ask_to_cancel(store: Store, job_id: str) -> bool:
@@ -87,12 +89,12 @@ def is_cancel_asked(store: Store, job_id: str) -> bool:
 
 
 def write_changed_options(store: Store, job_id: str, options: Options) -> None:
-    """Write how a job is to be driven from now on; raises StoreError where that cannot be written."""
+    """Write the options of a job from now on; raises StoreError where that cannot be written."""
     content = ChangedOptions(job_id=job_id, options=options).seal().to_bytes()
     store.backend.put(job_key(job_id, _OPTIONS_FILE), content)
 
 
 def read_changed_options(store: Store, job_id: str) -> Options | None:
-    """Read how a job is driven since it was last resumed; None where it is as it was submitted."""
+    """Read the options of a job since it was last resumed; None where those of its submission hold."""
     key = job_key(job_id, _OPTIONS_FILE)
     return read_sealed(ChangedOptions, store, key).options if store.backend.is_taken(key) else None

@@ -97,7 +97,7 @@ def counted_trials(job: Job, requested: pa.Table) -> list[str]:
     """Return the ids of the trials that the tables of a job contain once they are stored: all, unless it was stopped.
 
     What a job that was stopped trained beyond whole seeds stays out of its tables, as does what later jobs train. Where
-    the seeds ended by a rule, its decision tells which count.
+    the seeds ended by a rule, its decision names those that count.
 
     Args:
         job: The job.

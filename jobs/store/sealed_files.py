@@ -10,7 +10,7 @@ from jobs.store.job_models import SealedModel
 from jobs.store.layout import Store
 
 _FIRST_EDITION_KEYS = {"status", "trial_ids"}
-_MAX_REASON = 300  # characters of what is wrong with a file
+_MAX_REASON = 300  # characters of the reason why a file is refused
 
 Sealed = TypeVar("Sealed", bound=SealedModel)
 

@@ -1,4 +1,4 @@
-"""How the seeds of a job end: the rule that it was submitted with, and what was decided by it."""
+"""How the seeds of a job end: the rule of its submission, and the decision by that rule."""
 
 from collections.abc import Collection, Mapping
 
@@ -18,9 +18,9 @@ class SeedRule(_Model):
 
 
 class Decision(_Model):
-    """Of how many seeds the results of a job consist, and what is still open after them.
+    """How many seeds of each configuration are results of a job, and which questions are still open.
 
-    A question is a contrast; under a rule with half a width, the interval of a configuration.
+    A question is a contrast; under a rule with a half-width, the interval of a configuration.
     """
 
     seeds: Mapping[str, NonNegativeInt]  # by configuration_id: its first seeds, so many, are its results

@@ -13,3 +13,4 @@ from mnist_core.data.datasets import verify_dataset as verify_dataset
 from mnist_core.data.download import MIRRORS as MIRRORS
 from mnist_core.data.files import find_mnist as find_mnist
 from mnist_core.data.idx import SIDE as SIDE
+from mnist_core.data.test_split import read_test_images as read_test_images

@@ -29,6 +29,7 @@ from mnist_core.paths import describe_missing, path_of, printable_path
 
 DIGITS = 10
 PIXELS = SIDE * SIDE
+TEST_IMAGES = slice(None, None, 2)  # of the test file: every second, because MNIST's two halves differ in difficulty
 # File name -> sha256 of MNIST's decompressed bytes. Every dataset folder uses these four names.
 MNIST_SHA256: Mapping[str, str] = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -202,15 +203,15 @@ def _read_folder(source: str | Path) -> Dataset:
 
 def _read_pair(folder: Path, files: Files, prefix: str, digests: Mapping[str, str] | None = None) -> Split:
     """Read a file of images and its file of labels, and check their digests if given."""
-    images = _read_file(folder, files, f"{prefix}-images-idx3-ubyte", digests)
-    labels = _read_file(folder, files, f"{prefix}-labels-idx1-ubyte", digests)
+    images = read_file(folder, files, f"{prefix}-images-idx3-ubyte", digests)
+    labels = read_file(folder, files, f"{prefix}-labels-idx1-ubyte", digests)
     if len(images) != len(labels):
         found = f"{len(images):,} images and {len(labels):,} labels in the {prefix} files"
         raise DataError(f"{folder}: has {found}; the numbers must be equal")
     return Split(images, labels)
 
 
-def _read_file(folder: Path, files: Files, name: str, digests: Mapping[str, str] | None) -> UInt8Array:
+def read_file(folder: Path, files: Files, name: str, digests: Mapping[str, str] | None) -> UInt8Array:
     """Read the first of the files of one name that is right; raise what is wrong with the likeliest where none is."""
     paths = files.get(name, ())
     if not paths:
@@ -243,8 +244,7 @@ def _split(source: str | Path, train: Split, test: Split) -> tuple[Split, Split,
     splits = (
         _take(train, slice(end)),
         _take(train, slice(end, end + len(train.labels) // 12)),
-        # Every second image, because the two halves of MNIST's test file differ in difficulty.
-        _take(test, slice(None, None, 2)),
+        _take(test, TEST_IMAGES),
     )
     if not all(len(split.labels) for split in splits):
         found = f"{len(train.labels)} training images and {len(test.labels)} test images"

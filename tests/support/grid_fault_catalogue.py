@@ -50,7 +50,7 @@ REPLACED = [
     ("seed: [0, 1]", "seeds: [0, 1]", 7, 10, "seeds [0, 1]: allowed whole numbers from 1 to 1000000"),
     ("seed: [0, 1]", "seeds: 0", 7, 10, "seeds 0: allowed whole numbers from 1"),
     ("seed: [0, 1]", "seeds: 1000001", 7, 10, "seeds 1000001: allowed"),
-    ("seed: [0, 1]", "seeds: {until: foo}", 7, 18, "grid.seeds.until: until 'foo': allowed decided, or half the width"),
+    ("seed: [0, 1]", "seeds: {until: foo}", 7, 18, "grid.seeds.until: until 'foo': allowed decided, or the half-width"),
     ("seed: [0, 1]", "seeds: {at_most: 9}", 7, 10, "grid.seeds: missing key 'until'; needed: until"),
     ("seed: [0, 1]", "seeds: {until: decided, at_least: 1}", 7, 37, "at_least 1: allowed whole numbers from 3 to"),
     ("seed: [0, 1]", "seeds: {until: decided, least: 3}", 7, 27, "grid.seeds.least: unknown key 'least'"),

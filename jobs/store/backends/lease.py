@@ -95,7 +95,7 @@ class _Lease:
 
 
 def is_held(content: bytes) -> bool:
-    """Return whether the content of a lock object says that somebody holds the lock."""
+    """Return whether somebody holds the lock, by the content of its object."""
     with suppress(ValueError):
         found = json.loads(content)
         return isinstance(found, dict) and found.get("held") is True
