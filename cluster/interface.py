@@ -131,7 +131,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Admission:
-    """What every node of a cluster has to report about itself before its first task.
+    """The facts that every node of a cluster has to report about itself before its first task.
 
     Args:
         describe: Returns a node's facts; runs on the node. It is sent by value: the node need not have its module, and
@@ -213,7 +213,7 @@ class Session(Protocol):
 
     @property
     def required_facts(self) -> Mapping[str, str]:
-        """What each node has to report about itself."""
+        """The facts that each node has to report about itself."""
 
     @property
     def headroom(self) -> int:

@@ -16,7 +16,7 @@ _MAX_PROBES = 32  # at once
 
 @dataclass(frozen=True)
 class TaskNeeds:
-    """What every task takes of its node."""
+    """The resources that every task takes of its node."""
 
     cpus: int = 1
     gpus: float = 0.0  # share of one GPU

@@ -94,7 +94,7 @@ class OldRecordError(StoreError):
 
 
 class LostRecordError(StoreError):
-    """What a job asked for, or its whole folder, is lost."""
+    """The list of the trials that a job asked for, or its whole folder, is lost."""
 
 
 class LostWeightsError(StoreError):

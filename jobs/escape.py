@@ -15,6 +15,8 @@ def escape(text: str, keep: str = "") -> str:
         text: Any text, such as a file name, a grid or a traceback.
         keep: Characters that stay as they are, such as a newline.
     """
+    if text.isprintable():  # nearly every text is
+        return text
     return "".join(_escape_sequence(c) if c not in keep and unicodedata.category(c) in _INVISIBLE else c for c in text)
 
 

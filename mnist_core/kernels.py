@@ -36,7 +36,7 @@ _switching = threading.RLock()  # OpenBLAS has one set of kernels for the whole 
 
 
 def load_numpy() -> None:
-    """Import NumPy with all its loops for this CPU, whatever NPY_DISABLE_CPU_FEATURES says.
+    """Import NumPy with all its loops for this CPU, whatever the value of NPY_DISABLE_CPU_FEATURES.
 
     NumPy reads the variable once, when it is imported. Where it is not set, there is nothing to do.
     """
@@ -192,7 +192,7 @@ def _blas_name() -> str:
 
 @cache
 def _numpy_loops() -> str:
-    """Return AVX2 where the loops that round use it, else how NumPy calls what they use, such as baseline."""
+    """Return AVX2 where the loops that round use it, else NumPy's name for their target, such as baseline."""
     from numpy.lib.introspect import opt_func_info
 
     info = opt_func_info(func_name=_ROUNDED_LOOPS, signature="float32")

@@ -29,9 +29,8 @@ class Setting:
     gt: float | None = None
     le: float | None = None
     lt: float | None = None
-    only_where: tuple[str, str | bool] | None = (
-        None  # (setting, value): used only where that setting has that value; None elsewhere
-    )
+    # (setting, value): used only where that setting has that value, and None elsewhere.
+    only_where: tuple[str, str | bool] | None = None
     same_in_pack: bool = True  # True: it shapes the arrays or the loops, so all trials of a pack must share it
     in_id_at_default: bool = True  # False: added later, and ids leave it out where it has its default
 

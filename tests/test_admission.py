@@ -50,7 +50,7 @@ def test_a_node_reports_versions_kernels_and_the_content_of_the_drivers_file(non
     }
 
 
-def test_a_node_that_cannot_import_what_tasks_need_says_why(nonce: Path) -> None:
+def test_a_node_without_a_package_of_the_tasks_reports_why(nonce: Path) -> None:
     facts = node_facts(str(nonce), ("jobs.run", "no_such_module"), False, 0.0)
     reason = "which cannot be imported (ModuleNotFoundError: No module named 'no_such_module'),"
     assert facts["mnistjobs"] == f"{version('mnistjobs')}, {reason}"

@@ -95,7 +95,7 @@ def rules() -> Rules:
         (10, 1, [], "stopped"),
     ],
 )
-def test_what_cannot_end_in_time_is_not_started(
+def test_a_pack_that_cannot_end_in_time_is_not_started(
     within_s: float, slots: int, expected: Sequence[str], outcome: str
 ) -> None:
     state, names = started(begin(packs(3), rules(), budget(within_s)), within_s, slots)
@@ -112,7 +112,7 @@ def test_at_the_deadline_everything_that_runs_is_cancelled() -> None:
     assert commands == (Cancel(pack), Finish("stopped"))
 
 
-def test_what_ran_at_the_deadline_shows_how_long_the_rest_takes() -> None:
+def test_packs_that_ran_at_the_deadline_show_how_long_the_rest_takes() -> None:
     (pack, *_) = packs(1)
     state, _ = step(begin([pack], rules(), budget(100.0)), NodeJoined("n", 1), 0.0)
     state, _ = play(state, (0.0, Started(pack, "n")), (90.0, Progress(pack, 1)), (100.0, Tick()))  # of 2 epochs
@@ -135,7 +135,7 @@ def test_the_clock_of_the_budget_goes_on_while_the_driver_is_busy() -> None:
     assert commands == (Finish("stopped"),)
 
 
-def test_expected_seconds_are_corrected_by_what_has_been_measured() -> None:
+def test_expected_seconds_are_corrected_by_measured_ones() -> None:
     """Everything takes half of what was expected: the second seed fits, as it would not have."""
     work = packs(2)
     state, _ = step(begin(work, rules(), budget(100.0)), NodeJoined("n", 1), 0.0)
@@ -246,7 +246,7 @@ def test_durations_are_read(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "10", "0s", "-5m", "5 m", "1.5h", "30m1h", "1001h", "soon"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_a_text_that_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="allowed: a duration up to 1000h, such as 90s, 10m or 1h30m"):
         parse_duration(text)
 
@@ -270,7 +270,7 @@ STOP = Stop(
         ),
     ],
 )
-def test_a_stopped_job_says_what_more_time_would_buy(seeds: tuple[int, ...], line: str) -> None:
+def test_a_stopped_job_names_the_time_that_the_rest_takes(seeds: tuple[int, ...], line: str) -> None:
     stop = STOP.model_copy(update={"seeds": seeds})
     assert stop_line(stop, 600.0) == f"{line}; submit the same grid again to go on"
 

@@ -69,7 +69,7 @@ def test_a_job_cancelled_before_its_start_starts_nothing() -> None:
     assert executor.submitted == []
 
 
-def test_a_job_cancelled_in_the_middle_ends_what_runs() -> None:
+def test_a_job_cancelled_in_the_middle_ends_its_running_trials() -> None:
     executor = Scripted(Started(PACKS[0], "n"))
     assert outcome(executor, 3.0) == "cancelled"
     assert executor.cancelled == executor.submitted == PACKS[:2]

@@ -78,7 +78,7 @@ def test_a_pack_that_goes_on_from_its_checkpoints_ends_as_if_it_had_never_stoppe
         assert_same(ended[trial], whole[trial])
 
 
-def test_what_a_snapshot_holds_is_not_yielded_again(tiny: Dataset) -> None:
+def test_the_epochs_of_a_snapshot_are_not_yielded_again(tiny: Dataset) -> None:
     trials = of_both_kinds("mlp")[:2]
     records = list(train(trials, tiny, snapshots=stop_after(3, trials, tiny)))
     assert [record.epoch for record in records if isinstance(record, EpochRecord)] == [4, 4, 5, 5]

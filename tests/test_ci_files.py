@@ -1,5 +1,6 @@
 """What commands write for CI services: the summary of a step of GitHub Actions, and JUnit files."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from jobs.cli.step_summary import markdown_text
 from jobs.report.renderings import summary_markdown
 from jobs.report.verdict import judge
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 GRID = """\
 name: tiny
 dataset: {path: images}
@@ -96,3 +98,20 @@ def test_submit_writes_the_summary_of_a_github_step(store: Path, monkeypatch: py
     title, _, table = page.read_text(encoding="utf-8").partition("\n\n")
     assert re.fullmatch(r"### mnistjobs submit: tiny-\S+ finished", title)
     assert table.startswith("| model | subset size |")
+
+
+@pytest.mark.medium
+def test_what_ends_a_job_or_reads_it_writes_the_summary_of_a_step(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = store.with_name("others.md")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    resumed = command_line.run("resume", "tiny", "--attach", "--json", "--store", store)
+    command_line.said("report", "tiny", "--store", store)
+    ranking = command_line.said("best", "tiny", "--store", store)
+    of_resume, of_report, of_best = page.read_text(encoding="utf-8").split("### ")[1:]
+    job_id = json.loads(resumed.out)["job_id"]
+    table = summary_markdown(mnistjobs.read_summary(store, "tiny"))
+    assert of_resume == f"mnistjobs resume: {job_id} finished\n\n{table}\n"
+    assert of_report == f"mnistjobs report {job_id}\n\n{table}\n"
+    assert (store / "jobs" / job_id / "report.html").exists()
+    assert of_best.startswith("mnistjobs best tiny\n\n| rank | model |")
+    assert markdown_text(ranking.splitlines()[-1]) in of_best

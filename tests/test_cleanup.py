@@ -64,7 +64,7 @@ def leave_temporary(folder: Path, writer: Process) -> Path:
 
 @pytest.mark.medium
 @pytest.mark.parametrize("verb", ["submit", "compact"])
-def test_what_killed_writers_left_goes_wherever_it_lies(verb: str, study: tuple[Store, Job]) -> None:
+def test_leftovers_of_killed_writers_go_wherever_they_lie(verb: str, study: tuple[Store, Job]) -> None:
     store, job = study
     folders = (store.parts, store.weights, store.checkpoints, job_folder(store, job.job_id))
     for folder in folders:
@@ -94,7 +94,7 @@ def test_a_file_that_is_being_written_stays_and_is_finished(tmp_path: Path) -> N
     assert (store.parts / "file").read_bytes() == b"whole"
 
 
-def test_what_other_hosts_left_stays_and_is_named(study: tuple[Store, Job]) -> None:
+def test_leftovers_of_other_hosts_stay_and_are_named(study: tuple[Store, Job]) -> None:
     store, job = study
     path = leave_temporary(store.parts, replace(this_process(), host="node-7", pid=12))
     (store.weights / ".unknown.tmp").touch()  # of another program, which is nobody's business

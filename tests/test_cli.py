@@ -58,12 +58,12 @@ def test_one_trial_is_counted_in_the_singular(grid: Path) -> None:
     assert said("plan", grid).endswith("tiny: 1 trial, 0 found in results, 1 to train\n")
 
 
-def test_plan_counts_what_is_new_and_writes_nothing(grid: Path) -> None:
+def test_plan_counts_new_trials_and_writes_nothing(grid: Path) -> None:
     assert said("plan", grid).endswith("tiny: 3 trials, 0 found in results, 3 to train\n")
     assert not Path("results").exists()
 
 
-def test_plan_counts_what_is_stored(finished: Path) -> None:
+def test_plan_counts_stored_trials(finished: Path) -> None:
     finished.write_text(GRID.replace("adaptive_lr: [false]", "adaptive_lr: [false, true]"))
     *table, count = said("plan", finished).splitlines()
     assert [line.split() for line in table[-2:]] == [["MLP", "20", "no", "0", "3"], ["MLP", "20", "yes", "3", "0"]]
@@ -149,7 +149,7 @@ def test_a_job_goes_by_its_id_or_as_the_latest_of_its_name(finished: Path) -> No
     assert said("summary", first) != said("summary", second) == said("summary", "tiny")
 
 
-def test_report_writes_what_is_missing_anew(finished: Path) -> None:
+def test_report_writes_missing_files_anew(finished: Path) -> None:
     (page,) = Path.cwd().glob("results/jobs/*/report.html")
     page.unlink()
     assert said("report", "tiny").endswith(f"Report: {page}\n")

@@ -136,7 +136,7 @@ def test_a_damaged_dataset_is_refused_where_the_grid_names_it(
     ],
     ids=["a web page", "nothing", "half a gzip file"],
 )
-def test_what_is_no_gzip_is_refused(content: bytes, message: str) -> None:
+def test_a_file_that_is_no_gzip_is_refused(content: bytes, message: str) -> None:
     Path("images", IMAGES).write_bytes(content)
     refused = refused_submit()
     assert refused.startswith("grid.yaml:2:17: dataset.path: ")

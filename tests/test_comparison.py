@@ -60,6 +60,18 @@ def test_three_seeds_are_too_few_to_call_a_job_worse() -> None:
     assert outcome_of([-0.02], 0.0, seeds=3)[0] == "open"
 
 
+def test_where_results_end_the_seeds_the_comparison_holds_after_every_look() -> None:
+    losses = [0.02, 0.03, 0.02, 0.03]
+    before = arms_of({"subset_size": [100]}, 4, lambda trial, seed: 0.9)
+    after = arms_of({"subset_size": [100]}, 4, lambda trial, seed: 0.9 - losses[seed])
+    changes, by_seed = compare_arms(before, after, IMAGES, first_look=3)
+    outcome, figures = judge_change(changes, by_seed, IMAGES, 0.0, first_look=3)
+    e_value = 17**-0.5 * (26 / (1 + 75 / 51)) ** 2  # t^2 = 75 after four seeds, g = 4
+    assert (outcome, figures["method"]) == ("worse", "anytime")
+    assert (figures["p"], changes[0].p_holm) == pytest.approx((1 / e_value, 1 / e_value), rel=1e-9)
+    assert figures["high"] - figures["mean"] == pytest.approx(7.2 * 0.0057735 / 2, rel=0.01)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("comparison")

@@ -17,6 +17,7 @@ from support.crash_points import CrashPoint, Disk, Recording, crash_points, dige
 from support.file_operations import Recorder, recorded
 from support.killed_writers import kill_writers
 from support.tiny_study import run_trials, submit_tiny
+from support.wall_clock import without_wall_clock
 
 import mnistjobs
 from jobs.report.report import write_report
@@ -32,7 +33,6 @@ from mnist_core.trial import Trial
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
 
-WALL_CLOCK = {"seconds", "epoch_seconds", "host", "attempt", "finished_at"}
 MADE_BY = {"device": "cpu"}
 
 
@@ -56,11 +56,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def tables(store: Store) -> bytes:
-    """Encode all that a study's tables say, but for the columns of the wall clock."""
+    """Encode a study's tables, but for the columns of the wall clock."""
     sink = io.BytesIO()
     for read in (mnistjobs.read_trials, mnistjobs.read_metrics, mnistjobs.read_confusion, mnistjobs.read_summary):
-        table = read(store.root, "tiny")
-        table = table.drop_columns(sorted(WALL_CLOCK & set(table.column_names))).combine_chunks()
+        table = without_wall_clock(read(store.root, "tiny")).combine_chunks()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
     return sink.getvalue()
@@ -210,7 +209,7 @@ def check_checkpoint(study: Study, store: Store) -> None:
 
 
 @pytest.mark.medium
-def test_submitting_again_clears_away_what_killed_writers_left(study: Study, tmp_path: Path) -> None:
+def test_submitting_again_clears_away_leftovers_of_killed_writers(study: Study, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     folders = [store.root / name for name in ("parts", "weights", "jobs/tiny-20260101-000000-abcd")]
     for folder in folders:
@@ -231,7 +230,7 @@ def test_the_model_of_the_disk_finds_a_missing_fsync(tmp_path: Path) -> None:
     assert {"new": b"content", "new.tmp": b"content"} in found
 
 
-def test_the_model_of_the_disk_keeps_what_was_fsynced(tmp_path: Path) -> None:
+def test_the_model_of_the_disk_keeps_fsynced_files(tmp_path: Path) -> None:
     from jobs.store.atomic_files import write_file
 
     with recorded(tmp_path / "disk") as recorder:

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.stats import t
+from scipy.stats import norm, t
 
-from jobs.report.crossed import crossed_interval
+from jobs.report.crossed import crossed_interval, widen_to_new_images
 
 
 def test_a_small_table_is_worked_out_by_hand() -> None:
@@ -24,9 +24,24 @@ def test_a_small_table_is_worked_out_by_hand() -> None:
     assert found.image_variance == pytest.approx((ms_image - ms_rest) / 8, abs=1e-12)
 
 
+def test_an_interval_for_seeds_is_widened_by_the_error_of_the_images() -> None:
+    hits = np.array([[1, 1, 1, 0], [1, 1, 0, 0]], dtype=bool)
+    # The shares 1, 1, 1/2 and 0 of the images have the variance 11/48, so their mean has 11/192. Each end is moved to
+    # (4 x + 2) / 8 by two hits and two misses, which add no variance at 0.6; at 0.9: 0.7 * 0.3 / 8 - 0.9 * 0.1 / 4.
+    z = norm.ppf(0.995)
+    expected = 0.55 - z * (11 / 192) ** 0.5, 0.7 + z * (11 / 192 + 0.02625 - 0.0225) ** 0.5
+    found = widen_to_new_images((0.6, 0.9), hits)
+    assert found == pytest.approx((max(0, expected[0]), min(1, expected[1])), abs=1e-12)
+    many = np.repeat(hits, 50, axis=1)  # 200 images
+    low, high = widen_to_new_images((0.6, 0.7), many) or (0.0, 0.0)
+    assert 0.45 < low < 0.55
+    assert 0.75 < high < 0.85
+
+
 @pytest.mark.parametrize("shape", [(1, 100), (5, 1)])
 def test_one_seed_or_one_image_has_no_interval(shape: tuple[int, int]) -> None:
     assert crossed_interval(np.ones(shape, bool)) is None
+    assert widen_to_new_images((0.9, 1.0), np.ones(shape, bool)) is None
 
 
 def test_networks_that_are_always_right_may_still_err() -> None:

@@ -118,7 +118,7 @@ def test_a_whole_file_beside_a_bad_archive_is_used(tmp_path: Path, bad: bytes, e
         (b"", "is empty; IDX images begin with 00 00 08 03"),
     ],
 )
-def test_what_is_there_instead_is_described(tmp_path: Path, content: bytes, fragment: str) -> None:
+def test_other_content_of_a_file_is_described(tmp_path: Path, content: bytes, fragment: str) -> None:
     write_idx_folder(tmp_path)
     (tmp_path / f"{NAME}.gz").write_bytes(content)
     assert f"{NAME}.gz: {fragment}" in refusal(tmp_path)

@@ -98,7 +98,7 @@ def test_arrays_stay_read_only_after_pickling(tmp_path: Path) -> None:
         assert not after.flags.writeable
 
 
-def test_verify_reports_what_a_good_folder_holds(tmp_path: Path) -> None:
+def test_verify_reports_the_sizes_of_a_good_folder(tmp_path: Path) -> None:
     write_idx_folder(tmp_path, train_count=120, test_count=11)
     info = verify_dataset(tmp_path)
     assert (info.train_size, info.validation_size, info.test_size) == (100, 10, 6)

@@ -22,6 +22,7 @@ from support.failing_tasks import (
     unwritable_weights,
     write_grid,
 )
+from support.wall_clock import without_wall_clock
 from support.warm_processes import WarmProcess
 
 import mnistjobs
@@ -36,7 +37,6 @@ from mnist_core.data.datasets import Dataset, load_dataset
 from mnist_core.devices import has_cuda
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
-WALL_CLOCK = {"seconds", "epoch_seconds", "host", "attempt", "finished_at"}
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def tables(store: Path) -> dict[str, pa.Table]:
 def tables_of(folder: Path) -> dict[str, pa.Table]:
     """Read a job's flat tables without the columns of the wall clock."""
     read = {name: pq.read_table(folder / f"{name}.parquet") for name in ("trials", "metrics", "confusion", "summary")}
-    return {name: table.drop_columns(WALL_CLOCK & set(table.column_names)) for name, table in read.items()}
+    return {name: without_wall_clock(table) for name, table in read.items()}
 
 
 @pytest.mark.ray
@@ -115,7 +115,7 @@ def test_two_drivers_whose_grids_overlap_end_well(grid: Path, tmp_path: Path) ->
     assert [job.state for job in mnistjobs.list_jobs(store)] == ["finished", "finished"]
 
 
-def test_a_second_submit_trains_nothing_and_says_what_it_found(grid: Path, tmp_path: Path) -> None:
+def test_a_second_submit_trains_nothing_and_counts_stored_trials(grid: Path, tmp_path: Path) -> None:
     grid.write_text(MLP_ONLY)
     store = tmp_path / "store"
     assert "4 trials, 0 found" in command_line.said("submit", grid, "--store", store, "--in-process")
@@ -124,7 +124,7 @@ def test_a_second_submit_trains_nothing_and_says_what_it_found(grid: Path, tmp_p
     assert {path: path.stat().st_mtime_ns for path in (store / "parts").iterdir()} == before
 
 
-def test_a_grid_that_overlaps_an_earlier_one_trains_only_what_is_missing(grid: Path, tmp_path: Path) -> None:
+def test_a_grid_that_overlaps_an_earlier_one_trains_only_missing_trials(grid: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     mnistjobs.submit_grid(grid, store, in_process=True)
     grid.write_text(GRID.replace("seed: [0, 1]", "seeds: 3").replace("name: tiny", "name: larger"))

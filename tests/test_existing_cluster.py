@@ -78,7 +78,7 @@ def existing_cluster(elsewhere: dict[str, str]) -> Iterator[str]:
 
 
 @pytest.mark.ray
-def test_an_existing_cluster_runs_tasks_with_what_they_need_and_says_when_none_fits(
+def test_an_existing_cluster_runs_tasks_that_fit_and_refuses_others(
     existing_cluster: str, elsewhere: dict[str, str], tmp_path: Path
 ) -> None:
     script = tmp_path / "script.py"

@@ -44,7 +44,7 @@ def grid(tmp_path: Path) -> Path:
         (ValueError("no such number"), "raised"),
     ],
 )
-def test_an_exception_is_told_by_what_it_was_raised_from(error: Exception, kind: FailureKind) -> None:
+def test_the_causes_of_an_exception_decide_the_kind_of_failure(error: Exception, kind: FailureKind) -> None:
     try:
         raise RuntimeError("cannot be written") from error
     except RuntimeError as raised:
@@ -147,7 +147,7 @@ def raise_for(seed: int) -> "type[PackTask]":
     return wrap  # type: ignore[return-value]
 
 
-def test_what_raises_is_reported_with_its_traceback_after_one_attempt(grid: Path, tmp_path: Path) -> None:
+def test_a_trial_that_raises_is_reported_with_its_traceback_after_one_attempt(grid: Path, tmp_path: Path) -> None:
     job = submit_with(raise_for(0), grid, tmp_path / "store", InProcessSession())
     (failure,) = job.failures
     assert (failure.kind, failure.attempt, job.retries) == ("raised", 1, ())

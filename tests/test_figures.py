@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from xml.etree import ElementTree
 
@@ -18,7 +19,7 @@ from jobs.report.contrasts import contrast_table
 from jobs.report.curves import MEASURES, Curves, Floats, shared_axes, training_curves, training_sheet
 from jobs.report.figures import FigureSection, ReportFigure, draw_figures
 from jobs.report.inline_svg import inline_parts
-from jobs.report.learning import Line, learning_curve
+from jobs.report.learning import Line, learning_chart, learning_curve, learning_footnote
 from jobs.report.matrices import confusion_matrix, weight_sheet
 from jobs.store.schemas import CONFUSION, METRICS, SUMMARY, TRIALS
 
@@ -161,7 +162,18 @@ def line_of(*sizes: int, name: str = "MLP, fixed", panel: str = "MLP", n: int = 
     mean, nothing = np.linspace(50, 90, len(sizes)), np.full(len(sizes), np.nan)
     values = {"mean": mean, "low": nothing, "high": nothing, **changed}
     counts, seeds = (n,) * len(sizes), tuple((float(each),) * n for each in mean)
-    return Line(name, panel, False, sizes, **values, seeds=seeds, n=counts, requested=counts, collapsed=0)
+    return Line(
+        name,
+        panel,
+        False,
+        sizes,
+        **values,
+        seeds=seeds,
+        n=counts,
+        requested=counts,
+        collapsed=0,
+        collapsed_seeds=((),) * len(sizes),
+    )
 
 
 @pytest.mark.medium
@@ -237,7 +249,10 @@ def test_of_many_configurations_the_most_and_the_least_accurate_are_drawn(monkey
     assert drawn == [f"curves-mlp-2000-hidden_units={units}.svg" for units in (2, 5, 6, 7)]
     (omission,) = found["Training curves"].omissions
     assert omission.names == [f"MLP, 2,000 images, hidden units {units}" for units in (1, 3, 4)]
-    assert omission.reason == "of 7 only the 2 with the greatest and the 2 with the least mean test accuracy are"
+    assert (
+        omission.reason
+        == "there are 7: only the 2 with the greatest and the 2 with the least mean test accuracy are shown"
+    )
 
 
 def test_what_has_nothing_to_draw_is_named() -> None:
@@ -278,6 +293,22 @@ def test_an_interval_ends_at_100_percent_with_an_arrowhead_and_seeds_are_dots() 
     pair = texts(learning_curve("t", [line_of(300, 900, n=2)]))
     assert "Small dots: seeds." in " ".join(pair)
     assert "Bars" not in " ".join(pair)
+
+
+def test_a_seed_that_collapsed_does_not_hide_what_the_others_differ_by() -> None:
+    low, high = np.array([89.0, 30.0]), np.array([91.0, 120.0])
+    whole = line_of(300, 900, n=3, mean=np.array([90.0, 75.0]), low=low, high=high)
+    line = replace(whole, seeds=((89.5, 90.0, 90.5), (10.0, 97.0, 98.0)), collapsed=1, collapsed_seeds=((), (10.0,)))
+    spec, rows = learning_chart("t", [line])
+    (panel,) = spec["concat"]
+    bottom, top = panel["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    assert (bottom, top) == pytest.approx((75 - 0.04 * 23, 98 + 0.04 * 23))
+    assert [(row["low"], row["high"]) for row in rows["p0-means"]] == [(89.0, 91.0), (bottom, top)]
+    assert "75.00 % [30.00, 100.00]" in rows["p0-means"][1]["text"]
+    assert [(row["v"], row["head"]) for row in rows["p0-cut"]] == [(bottom, "▼"), (top, "▲")]
+    assert [row["v"] for row in rows["p0-seeds"]][3] == pytest.approx(bottom, abs=1e-4)
+    assert "cut at the edge of the scale. Small dots: seeds. Seeds that collapsed" in learning_footnote([line])
+    assert "Seeds that collapsed" not in learning_footnote([whole])
 
 
 def test_the_forest_plot_has_a_row_for_each_difference() -> None:

@@ -197,7 +197,7 @@ def test_the_schema_accepts_the_shipped_grids() -> None:
         TWO_MODELS + "overrides: [{when: {model: cnn}, set: {seed: 1}}]",
     ],
 )
-def test_the_schema_refuses_what_the_grid_refuses(text: str) -> None:
+def test_the_schema_refuses_the_values_that_the_grid_refuses(text: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(parse_yaml(text, "f").data, grid_schema())
 

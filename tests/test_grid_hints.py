@@ -58,13 +58,13 @@ def test_every_hint_leads_to_a_grid(text: str) -> None:
 
 
 @pytest.mark.parametrize(("old", "new", "written"), INTENDED)
-def test_what_was_meant_is_offered(old: str, new: str, written: list[str]) -> None:
+def test_the_probable_meaning_is_offered(old: str, new: str, written: list[str]) -> None:
     text = GRID.replace(old, new)
     found = [corrected(text, each) for fault in faults_of(text) for each in fault.corrections]
     assert sorted(found) == sorted(GRID.replace(old, each) for each in written)
 
 
-def test_what_was_meant_is_offered_whatever_ends_the_lines() -> None:
+def test_the_probable_meaning_is_offered_whatever_ends_the_lines() -> None:
     for old, new, written in INTENDED:
         text = GRID.replace(old, new).replace("\n", "\r\n")
         found = [corrected(text, each) for fault in faults_of(text) for each in fault.corrections]
@@ -72,7 +72,7 @@ def test_what_was_meant_is_offered_whatever_ends_the_lines() -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), READ)
-def test_what_yaml_allows_is_read(old: str, new: str) -> None:
+def test_every_form_that_yaml_allows_is_read(old: str, new: str) -> None:
     assert old in GRID
     found = read(GRID.replace(old, new))
     assert isinstance(found, Grid), found

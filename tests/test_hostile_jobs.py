@@ -140,7 +140,7 @@ MARKUP = re.compile(r"<script(?!>\"use strict\";\n)|<img src=x")  # but for the 
 
 
 @pytest.mark.parametrize("text", STRINGS.values(), ids=STRINGS.keys())
-def test_what_a_hostile_host_or_error_says_is_inert_wherever_it_is_shown(text: str, study: Study) -> None:
+def test_text_of_a_hostile_host_or_error_is_inert_wherever_it_is_shown(text: str, study: Study) -> None:
     for part in study.store.parts.iterdir():
         part.unlink()
     rows = study.rows

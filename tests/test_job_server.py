@@ -81,7 +81,7 @@ def test_a_silent_port_and_one_without_http_are_named(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     "address", ["http://", "ray://x:1", "http://x:99999", "http://x:y", "http://x/?a", "", "http://x:0"]
 )
-def test_what_is_no_web_address_is_refused(address: str) -> None:
+def test_a_text_that_is_no_web_address_is_refused(address: str) -> None:
     with pytest.raises(AddressError, match="is not a web address"):
         normalize(address)
 

@@ -134,7 +134,7 @@ def test_where_the_age_tells_nothing_the_counter_decides(
         assert reading.result(PATIENCE_S) is expected
 
 
-def test_the_end_counts_whatever_the_lease_says(store: Store, job: Job) -> None:
+def test_the_end_counts_whatever_is_in_the_lease(store: Store, job: Job) -> None:
     put_lease(store, job, this_process())
     end_job(store, job, JobState.cancelled)
     assert state(store) is JobState.cancelled
@@ -255,12 +255,25 @@ def test_a_heartbeat_that_lost_its_lease_stops(store: Store, job: Job) -> None:
             heart.asked()
 
 
+@pytest.mark.usefixtures("fast")
+def test_a_mistake_in_the_heartbeat_ends_the_driver(store: Store, job: Job) -> None:
+    def progress() -> JobProgress:
+        raise ZeroDivisionError
+
+    with heartbeat.Heartbeat(store, take_lease(store, job.job_id), progress) as heart, pytest.raises(ZeroDivisionError):
+        ask_until_the_end(heart)
+
+
 def await_loss(heart: heartbeat.Heartbeat) -> None:
-    deadline = time.monotonic() + PATIENCE_S
     with suppress(LeaseLostError):
-        while time.monotonic() < deadline:
-            heart.asked()
-            time.sleep(0.01)
+        ask_until_the_end(heart)
+
+
+def ask_until_the_end(heart: heartbeat.Heartbeat) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        heart.asked()
+        time.sleep(0.01)
 
 
 @pytest.mark.usefixtures("fast")

@@ -69,12 +69,16 @@ def test_the_page_compares_whole_seeds_only(running: tuple[Plan, Job], no_waitin
     plan, job = running
     page = LivePage(plan.store, job.job_id)
     train(plan, 0, schedules=(False,))
-    assert "No seed is complete yet" in page.page()
+    first = page.page()
+    assert "No seed is complete yet" in first
+    assert "1 of 6 trials has ended." in first
+    assert "0 configurations" not in first
     train(plan, 0, schedules=(True,))
     train(plan, 1, schedules=(False,))
     before = page.state()
     text = page.page()
     assert "So far, n = 1 of 3" in text
+    assert "do not end the job because of them" in text
     assert "3 of 6 trials have ended." in text
     assert "a test needs 4 seeds, and there is 1" in text
     assert "missing" not in text.partition("</header>")[0]
@@ -106,6 +110,7 @@ def test_the_page_of_seeds_until_an_answer_says_how_many_there_may_be(tmp_path: 
     train(plan, 2, schedules=(True,))
     text = page.page()
     assert "So far, n = 2 of at most 6" in text
+    assert "do not end the job because of them" not in text
     assert "5 trials have ended." in text
     assert 'aria-label="seed 0: ' in text
     assert "seed 2: " not in text

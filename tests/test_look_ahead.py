@@ -43,12 +43,12 @@ def _text(command: Command) -> str:
     return ""
 
 
-def by_seed(seeds: int, configurations: str = "ab") -> State:
-    return begin(packs(seeds, configurations), Rules(2, lambda pack: 600.0, is_by_seed=True))
+def by_seed(seeds: int) -> State:
+    return begin(packs(seeds), Rules(2, lambda pack: 600.0, is_by_seed=True))
 
 
-def done(name: str, of: str = "ab") -> Done[Pack, TaskResult]:
-    (pack,) = (each for each in packs(9, of) if name in each.trials)
+def done(name: str) -> Done[Pack, TaskResult]:
+    (pack,) = (each for each in packs(9) if name in each.trials)
     return Done(pack, TaskResult("stored", "n", ("finished",)))
 
 
@@ -58,7 +58,7 @@ def test_idle_slots_look_ahead_as_far_as_there_are_slots() -> None:
     assert told == [["a0", "b0"], ["a1"], ["b1"], [], ["a2", "b2"], ["a3"]]
 
 
-def test_what_is_not_needed_is_neither_started_nor_goes_on() -> None:
+def test_needless_packs_neither_start_nor_go_on() -> None:
     state, told = play(by_seed(4), NODE, done("a0"), done("b0"))
     assert told[-1] == ["b1"]
     dropped = frozenset({"a1", "a2", "a3"})

@@ -1,5 +1,6 @@
 """`mnistjobs.figures`: the report's figures as charts for a notebook, with the report's own data."""
 
+import base64
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import pytest
 from support.tiny_study import submit_tiny
 
 import mnistjobs
-from jobs.errors import InputError
+from jobs.errors import InputError, StoreError
+from jobs.report.matrices import colour_range, weight_png
 from jobs.store import Store
 
 pytestmark = pytest.mark.medium
@@ -48,6 +50,28 @@ def test_a_chart_holds_the_figures_of_the_tables(store: Store) -> None:
     assert row["mean"] == pytest.approx(100 * contrast["mean"], abs=0.01)
     for chart in mnistjobs.figures.confusion_matrices(store.root, "tiny").values():
         assert sum(int(row["images"]) for row in rows_of(chart, "totals")) == 3 * 10
+
+
+def test_a_sheet_of_weights_holds_the_pixels_of_the_first_seed(store: Store) -> None:
+    sheets = mnistjobs.figures.weight_sheets(store.root, "tiny")
+    assert list(sheets) == [f"MLP, {size} images, fixed learning rate" for size in (20, 30)]
+    trials = mnistjobs.read_trials(store.root, "tiny").to_pylist()
+    for chart, size in zip(sheets.values(), (20, 30), strict=True):
+        (trial_id,) = (row["trial_id"] for row in trials if (row["subset_size"], row["seed"]) == (size, 0))
+        weight = mnistjobs.read_weights(store.root, trial_id)["W1"]
+        png = base64.b64encode(weight_png(weight, colour_range(weight))).decode()
+        assert rows_of(chart, "sheet") == [{"url": f"data:image/png;base64,{png}"}]
+        assert [row["w"] for row in rows_of(chart, "scale")] == [-colour_range(weight), colour_range(weight)]
+
+
+def test_lost_weights_end_in_one_message(tmp_path: Path) -> None:
+    store, _ = submit_tiny(tmp_path, seed="[0]")
+    for path in (store.root / "weights").iterdir():
+        path.unlink()
+    with pytest.raises(
+        StoreError, match=r"configuration MLP, 20 images.*: the weights of all its trials in .* are mis"
+    ):
+        mnistjobs.figures.weight_sheets(store.root, "tiny")
 
 
 def test_a_notebook_can_show_each_chart(store: Store) -> None:

@@ -161,3 +161,16 @@ def test_of_very_many_configurations_an_overview_comes_first_and_none_is_dropped
     overview, _, table = text.partition('<details id="all-configurations">')
     assert len(re.findall(r'<td class="h\d" data-tip="[^"]*"><a href="#configuration-', overview)) == 30
     assert table.count('<tr class="configuration"') == 30
+
+
+def test_one_configuration_has_nothing_to_sort_filter_or_choose_from() -> None:
+    offered = (
+        'id="filter"',
+        '<th scope="col" class="text" data-sort>',
+        'id="matrix-a"',
+        "share their axes",
+        "missed by",
+    )
+    assert [text for text in offered if text in page()] == []
+    both = rendered(JOB, *together(study(0.9), study(0.91, name="b", subset_size=500)))
+    assert [text for text in offered if text not in both] == []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 from support.stored_studies import store_study
+from support.study_tables import study
 from test_page import JOB, both_schedules, rendered
 from test_page_size import HEAD, odd, page_of
 
@@ -88,6 +89,21 @@ def check_figures(page: "Page") -> None:
 
     page.select_option("#matrix-b", index=2)
     assert page.text_content("#matrix-difference tbody td >> nth=0") == "0.0"
+
+
+def test_the_page_of_one_configuration_reacts_as_well(browser: "Browser", tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(rendered(JOB, *study(0.9, 0.92)), encoding="utf-8")
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(path.as_uri())
+    page.click("#configuration-table .name button")
+    assert page.is_visible("tr.detail.shown")
+    page.check("#matrix-counts")
+    assert page.text_content(".matrix:visible tbody td >> nth=1") == "6"
+    assert said == []
+    page.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -56,7 +56,7 @@ def test_the_page_of_a_large_study_is_small_and_drops_nothing(
     rows = re.findall(r'<tr class="configuration" id="configuration-([0-9a-f]{8})"', text)
     assert len(set(rows)) == configurations
     assert text.count('<circle class="seed"') == len(re.findall(r"<td class=text>finished", text))
-    left_out = [int(n) for n in re.findall(r"<summary>(\d+) not shown, because of \d+ only", text)]
+    left_out = [int(n) for n in re.findall(r"<summary>(\d+) not shown, because there are \d+: only", text)]
     panels = text.count('id="validation_accuracy-')
     assert panels + sum(left_out[:1]) == configurations // 2  # both schedules of a configuration share a panel
     if configurations > 24:

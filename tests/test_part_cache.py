@@ -48,13 +48,13 @@ def test_copies_that_were_used_longest_ago_go_first(tmp_path: Path) -> None:
     assert names_in(tmp_path) == sorted([NAMES[0], *NAMES[3:6]])  # 760 bytes, below nine tenths of the limit
 
 
-def test_what_is_larger_than_the_cache_is_not_kept(tmp_path: Path) -> None:
+def test_a_part_larger_than_the_cache_is_not_kept(tmp_path: Path) -> None:
     cache = PartCache(tmp_path, 1000)
     cache.write(NAMES[0], bytes(1001))
     assert names_in(tmp_path) == []
 
 
-def test_what_a_killed_process_left_goes_after_an_hour(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_go_after_an_hour(tmp_path: Path) -> None:
     for name, age in (("old", 0.0), ("new", 4e9)):
         (tmp_path / f".{name}.tmp").write_bytes(b"half")
         os.utime(tmp_path / f".{name}.tmp", (age, age))

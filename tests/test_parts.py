@@ -84,7 +84,7 @@ def test_a_part_is_named_by_the_sha256_of_its_bytes(store: Store, tiny: Dataset,
     assert pq.read_schema(store.parts / name).equals(PART)
 
 
-def test_a_part_tells_its_format_its_version_and_what_its_columns_mean(store: Store) -> None:
+def test_a_part_contains_its_format_its_version_and_the_meaning_of_its_columns(store: Store) -> None:
     schema = pq.read_schema(store.parts / write_part(store, part_table([0])))
     assert schema.metadata == {FORMAT_KEY: PART_FORMAT.encode(), VERSION_KEY: version("mnistjobs").encode()}
     fields = [schema.field("seconds"), schema.field("epochs").type.value_field.type.field("epoch_seconds")]
@@ -134,7 +134,7 @@ def test_a_flipped_bit_is_damage_even_where_the_part_is_named_by_its_new_hash(st
     assert (parts.table.num_rows, parts.damaged) == (0, (renamed.name,))
 
 
-def test_what_is_no_part_of_ours_is_skipped_and_named(store: Store, tiny: Dataset) -> None:
+def test_a_file_that_is_no_part_of_ours_is_skipped_and_named(store: Store, tiny: Dataset) -> None:
     (identity,) = run_trials(store, tiny, tiny_trial())
     (part,) = store.parts.iterdir()
     whole = part.read_bytes()

@@ -57,7 +57,7 @@ def test_other_settings_are_new_and_not_stale(grid: Path) -> None:
     assert states(mnistjobs.plan_grid(grid, "results")) == [(seed, "new", "") for seed in range(3)]
 
 
-def test_an_edited_grid_keeps_what_it_still_asks_for(grid: Path) -> None:
+def test_an_edited_grid_keeps_the_trials_that_it_still_asks_for(grid: Path) -> None:
     grid.write_text(GRID.replace("[0, 1, 2]", "[2, 7]").replace("[20]", "[20, 30]"))
     found = [(trial.subset_size, trial.seed) for trial in _of_state(mnistjobs.plan_grid(grid, "results"), "stored")]
     assert found == [(20, 2)]

@@ -11,7 +11,9 @@ from support.study_tables import study, summary_of, together
 import mnistjobs
 from jobs.errors import InputError
 from jobs.report.formats import summary_cells, summary_notes
-from jobs.report.precision import NEEDED, add_seeds_needed, half_width, more_seeds, seeds_for
+from jobs.report.precision import NEEDED, add_seeds_needed, anytime_half_width, half_width, more_seeds, seeds_for
+from jobs.report.summary import summarize
+from jobs.store import SeedRule
 
 
 def test_half_the_width_is_that_of_a_t_interval() -> None:
@@ -55,6 +57,24 @@ def test_a_summary_says_how_many_more_seeds_a_width_takes() -> None:
         "is, and at most 2,500 otherwise; 1 cannot get it by seeds while networks collapse; 1 cannot be judged before "
         "two seeds have finished."
     )
+
+
+def test_where_results_end_the_seeds_a_width_takes_more_of_them() -> None:
+    trials, requested = study(0.90, 0.92, 0.94, 0.92)  # the standard deviation is 1.63 points
+    summary = summarize(trials, requested, test_images=1000, until=SeedRule(at_least=3, at_most=9))
+    (row,) = add_seeds_needed(summary, 0.02, is_anytime=True).to_pylist()
+    std = row["test_accuracy_std"]
+    assert row["more_seeds"] > more_seeds(4, std, 0.02).likely
+    assert anytime_half_width(4 + row["more_seeds"], std) <= 0.02 < anytime_half_width(3 + row["more_seeds"], std)
+    assert (
+        "(95 %, roughly, as the results decided how many there are)"
+        in summary_notes(add_seeds_needed(summary, 0.02, is_anytime=True))[-1]
+    )
+    (row,) = add_seeds_needed(summary, 0.06, is_anytime=True).to_pylist()
+    assert (row["more_seeds"], row["more_seeds_low"], row["more_seeds_high"]) == (0, 0, 0)
+    three = study(0.90, 0.92, 0.94)
+    no_bound = summarize(*three, test_images=1000, until=SeedRule(at_least=3, at_most=9))
+    assert summary_notes(no_bound)[-1].startswith("No interval yet: one that holds however often one looks takes four")
 
 
 def test_the_command_counts_the_seeds_missing_for_a_width(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.store.processes import Process, is_gone, read_process, this_process
+from jobs.store.processes import Process, is_gone, this_process
 
 NAME = "from jobs.store.processes import this_process; print(repr(this_process()), flush=True)"
 
@@ -74,14 +74,6 @@ def test_a_fork_has_a_name_of_its_own() -> None:
     assert int(os.read(reading, 100)) == pid != mine.pid
     os.close(reading)
     os.close(writing)
-
-
-def test_fields_give_the_process_back_and_others_give_none() -> None:
-    process = this_process()
-    assert read_process(vars(process)) == process
-    wrong: object
-    for wrong in (None, [], "host", {}, {**vars(process), "pid": "1"}, {**vars(process), "pid": True}, {"pid": 1}):
-        assert read_process(wrong) is None
 
 
 def test_numbers_that_no_process_has_are_gone_and_do_not_raise() -> None:

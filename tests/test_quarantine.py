@@ -43,7 +43,7 @@ def test_a_damaged_part_is_moved_and_said_to_be_where_it_is(store: Store) -> Non
     assert (store.quarantine / name).read_bytes() == content
 
 
-def test_what_is_in_the_quarantine_is_never_replaced(store: Store) -> None:
+def test_a_file_in_the_quarantine_is_never_replaced(store: Store) -> None:
     (name,) = write_parts(store, [0])
     contents = []
     for _ in range(3):

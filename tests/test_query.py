@@ -91,7 +91,7 @@ def mnistjobs_url(url: str) -> StoreUrl:
         ("select '\udcff'", "is not text in UTF-8; allowed: one select statement"),
     ],
 )
-def test_what_is_no_query_ends_in_one_message(sql: str, message: str, store: Store) -> None:
+def test_a_text_that_is_no_query_ends_in_one_message(sql: str, message: str, store: Store) -> None:
     outcome = run("query", "tiny", sql, "--store", store.root)
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.startswith("query: ")
@@ -118,7 +118,7 @@ def test_columns_of_one_name_are_numbered() -> None:
     ]
 
 
-def test_json_has_null_for_what_is_no_number(store: Store) -> None:
+def test_json_has_null_for_nan(store: Store) -> None:
     sql = "select 'nan'::double as a, 1.5::decimal(3, 1) as b, [1] as c, {'d': date '2026-01-02'} as e, null as f"
     (row,) = json.loads(said("query", "tiny", sql, "--json", "--store", store.root))
     assert row == {"a": None, "b": 1.5, "c": [1], "e": {"d": "2026-01-02"}, "f": None}

@@ -12,7 +12,9 @@ from support.study_arms import arms_of
 import mnistjobs
 from jobs.report.answer_formats import best_lines
 from jobs.report.ranking import rank
+from jobs.store import SeedRule
 
+STEPS = [0.02, 0.03, 0.02, 0.03]
 NOISE = [0.001, -0.001, 0.002, -0.002, 0.0]
 GRID = """\
 name: tiny
@@ -36,6 +38,40 @@ def test_a_configuration_that_differs_by_noise_is_tied_and_a_worse_one_is_not() 
     assert [row["behind"] for row in ranking] == pytest.approx([0.0, 0.0001, 0.1001], abs=1e-12)
     assert [row["test_accuracy_mean"] for row in ranking] == [0.5, 0.5, 0.5]
     assert ranking[2]["low"] < 0.1001 < ranking[2]["high"]
+
+
+def test_where_results_end_the_seeds_the_ranking_holds_after_every_look() -> None:
+    # Differences of 0.02, 0.03, 0.02 and 0.03: t^2 = 75, and E with g = 4 is 26.86.
+    arms = arms_of({"subset_size": [100, 500]}, 4, lambda trial, seed: 0.5 + (trial["subset_size"] > 100) * STEPS[seed])
+    ranking = rank(arms, arms, 1000, until=SeedRule(at_least=3, at_most=9))
+    best, other = ranking.to_pylist()
+    assert other["p_holm"] == pytest.approx(1 / (17**-0.5 * (26 / (1 + 75 / 51)) ** 2), rel=1e-9)
+    assert (best["method"], other["method"], other["is_tied"]) == (None, "anytime", False)
+    # The multiplier of n = 4 is 7.2, that of the t-interval 3.2.
+    assert other["high"] - other["behind"] == pytest.approx(7.2 * 0.0057735 / 2, rel=0.01)
+    assert best_lines(ranking)[-1] == (
+        "The results decided how many seeds were trained: intervals hold however often one looks"
+    )
+    three = arms_of(
+        {"subset_size": [100, 500]}, 3, lambda trial, seed: 0.5 + (trial["subset_size"] > 100) * STEPS[seed]
+    )
+    assert rank(three, three, 1000, until=SeedRule(at_least=3, at_most=9)).to_pylist()[1]["low"] is None
+
+
+def test_one_that_is_ahead_in_the_common_seeds_is_not_called_behind() -> None:
+    seeds_of_500 = {0: 0.90, 1: 0.91, 2: 0.90, 3: 0.91, 4: 0.99, 5: 0.99}
+    arms = arms_of(
+        {"subset_size": [100, 500]},
+        6,
+        lambda trial, seed: (
+            seeds_of_500[seed] if trial["subset_size"] > 100 else (0.92 + 0.01 * (seed % 2), None)[seed > 3]
+        ),
+    )
+    best, other = rank(arms, arms, 1000).to_pylist()
+    assert (best["subset_size"], other["subset_size"]) == (500, 100)
+    assert other["p_holm"] < 0.05
+    assert other["behind"] < 0
+    assert other["is_tied"]
 
 
 def test_with_three_seeds_no_configuration_can_be_told_from_the_best() -> None:

@@ -48,7 +48,7 @@ def test_transient_failures_use_the_retries(kind: FailureKind) -> None:
     assert [len(attempts(SINGLE, kind, retries)) for retries in (0, 1, 2, 10)] == [0, 1, 2, 10]
 
 
-def test_what_raises_is_tried_once() -> None:
+def test_a_pack_that_raises_is_tried_once() -> None:
     assert attempts(SINGLE, "raised", 10) == []
 
 

@@ -9,7 +9,7 @@ from scipy.integrate import quad
 from scipy.stats import nct, t
 from support.simulated_studies import decided_after, running_log_e
 
-from jobs.report.sequential import EFFECT_VARIANCE, anytime_p, confidence_sequence, log_e_value
+from jobs.report.sequential import EFFECT_VARIANCE, MIN_FOR_ANSWER, anytime_p, confidence_sequence, log_e_value
 
 VALUES = [0.011, 0.014, 0.009, 0.013, 0.010]
 LOOKS = 20
@@ -57,6 +57,13 @@ def test_the_price_of_looking_is_a_wider_interval(n: int, multiplier: float) -> 
     low, high = confidence_sequence(values, 1.0, 0.05)
     found = (high - low) / 2 / (np.std(values, ddof=1) / math.sqrt(n))
     assert found == pytest.approx(multiplier, abs=0.05)
+
+
+def test_no_three_seeds_are_an_answer_and_four_may_be() -> None:
+    assert log_e_value([1.0] * (MIN_FOR_ANSWER - 1), 1e-9) < math.log(20) < log_e_value([1.0] * MIN_FOR_ANSWER, 1e-9)
+    low, high = confidence_sequence([1.0] * (MIN_FOR_ANSWER - 1), 0.1, 0.05)
+    assert (low, high) == (-math.inf, math.inf)
+    assert math.isfinite(sum(confidence_sequence([1.0] * MIN_FOR_ANSWER, 0.1, 0.05)))
 
 
 def test_p_never_rises_again() -> None:

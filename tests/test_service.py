@@ -18,6 +18,7 @@ import pytest
 from support.command_line import finish, run, said
 from support.failing_tasks import ONE_CONFIGURATION, write_grid
 from support.s3_servers import BUCKET, S3Server
+from support.wall_clock import without_wall_clock
 from support.warm_processes import WarmProcess
 
 import mnistjobs
@@ -37,7 +38,6 @@ SECONDS_LONG = ONE_CONFIGURATION.replace("epochs: 2, batch_size: 16", "epochs: 2
 )
 # Each takes all cores of the machine.
 WHOLE_MACHINE = ENDLESS.replace("checkpoint_seconds: 1", f"checkpoint_seconds: 1, cpus_per_trial: {usable_cpus()}")
-WALL_CLOCK = {"seconds", "host", "attempt", "finished_at"}
 KEYS = {"job_id", "state", "counts", "running", "last_sign_s", "seconds_left"}
 
 
@@ -73,8 +73,14 @@ def await_status(job: str, condition: Callable[[dict[str, Any]], bool]) -> dict[
     return found
 
 
-def is_training(found: dict[str, Any]) -> bool:
-    return bool(found["running"] and found["running"][0]["epoch"])
+def await_training(job: str | None = None) -> str:
+    """Wait until a trial trains, and return the job's id; commands would look too seldom on a busy machine."""
+    handle, deadline = mnistjobs.get_job(os.environ["MNISTJOBS_STORE"], job), time.monotonic() + PATIENCE_S
+    while not ((found := handle.status()).running and found.running[0].epoch):
+        assert found.state in ("queued", "running"), found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    return found.job_id
 
 
 def kill_driver(store: Path, job: str, number: signal.Signals = signal.SIGKILL) -> None:
@@ -87,8 +93,7 @@ def kill_driver(store: Path, job: str, number: signal.Signals = signal.SIGKILL) 
 
 
 def trials(store: Path, job: str) -> pa.Table:
-    table = mnistjobs.read_trials(store, job)
-    return table.drop_columns(sorted(WALL_CLOCK & set(table.column_names)))
+    return without_wall_clock(mnistjobs.read_trials(store, job))
 
 
 def test_a_detached_job_outlives_its_terminal(store: Path, tmp_path: Path) -> None:
@@ -138,8 +143,9 @@ def await_line(text: str) -> str:
 def test_a_killed_driver_is_lost_at_once_and_one_of_two_resumes_goes_on(store: Path, tmp_path: Path) -> None:
     grid = write_grid(tmp_path, SECONDS_LONG)
     job = detach(grid)
+    await_training(job)
+    kill_driver(store, job, signal.SIGSTOP)
     assert run("resume", job).err.startswith(f"job {job}: ")  # it has a driver
-    await_status(job, is_training)
     kill_driver(store, job)
     found = status(job)
     assert (found["state"], found["running"], found["seconds_left"]) == ("lost", [], None)
@@ -164,7 +170,7 @@ def test_a_job_waits_for_its_turn_which_a_killed_driver_does_not_hold_up(store: 
     last = grid.with_name("last.yaml")
     last.write_text(WHOLE_MACHINE.replace("name: tiny", "name: last"))
     first, second, third = detach(grid), detach(other), detach(last)
-    await_status(first, is_training)
+    await_training(first)
     assert await_status(second, lambda found: bool(found["waits_for"]))["waits_for"] == first
     waiting = await_status(third, lambda found: bool(found["waits_for"]))
     assert (waiting["state"], waiting["waits_for"]) == ("queued", second)
@@ -172,14 +178,14 @@ def test_a_job_waits_for_its_turn_which_a_killed_driver_does_not_hold_up(store: 
     assert said("cancel", second) == f"{second}: cancelled\n"
     assert await_status(third, lambda found: found["waits_for"] != second)["waits_for"] == first
     kill_driver(store, first)
-    await_status(third, is_training)
+    await_training(third)
     assert status(first)["state"] == "lost"
 
 
 def test_of_many_who_cancel_a_job_all_find_it_cancelled(store: Path, tmp_path: Path) -> None:
     grid = write_grid(tmp_path, ENDLESS)
     job = detach(grid)
-    await_status(job, is_training)
+    await_training(job)
     asked_s = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
         cancelled = list(pool.map(lambda _: JobHandle(store, job).cancel().state, range(4)))
@@ -196,7 +202,7 @@ def test_an_attached_submit_is_cancelled_from_elsewhere(store: Path, tmp_path: P
     while not mnistjobs.list_jobs(store):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    job = await_status("", is_training)["job_id"]
+    job = await_training()
     assert said("cancel") == f"{job}: cancelled\n"
     ended = finish(submit)
     assert ended.code == 1
@@ -214,7 +220,7 @@ def test_a_driver_that_was_taken_for_gone_stops_and_writes_no_end(
         while not mnistjobs.list_jobs(store):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        job = await_status("", is_training)["job_id"]
+        job = await_training()
         lease = read_lease(Store(store), job)
         assert lease
         taken = succeed(Store(store), lease, new_lease(job))
@@ -226,7 +232,7 @@ def test_a_driver_that_was_taken_for_gone_stops_and_writes_no_end(
 
 def test_a_job_without_a_driver_is_cancelled_in_place_of_it(store: Path, tmp_path: Path) -> None:
     job = detach(write_grid(tmp_path, ENDLESS))
-    await_status(job, is_training)
+    await_training(job)
     kill_driver(store, job)
     assert said("cancel") == f"{job}: cancelled\n"
     log = subprocess.run([sys.executable, "-m", "mnistjobs", "drive", job], capture_output=True, text=True, check=False)
@@ -250,7 +256,7 @@ def test_a_driver_that_cannot_train_says_why(store: Path, tmp_path: Path) -> Non
 def test_a_driver_that_is_terminated_ends_its_job(store: Path, tmp_path: Path) -> None:
     told = tmp_path / "told"
     job = detach(write_grid(tmp_path, ENDLESS), "--on-done", f"echo $MNISTJOBS_STATE > {told}")
-    await_status(job, is_training)
+    await_training(job)
     kill_driver(store, job, signal.SIGTERM)
     assert run("watch", job).code == 130
     assert await_text(told) == "interrupted"
@@ -273,7 +279,7 @@ def test_a_detached_job_in_a_bucket_is_looked_at_and_resumed_alike(
     monkeypatch.setenv("MNISTJOBS_STORE", f"s3://{BUCKET}/detached")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     job = detach(write_grid(tmp_path, SECONDS_LONG))
-    await_status(job, is_training)
+    await_training(job)
     lease = read_lease(open_store(f"s3://{BUCKET}/detached"), job)
     assert lease
     os.kill(lease.driver.pid, signal.SIGKILL)

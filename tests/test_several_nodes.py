@@ -187,3 +187,16 @@ def test_a_cluster_without_a_node_that_can_be_used_is_refused_in_one_message(clu
     (message,) = [line for line in done.stderr.splitlines() if "no node of the cluster can be used" in line]
     assert [host for host in ("n4/", "n5/", "n6/") if host in message] == ["n4/", "n5/", "n6/"]
     assert "numpy 1.26.4 instead of" in message
+
+
+def test_a_driver_behind_a_firewall_is_told_so(cluster: RayHosts, grid: Path) -> None:
+    walled = cluster.add_node("walled", cpus=0)
+    cluster.wait_for_nodes("n4", "n5", "n6", "walled")
+    for name in ("n4", "n5", "n6"):
+        cluster.network.hosts[name].lose_way_to(walled)
+    words = ("submit", grid, "--store", cluster.store, "--address", cluster.address)
+    done = walled.run(sys.executable, "-m", "mnistjobs", *words, env=environment(), timeout_s=START_S)
+    assert done.returncode == 2
+    (message,) = [line for line in done.stderr.splitlines() if "no node of the cluster can be used" in line]
+    assert message.count("it has not answered for 60 s") == 3
+    assert message.endswith("firewalls have to let all ports pass between the nodes")

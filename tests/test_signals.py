@@ -86,7 +86,7 @@ def grid(tmp_path: Path) -> Path:
         pytest.param(signal.SIGHUP, True, marks=pytest.mark.chaos),
     ],
 )
-def test_a_signal_keeps_what_has_finished_and_leaves_nothing_behind_within_seconds(
+def test_a_signal_keeps_finished_trials_and_leaves_nothing_behind_within_seconds(
     number: signal.Signals, to_all: bool, grid: Path
 ) -> None:
     grid.write_text(FIRST_SEED_SHORT)
@@ -136,7 +136,7 @@ def test_a_second_signal_forces_the_end(grid: Path) -> None:
     assert await_end([process.pid], GENEROUS_S) == []
 
 
-def test_what_nohup_has_the_command_ignore_stays_ignored(grid: Path) -> None:
+def test_a_signal_that_nohup_ignores_stays_ignored(grid: Path) -> None:
     grid.write_text(ONE_CONFIGURATION)
     nohup = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {COMMAND_LINE}"
     process = WarmProcess("submit", grid, "--store", grid.parent / "store", "--in-process", code=nohup)
@@ -202,7 +202,7 @@ def test_a_ray_that_dies_ends_the_submit_with_a_message_and_the_job_as_interrupt
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_what_a_killed_driver_leaves_running_is_ended_by_the_next_start(grid: Path) -> None:
+def test_processes_of_a_killed_driver_are_ended_by_the_next_start(grid: Path) -> None:
     process = start(grid, "--workers", 2, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     await_worker(process)
     process.kill()

@@ -48,7 +48,7 @@ def test_every_life_of_a_job_keeps_the_invariants(services: list[Service]) -> No
     assert broken == {}
 
 
-def test_the_lives_contain_what_they_should(services: list[Service]) -> None:
+def test_the_lives_contain_every_kind_of_event(services: list[Service]) -> None:
     assert sum(len(service.drivers) > 1 for service in services) > STUDIES / 5
     ends = Counter(service.store.end[0] for service in services if service.store.end)
     assert min(ends["finished"], ends["cancelled"]) > STUDIES / 20, ends

@@ -5,6 +5,7 @@ docs/statistics.md has the figures of `python tests/simulate_studies.py`, which 
 
 import numpy as np
 import pytest
+from support.simulated_stopping import regression_alarms, simulate_choices, simulate_stopped_coverage, stopped_means
 from support.simulated_studies import (
     count_differences,
     decided_after,
@@ -67,3 +68,37 @@ def test_stopping_when_decided_saves_three_seeds_of_ten(effects: tuple[float, ..
     assert found.saved >= 0.3
     assert found.power >= 0.9
     assert found.wrong <= 0.05
+
+
+def test_the_best_configuration_is_seldom_lost_in_a_few_studies() -> None:
+    assert simulate_choices((0.0, 0.0, 0.0, 0.0), studies=300, looks=10).loses_best <= 0.05
+    assert simulate_choices((0.0, 0.0, 0.0, 0.0), studies=300, looks=10, is_anytime=False).is_wrong > 0.1
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("effects", [(0.0,) * 4, (0.0,) * 8, (0.0,) * 20, (0.0, 0.0, 0.0, 0.0, 1.0, 1.0)])
+def test_a_look_after_every_seed_seldom_loses_the_best_one(effects: tuple[float, ...]) -> None:
+    assert simulate_choices(effects, studies=2000, looks=20).loses_best <= 0.03
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("effect", [0.0, 1.0, 3.0])
+def test_an_unchanged_job_is_seldom_called_worse_when_jobs_stop(effect: float) -> None:
+    assert regression_alarms(effect, studies=1500, at_most=20) <= 0.05
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(("accuracy", "images"), [(0.95, 1000), (0.995, 1000), (0.995, 250)])
+def test_intervals_of_studies_that_stop_cover_their_targets(accuracy: float, images: int) -> None:
+    found = simulate_stopped_coverage(accuracy, images, at_most=12, studies=500)
+    assert min(found.seeds_always, found.new_images_always) >= 0.95
+    assert found.fixed_seeds_always < 0.92  # what they protect from
+    assert found.seeds_width < found.new_images_width
+
+
+@pytest.mark.chaos
+def test_studies_that_stop_report_effects_a_little_too_large() -> None:
+    seeds, mean, std = stopped_means(1.0, studies=4000)
+    assert 12 < seeds < 15
+    assert 1.05 < mean < 1.15
+    assert 0.85 < std < 0.95

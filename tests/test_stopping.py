@@ -81,7 +81,7 @@ def steps(trial: Mapping[str, Any], seed: int) -> float:
     return 0.3 + DIFFERENCES[seed] * (int(trial["adaptive_lr"]) + 3 * int(trial["model"] == "cnn"))
 
 
-def three_sizes(seeds: int = 6) -> Arms:
+def three_sizes() -> Arms:
     """Make three subset sizes: the first two differ clearly, the last two do not."""
     bonus = {10: 0.0, 20: 1.0, 30: 1.0}
 
@@ -89,7 +89,7 @@ def three_sizes(seeds: int = 6) -> Arms:
         wobble = (-1) ** seed * 0.01 if trial["subset_size"] == 30 else 0.0
         return 0.5 + bonus[trial["subset_size"]] * DIFFERENCES[seed] + wobble
 
-    return arms_of({"subset_size": [10, 20, 30]}, seeds, accuracy)
+    return arms_of({"subset_size": [10, 20, 30]}, 6, accuracy)
 
 
 def test_a_configuration_whose_contrasts_are_decided_gets_no_more_seeds() -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from support.command_line import GRID, Outcome, finish, run, write_grid
+from support.wall_clock import without_wall_clock
 from support.warm_processes import WarmProcess
 
 import mnistjobs
@@ -26,7 +27,6 @@ from jobs.cli.exit_codes import BAD_INPUT, SOME_FAILED
 from jobs.store.layout import Store
 
 pytestmark = pytest.mark.usefixtures("figures_drawn_once")
-WALL_CLOCK = ["seconds", "epoch_seconds", "host", "attempt", "finished_at"]
 ALL = f"{GRID}retries: 0\n"  # what lasts is not over after a wait
 FIRST = ALL.replace("[0, 1, 2]", "[0]")
 SUBMIT = ("submit", "grid.yaml", "--in-process", "--quiet")
@@ -66,7 +66,7 @@ def grid(first_stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def tables(store: Path) -> dict[str, pa.Table]:
     readers = (mnistjobs.read_trials, mnistjobs.read_metrics, mnistjobs.read_confusion, mnistjobs.read_summary)
     found = {read.__name__: read(store, "tiny") for read in readers}
-    return {name: table.drop_columns([*{*WALL_CLOCK} & {*table.column_names}]) for name, table in found.items()}
+    return {name: without_wall_clock(table) for name, table in found.items()}
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def put(backend: Backend, key: str, content: bytes = b"1") -> Version:
     return version
 
 
-def test_what_was_put_is_read(backend: Backend) -> None:
+def test_an_object_that_was_put_is_read(backend: Backend) -> None:
     version = put(backend, "parts/a", b"first")
     assert backend.get("parts/a") == (b"first", version)
     entry = backend.head("parts/a")
@@ -48,7 +48,7 @@ def test_an_empty_object_is_an_object(backend: Backend) -> None:
     assert backend.get("jobs/a-b.c_d/cancel") == (b"", version)
 
 
-def test_what_was_never_put_is_none(backend: Backend) -> None:
+def test_an_object_that_was_never_put_is_none(backend: Backend) -> None:
     put(backend, "parts/a")
     for key in ("parts/b", "parts", "a", "parts/a/b"):
         assert (backend.get(key), backend.head(key)) == (None, None)
@@ -126,7 +126,7 @@ def test_keys_are_listed_in_their_order(backend: Backend) -> None:
     assert list(backend.list("none/")) == []
 
 
-def test_a_listing_tells_what_head_tells(backend: Backend) -> None:
+def test_a_listing_describes_objects_as_head_does(backend: Backend) -> None:
     put(backend, "parts/0", b"123")
     (entry,) = backend.list("parts/")
     head = backend.head("parts/0")
@@ -145,7 +145,7 @@ def test_names_are_those_directly_below(backend: Backend) -> None:
     assert backend.names("none/") == []
 
 
-def test_delete_skips_what_is_not_there(backend: Backend) -> None:
+def test_delete_skips_missing_objects(backend: Backend) -> None:
     for key in ("parts/0", "parts/1", "jobs/a/x"):
         put(backend, key)
     backend.delete(["parts/0", "parts/none", "jobs/a/x", "none/none"])

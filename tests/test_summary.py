@@ -31,7 +31,7 @@ def test_three_seeds_give_the_mean_the_deviation_and_the_interval_worked_out_by_
     assert row["train_validation_gap"] == pytest.approx(0.06, abs=ROUNDING)
 
 
-def test_both_the_interval_and_what_is_left_of_it_between_0_and_1_are_kept() -> None:
+def test_both_the_interval_and_its_part_between_0_and_1_are_kept() -> None:
     row = only_row(summary_of(*study(0.90, 0.95, 1.0)))
     assert row["interval"] == "t"
     assert row["test_accuracy_high"] > 1 == row["test_accuracy_high_cut"]
@@ -107,7 +107,7 @@ def test_a_configuration_without_a_finished_trial_keeps_its_row() -> None:
     assert row["test_accuracy_mean"] is row["train_accuracy_mean"] is row["train_validation_gap"] is None
 
 
-def test_what_is_not_stored_is_failed_or_missing() -> None:
+def test_a_trial_that_is_not_stored_is_failed_or_missing() -> None:
     trials, requested = study(0.9, 0.9, 0.9, 0.9)
     row = only_row(summary_of(trials.slice(0, 2), requested, failed_ids=["trial-0", "trial-3"]))
     assert (row["n"], row["failed"], row["missing"]) == (2, 1, 1)

@@ -63,7 +63,7 @@ def test_a_row_holds_the_trial_its_place_and_its_versions(store: Store, tiny: Da
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_what_is_stored_is_what_was_trained(store: Store, tiny: Dataset, model: str) -> None:
+def test_the_stored_rows_are_the_trained_results(store: Store, tiny: Dataset, model: str) -> None:
     trial = tiny_trial(model=model)
     with torch_threads(1):  # as the task's
         *_, trained = train([trial], tiny)

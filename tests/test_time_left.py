@@ -153,7 +153,7 @@ def test_before_anything_is_known_there_is_no_estimate() -> None:
     assert left.seconds(10.0) == pytest.approx(10.0 + 20.0 * guess(SHORT[1]) / guess(SHORT[0]))
 
 
-def test_what_is_tried_again_is_left_again() -> None:
+def test_a_trial_that_is_tried_again_is_left_again() -> None:
     known = by_id([SHORT[0]])
     pack = Pack(known)
     left = TimeLeft(known, lambda _: 10.0)

@@ -8,10 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from support import command_line
 from support.idx_files import write_idx_folder
+from support.wall_clock import without_wall_clock
 
 import mnistjobs
 from cluster import Done, Session
 from jobs.api import job_status
+from jobs.api.handle import status_html
+from jobs.cli.status_view import status_lines
 from jobs.report import ARM_COLUMNS, replay
 from jobs.run import JobEvent
 from jobs.store import Decision, Job, find_job, open_store, read_parts, read_requested
@@ -29,7 +32,6 @@ UNTIL = "seeds: {until: decided, at_most: 12}"
 # What the schedules differ by is clear after 5 seeds with 400 images, with 100 images after 6.
 SEEDS = [6, 6, 5, 5]
 TABLES = ("trials", "metrics", "predictions", "summary", "contrasts", "effects")
-WALL_CLOCK = {"seconds", "epoch_seconds", "host", "attempt", "finished_at"}
 
 
 @pytest.fixture
@@ -44,13 +46,10 @@ def submit(grid: Path, store: Path, observe: Callable[[JobEvent], None] = lambda
 
 
 def tables(store: Path, job: Job) -> dict[str, dict[str, list[object]]]:
-    """Write a job's report; read its tables without what differs from run to run."""
+    """Write a job's report; read its tables without the columns of the wall clock."""
     mnistjobs.report_job(store, job.job_id)
-    read = {name: pq.read_table(store / "jobs" / job.job_id / f"{name}.parquet") for name in TABLES}
-    return {
-        name: {column: table[column].to_pylist() for column in table.column_names if column not in WALL_CLOCK}
-        for name, table in read.items()
-    }
+    folder = store / "jobs" / job.job_id
+    return {name: without_wall_clock(pq.read_table(folder / f"{name}.parquet")).to_pydict() for name in TABLES}
 
 
 def decided(job: Job) -> Decision:
@@ -127,7 +126,11 @@ def test_a_budget_leaves_whole_seeds_in_their_order(grid: Path, tmp_path: Path) 
     assert stopped.reason.startswith("its budget was used up with 2 of at most 12 seeds; about ")
     assert stopped.reason.endswith("; 4 of 4 contrasts are not decided after 2 seeds")
     assert tables(tmp_path / "store", stopped)["trials"]["seed"] == [0, 1] * 4
-    assert job_status(tmp_path / "store", stopped.job_id).counts["waiting"] == 36
+    status = job_status(tmp_path / "store", stopped.job_id)
+    assert (status.counts["waiting"], status.may_end_earlier) == (36, True)
+    assert "at most 48 trials: 12 finished, 36 waiting" in "\n".join(status_lines(status))
+    assert "at most 48: 12 finished, 36 waiting" in status_html(status)
+    assert "at most 48" in command_line.said("list", "--store", tmp_path / "store")
 
 
 @pytest.mark.medium
@@ -139,6 +142,7 @@ def test_the_commands_say_what_was_decided(grid: Path, tmp_path: Path) -> None:
     assert ended.code == 0, ended
     sentence = "ll 4 contrasts are decided after 5 to 6 seeds"
     assert f"A{sentence}; 26 trials of at most 48 were not needed" in ended.out
+    assert "[2 of at most 48] " in ended.err
     assert "after 6 seeds: " in ended.err
     assert "to train; that is enough" in ended.err
     assert "The results decided how many seeds were trained" in ended.out
@@ -152,6 +156,15 @@ def test_the_commands_say_what_was_decided(grid: Path, tmp_path: Path) -> None:
     assert judged.out.rstrip().endswith(f"; a{sentence}")
     status = json.loads(command_line.said("status", "--json", *store))
     assert (status["state"], status["trial_count"], status["counts"]["waiting"]) == ("stopped", 22, 0)
+    assert not status["may_end_earlier"]
+    assert "22 of at most 48" in command_line.said("list", *store)
+    (listed,) = json.loads(command_line.said("list", "--json", *store))
+    assert (listed["trial_count"], listed["needed_count"], listed["may_end_earlier"]) == (48, 22, False)
+    assert "intervals hold however often one looks" in command_line.said("best", "answer", *store)
+    compared = command_line.run("compare", "answer", "answer", *store, "--json")
+    assert (compared.code, json.loads(compared.out)["method"]) == (0, "anytime")
+    (row, *_) = json.loads(command_line.said("summary", "--format", "json", *store))
+    assert row["new_images_low"] < row["test_accuracy_low"] < row["test_accuracy_high"] < row["new_images_high"]
     (page,) = (tmp_path / "store" / "jobs").glob("*/report.html")
     assert f"a{sentence}" in page.read_text()
     assert "so intervals and p hold for all looks together" in page.read_text()

@@ -82,7 +82,7 @@ def test_a_study_in_which_nothing_varies_has_no_verdict() -> None:
 
 def test_one_or_two_seeds_give_no_forecast() -> None:
     for seeds in (1, 2):
-        assert verdict_line(judge(arms(0.04, seeds), None, IMAGES)).endswith("; a verdict takes 3 seeds at least")
+        assert verdict_line(judge(arms(0.04, seeds), None, IMAGES)).endswith("; a verdict takes 4 seeds at least")
 
 
 def test_one_of_several_axes_has_to_be_chosen() -> None:

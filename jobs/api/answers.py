@@ -108,7 +108,7 @@ def rank_job(store: StorePath, job: str) -> pa.Table:
     found, requested, rows = read_job(store, job, (*ARM_COLUMNS, "validation_accuracy", "collapsed"))
     validation = read_arms(rows, requested, "validation_accuracy")
     collapsed = count_collapsed(rows, requested)
-    return rank(validation, read_arms(rows, requested), found.dataset.validation_size, collapsed)
+    return rank(validation, read_arms(rows, requested), found.dataset.validation_size, collapsed, found.record.until)
 
 
 def compare_jobs(store: StorePath, first: str, second: str, gate: float = 0.0) -> JobComparison:
@@ -121,7 +121,8 @@ def compare_jobs(store: StorePath, first: str, second: str, gate: float = 0.0) -
         gate: The loss of test accuracy, a fraction, that is accepted.
 
     Returns:
-        What changed: `outcome` is equal, no worse, worse or open.
+        What changed: `outcome` is equal, no worse, worse or open. Where the seeds of a job end by a rule, `method` is
+        anytime: tests and intervals hold however often one has looked.
 
     Raises:
         InputError: There is no such job, the jobs' datasets differ, or no trial of one has the settings and the seed
@@ -141,8 +142,9 @@ def compare_jobs(store: StorePath, first: str, second: str, gate: float = 0.0) -
     aligned = (table.take([own[key] for key in common]) for own, (_, _, table) in zip(rows, jobs, strict=True))
     equal = count_equal(*aligned)
     before, after = (read_arms(table, requested) for _, requested, table in jobs)
-    changes, by_seed = compare_arms(before, after, test_images)
-    outcome, figures = judge_change(changes, by_seed, test_images, gate)
+    first_look = min((job.record.until.at_least for job, _, _ in jobs if job.record.until), default=None)
+    changes, by_seed = compare_arms(before, after, test_images, first_look)
+    outcome, figures = judge_change(changes, by_seed, test_images, gate, first_look)
     return JobComparison(
         outcome="equal" if equal == len(common) else outcome,
         trials=len(common),

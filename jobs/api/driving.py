@@ -22,7 +22,7 @@ def drive(store: StorePath, job: str, observe: Observer, begin: Callable[[], Non
         store: The store's folder, or its URL.
         job: The job's id.
         observe: Called with each event of the job as it happens.
-        begin: Called once what this process prints goes to the job's log.
+        begin: Called once the output of this process goes to the job's log.
         ticket: The job's place in the queue of this machine, as `launch_here` handed it over; "" for none.
 
     Returns:
@@ -39,7 +39,7 @@ def drive(store: StorePath, job: str, observe: Observer, begin: Callable[[], Non
 
     def open_log() -> Callable[[], None]:
         log = DriverLog(opened, job)
-        atexit.register(log.publish)  # with the message of an error, which is printed last
+        atexit.register(log.publish_now)  # with the message of an error, which is printed last
         begin()
         return log.publish
 

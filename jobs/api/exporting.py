@@ -83,7 +83,7 @@ def _describe(job: Job, summary: pa.Table) -> str:
     """Say in a sentence what the study is and what came out."""
     means = summary["test_accuracy_mean"].drop_null().to_pylist()
     configurations = format_count(summary.num_rows, "configuration")
-    study = f"{format_count(job.trial_count, 'trial')} of {configurations} on {job.dataset.name}, {job.state.value}"
+    study = f"{format_count(job.needed_count, 'trial')} of {configurations} on {job.dataset.name}, {job.state.value}"
     if not means:
         return study
     low, high = f"{100 * min(means):.2f}", f"{100 * max(means):.2f}"

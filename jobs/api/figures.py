@@ -2,9 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jobs.api.answers import read_contrasts
-from jobs.api.reading import StorePath, read_confusion, read_metrics, read_summary, read_trials
-from jobs.errors import InputError
+from jobs.api.reading import StorePath, read_confusion, read_job, read_metrics, read_summary, read_trials
+from jobs.errors import InputError, LostWeightsError
+from jobs.store import WEIGHTS, open_store_of
+from jobs.store import read_weights as read_stored_weights
 
 if TYPE_CHECKING:
     from altair.typing import ChartType
@@ -25,7 +30,7 @@ def learning_curve(store: StorePath, job: str) -> "ChartType":
 
     summary = read_summary(store, job)
     if not any(summary["n"].to_pylist()):
-        raise InputError(f"job {job}: no trial has finished yet; allowed: a job with a finished trial")
+        raise InputError(f"job {job}: no trial has finished; allowed: a job with a finished trial")
     return learning(summary, read_trials(store, job))
 
 
@@ -80,3 +85,34 @@ def confusion_matrices(store: StorePath, job: str) -> "dict[str, ChartType]":
     from jobs.report.notebook import confusion
 
     return confusion(read_summary(store, job), read_trials(store, job), read_confusion(store, job))
+
+
+def weight_sheets(store: StorePath, job: str) -> "dict[str, ChartType]":
+    """Chart the first layer's weights of each MLP, W1 of its first seed, by the configuration's name.
+
+    Each small image of a sheet is one hidden unit: its weights from the 28 x 28 pixels.
+
+    Args:
+        store: The store's folder, or its URL.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
+
+    Raises:
+        InputError: There is no such job.
+        StoreError: The store cannot be read, the job's record is damaged, or the weights of all trials of a
+            configuration are missing or damaged.
+    """
+    from jobs.report.notebook import weights
+
+    opened, _ = open_store_of(store, job)
+    _, _, rows = read_job(store, job, ("trial_id", "weights_sha256"))
+    hashes = dict(zip(*(rows[name].to_pylist() for name in ("trial_id", "weights_sha256")), strict=True))
+
+    def first_layer(trial_id: str) -> NDArray[np.float32] | None:
+        found = read_stored_weights(opened, trial_id, hashes[trial_id])
+        return None if found is None else found["W1"]
+
+    charts, unreadable = weights(read_summary(store, job), read_trials(store, job), first_layer)
+    if unreadable:
+        where = f"configuration {unreadable[0]}: the weights of all its trials in {opened.locate(WEIGHTS)}"
+        raise LostWeightsError(f"{where} are missing or damaged")
+    return charts

@@ -77,12 +77,13 @@ def status_html(status: JobStatus) -> str:
     """Return a status as a fragment of HTML."""
     rows = [("state", f"{status.state}{f' behind {status.waits_for}' if status.waits_for else ''}")]
     rows += [(f"failed: {'; '.join(each.trials)}", each.message) for each in status.failure_groups[:_MAX_ROWS]]
-    rows += [("trials", ", ".join(f"{count} {name}" for name, count in status.counts.items() if count))]
+    most = f"at most {status.trial_count}: " if status.may_end_earlier else ""
+    rows += [("trials", most + ", ".join(f"{count} {name}" for name, count in status.counts.items() if count))]
     rows += [
         (f"running: {each.trial_id}", f"epoch {each.epoch} of {each.epochs}") for each in status.running[:_MAX_ROWS]
     ]
     if status.seconds_left is not None:
-        rows.append(("time left", f"about {status.seconds_left:.0f} s"))
+        rows.append(("time left", f"{'at most' if status.may_end_earlier else 'about'} {status.seconds_left:.0f} s"))
     if status.note:
         rows.append(("note", status.note))
     cells = "".join(
@@ -110,7 +111,7 @@ def submit(
 
     Args:
         grid: The path of a grid file, or a plan, which brings its own store.
-        store: The store's folder; it is made where it does not exist.
+        store: The store's folder or URL; it is made where it does not exist.
         detach: Whether to return at once; otherwise the job is trained before this returns.
         address: Of a Ray cluster, as HOST:PORT, or of its job server, as http://HOST:8265; default: $RAY_ADDRESS, else
             this machine.

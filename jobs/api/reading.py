@@ -36,6 +36,7 @@ from jobs.store import (
     counted_trials,
     describe_decision,
     find_job,
+    needed_trials,
     open_store,
     open_store_of,
     read_parts,
@@ -71,7 +72,7 @@ def read_summary(store: StorePath, job: str | None = None, target: float | None 
     failed = [failure.trial_id for failure in counted_failures(found, counted)]
     until = found.record.until
     summary = summarize(rows, requested, failed, test_images=found.dataset.test_size, until=until)
-    return summary if target is None else add_seeds_needed(summary, target)
+    return summary if target is None else add_seeds_needed(summary, target, is_anytime=until is not None)
 
 
 def read_failures(store: StorePath, job: str | None = None) -> tuple[tuple[FailureGroup, ...], int]:
@@ -82,7 +83,8 @@ def read_failures(store: StorePath, job: str | None = None) -> tuple[tuple[Failu
         job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
-        The groups, the largest first; and how many trials the job has.
+        The groups, the largest first; and how many trials the job has. Where its seeds end by a rule, these are the
+        trials that the answer needs.
 
     Raises:
         InputError: There is no such job.
@@ -91,13 +93,14 @@ def read_failures(store: StorePath, job: str | None = None) -> tuple[tuple[Failu
     opened, name = open_store_of(store, job)
     found = find_job(opened, name)
     if not found.failures:
-        return (), found.trial_count
+        return (), found.needed_count
     requested = read_requested(opened, found)
     stored = frozenset(
         read_parts(opened, requested["trial_id"].to_pylist(), ["trial_id"]).table["trial_id"].to_pylist()
     )
-    left = [failure for failure in found.failures if failure.trial_id not in stored]
-    return group_failures(left, requested), found.trial_count
+    needed = frozenset(needed_trials(found, requested))
+    left = [failure for failure in found.failures if failure.trial_id in needed - stored]
+    return group_failures(left, requested), found.needed_count
 
 
 def read_decision(store: StorePath, job: str | None = None) -> str:
@@ -180,7 +183,7 @@ def read_predictions(store: StorePath, job: str) -> pa.Table:
 
     Args:
         store: The store's folder, or its URL.
-        job: The job's id, or a name, which means its latest job.
+        job: The job's id, a name, which means its latest job, or the path of its folder, which also names the store.
 
     Returns:
         One row per trial and test image, in the schema jobs.store.schemas.PREDICTIONS.

@@ -21,7 +21,7 @@ StorePath = str | Path
 
 
 def plan_grid(grid: str | Path | Grid, store: StorePath = "results", *, quarantine: bool = False) -> Plan:
-    """Compare a grid with a store: which trials are stored already, which are missing, and why. Nothing is trained.
+    """Compare a grid with a store: find its stored trials, and why the others are missing. Nothing is trained.
 
     Args:
         grid: The path of a grid file, or a grid that was read.
@@ -66,11 +66,11 @@ def submit_grid(  # noqa: PLR0913 - the options of a submission
             `detach` also http://HOST:8265: the job runs on that cluster; the default is $RAY_API_SERVER_ADDRESS then.
         workers: The most tasks at once; by default as many as the CPUs or GPUs allow.
         in_process: Whether to train in the driver's process, one task after the other, without Ray.
-        allow_unauthenticated: Whether to use a cluster on a network that lets anybody run programs on it.
+        allow_unauthenticated: Whether to accept a cluster that lets anybody on its network run programs.
         within_s: The budget: seconds from this call to its return; of a detached job from the moment at which it may
             start. The seeds are trained one after the other, and nothing is started that is not expected to end in
-            time. The job then is `stopped`, its tables contain whole seeds only, and `stop` has what more time would
-            buy. By default a job takes as long as it takes.
+            time. The job then is `stopped`, its tables contain whole seeds only, and `stop` has the time that
+            the rest takes. By default a job takes as long as it takes.
         detach: Whether to return at once and leave the job to a driver of its own, which also writes the report.
         on_done: A command for the shell, which runs once when the job has ended, with MNISTJOBS_JOB, MNISTJOBS_STATE
             and MNISTJOBS_SUMMARY in its environment. The job's record keeps it.
@@ -78,8 +78,8 @@ def submit_grid(  # noqa: PLR0913 - the options of a submission
 
     Returns:
         The job. Its `state` is `failed` where any trial failed, and `failures` has the reasons; `stopped` where the
-        budget was not enough, or where fewer seeds than the grid allows have given the answer (`stop` says which, and
-        `decision` of how many seeds the results are); a detached one is `queued`.
+        budget was not enough, or where fewer seeds than the grid allows have given the answer (`stop` has the
+        reason, and `decision` the number of seeds of each configuration); a detached one is `queued`.
 
     Raises:
         InputError: The grid has faults, its dataset has changed since it was planned, the device lacks a precision, or

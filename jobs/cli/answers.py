@@ -75,17 +75,17 @@ def best(
     """
     from jobs.api import rank_job
     from jobs.cli.tables import lay_out, print_table
-    from jobs.report import best_lines, ranking_cells
+    from jobs.report import best_lines, ranking_cells, ranking_markdown
 
     ranking = rank_job(store, job)
+    lines = best_lines(ranking) if ranking.num_rows else ["no trial has finished yet"]
+    append_step_summary(f"mnistjobs best {job}", lines, ranking_markdown(ranking) if ranking.num_rows else "")
     if json_:
         echo(json.dumps(ranking.to_pylist(), indent=2))
         return
-    if not ranking.num_rows:
-        echo("no trial has finished yet")
-        return
-    print_table(lay_out(*ranking_cells(ranking)))
-    echo("\n".join(best_lines(ranking)))
+    if ranking.num_rows:
+        print_table(lay_out(*ranking_cells(ranking)))
+    echo("\n".join(lines))
 
 
 def compare(
@@ -121,7 +121,7 @@ def comparison_lines(found: "JobComparison") -> str:
     lines = [f"{found.outcome}: {found.equal:,} of {format_count(found.trials, 'trial')} are equal in every number"]
     if found.mean is not None and found.outcome != "equal":
         where = f"{format_count(found.n, 'seed')}, {format_count(len(found.changes), 'configuration')}"
-        lines[0] += f"; test accuracy {100 * found.mean:+.2f} pp{_interval(found.low, found.high)}, {where}"
+        lines[0] += f"; test accuracy {100 * found.mean:+.2f} pp{_interval_of(found)}, {where}"
         lines += _changed_configurations(found)
     for count, which in ((found.only_first, "first"), (found.only_second, "second")):
         if count:
@@ -141,6 +141,16 @@ def _changed_configurations(found: "JobComparison") -> list[str]:
         for change in found.changes
         if change.p_holm is not None and change.p_holm < 0.05 and change.difference.mean is not None
     ]
+
+
+def _interval_of(found: "JobComparison") -> str:
+    """Format the interval of a comparison, and say so where it holds however often one has looked."""
+    from jobs.report import ANYTIME
+
+    interval = _interval(found.low, found.high)
+    if found.method != ANYTIME:
+        return interval
+    return f", 95 % at any time{interval}" if interval else ", no bound yet"
 
 
 def _interval(low: float | None, high: float | None) -> str:
@@ -176,12 +186,12 @@ def _by_pair(found: "Verdict") -> str:
 
 
 def _forecast(found: "Verdict") -> str:
-    from jobs.report import MIN_SEEDS
+    from jobs.report import MIN_FOR_ANSWER, MIN_SEEDS
 
     if found.verdict != "keep going":
         return ""
     if found.low is None and found.n < MIN_SEEDS:
-        return f"; a verdict takes {MIN_SEEDS} seeds at least"
+        return f"; a verdict takes {MIN_FOR_ANSWER} seeds at least"
     if found.seeds_needed is None:
         return "; with a difference like this one no number of seeds within reason decides"
     return f"; about {found.seeds_needed} seeds in all would decide, if mean and spread stay as they are"

@@ -32,7 +32,7 @@ from jobs.cli.output import echo, echo_error, echo_first, echo_warnings_once
 from jobs.cli.predict import predict
 from jobs.cli.query import query
 from jobs.cli.step_summary import append_step_summary
-from jobs.cli.submit import drive, failures_of, print_report, resume, submit
+from jobs.cli.submit import drive, print_report, remarks_on, resume, submit
 from jobs.errors import InputError, MnistjobsError
 from mnist_core.errors import DataError, KernelsError
 
@@ -157,18 +157,15 @@ def summary(
 
     Example: mnistjobs summary report --target 0.2pp
     """
-    from jobs.api import read_decision, read_summary
+    from jobs.api import read_summary
     from jobs.cli.tables import print_summary
     from jobs.report import summary_json, summary_latex, summary_markdown, table_csv
 
-    table = read_summary(store, job, target)
-    failures = failures_of(store, job)
-    append_step_summary(f"mnistjobs summary {job or ''}", failures, summary_markdown(table))
+    table, remarks = read_summary(store, job, target), remarks_on(store, job)
+    append_step_summary(f"mnistjobs summary {job or ''}", remarks, summary_markdown(table))
     if format_ is Format.table:
         print_summary(table)
-        if decision := read_decision(store, job):
-            echo(decision)
-        for line in failures:
+        for line in remarks:
             echo(line)
     else:
         renderers = {
@@ -187,8 +184,13 @@ def report(job: JobOption = None, store: StoreOption = STORE, figures: FiguresOp
     Example: mnistjobs report report --figures pdf
     """
     from jobs.api import report_job
+    from jobs.report import summary_markdown
 
-    print_report(report_job(store, job, [figure.value for figure in figures or ()]))
+    written, remarks = report_job(store, job, [figure.value for figure in figures or ()]), remarks_on(store, job)
+    append_step_summary(f"mnistjobs report {written.job_id}", remarks, summary_markdown(written.summary))
+    print_report(written)
+    for line in remarks:
+        echo(line)
 
 
 @app.command("verify")

@@ -1,4 +1,4 @@
-"""`submit --within`: the budget of a command, what it will be enough for, and what more time would buy."""
+"""`submit --within`: the budget of a command, the seeds that it is enough for, and those that more time would add."""
 
 import time
 from itertools import accumulate, groupby
@@ -11,7 +11,7 @@ from jobs.run import Plan
 from jobs.store import Stop
 
 _START_S = 6.0  # from the command to the first trial, with a Ray of its own
-# What a report takes beside its tables: the imports of what draws it, and the figures of each configuration.
+# What a report takes besides its tables: the imports for drawing, and the figures of each configuration.
 _REPORT_S = 0.7
 _REPORT_S_PER_CONFIGURATION = 0.2
 _MAX_DRAWN = 40  # configurations
@@ -35,7 +35,7 @@ def training_seconds(plan: Plan, within_s: float) -> float:
 
 def report_seconds(plan: Plan) -> float:
     """Estimate how long the report of a plan's trials takes, on a machine as busy as it has been so far."""
-    configurations = len({_configuration(plan, trial_id) for trial_id in plan.trials})
+    configurations = len(set(plan.configurations.values()))
     drawn_s = _REPORT_S_PER_CONFIGURATION * min(configurations, _MAX_DRAWN)
     return (_REPORT_S + drawn_s + _REPORT_S_PER_TRIAL * len(plan.trials)) * _slowness()
 
@@ -43,10 +43,6 @@ def report_seconds(plan: Plan) -> float:
 def _slowness() -> float:
     """Return how many seconds this process has taken for a second on a CPU: it has imported and planned only."""
     return min(max(process_age_s() / (time.process_time() + 0.1), 1.0), _MAX_SLOWNESS)
-
-
-def _configuration(plan: Plan, trial_id: str) -> tuple[object, ...]:
-    return tuple(value for name, value in vars(plan.trials[trial_id]).items() if name != "seed")
 
 
 def forecast_line(plan: Plan, within_s: float, workers: int | None) -> str:
@@ -75,7 +71,7 @@ def forecast_line(plan: Plan, within_s: float, workers: int | None) -> str:
 
 
 def stop_line(stop: Stop, within_s: float) -> str:
-    """Describe how far a budget has reached, and what more time would buy."""
+    """Describe how far a budget has reached, and how much more time further seeds take."""
     all_seeds = f"about {format_duration(stop.seconds_left)} more for all {stop.seed_count}"
     if len(stop.seeds) + 1 < stop.seed_count:
         all_seeds = f"about {format_duration(stop.seconds_to_next_seed)} more for the next seed, {all_seeds}"

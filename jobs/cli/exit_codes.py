@@ -7,5 +7,5 @@ _OF_STATES = {"finished": 0, "stopped": 0, "interrupted": INTERRUPTED}
 
 
 def exit_code(state: str) -> int:
-    """Return the exit code that tells in which state a job is at the end of a command that waited for it."""
+    """Return the exit code of a command that waited for a job, by the state of the job."""
     return _OF_STATES.get(state, SOME_FAILED)

@@ -1,4 +1,4 @@
-"""What is said about trials that failed: each reason once, with the configurations and seeds that it concerns."""
+"""Lines about trials that failed: each reason once, with its configurations and seeds."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

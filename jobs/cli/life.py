@@ -165,6 +165,8 @@ def _listed(job: "Job | object") -> dict[str, object]:
         "job_id": job.job_id,
         "state": job.state.value,
         "trial_count": job.trial_count,
+        "needed_count": job.needed_count,
+        "may_end_earlier": job.may_end_earlier,
         "submitted_at": job.submitted_at.isoformat(),
         "finished_at": job.finished_at.isoformat() if job.finished_at else None,
     }

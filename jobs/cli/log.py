@@ -25,7 +25,7 @@ class LogView:
         self._print(f"job {job_id}: driver is process {driver.pid} on {driver.host}")
 
     def observe(self, event: JobEvent) -> None:
-        """Print what an event means."""
+        """Print an event."""
         match event:
             case Started(pack, node):
                 self._print_each(pack, f"started on {node}, attempt {pack.attempt}")

@@ -1,4 +1,4 @@
-"""How a plan is shown: its trials, which of them are stored, new or stale, and why; and the faults of a grid."""
+"""Show a plan: its trials, whether they are stored, new or stale, and why; and the faults of a grid."""
 
 import json
 from collections import Counter
@@ -107,7 +107,7 @@ def plan_line(plan: Plan, store: str | Path, workers: int | None) -> str:
 
 
 def decision_line(plan: Plan) -> str:
-    """Say what the stored results decide, where the seeds end by a rule; "" while there is nothing to decide on."""
+    """Describe the decision on the stored results, where the seeds end by a rule; "" while there are none."""
     rule = seed_rule(plan.grid)
     if plan.decision is None or rule is None or plan.decision.whole < rule.at_least:
         return ""
@@ -131,16 +131,13 @@ def trials_at_once(plan: Plan) -> int | None:
     return None if plan.timings.device == "cuda" else max(1, usable_cpus() // plan.grid.resources.cpus_per_trial)
 
 
-def decided_line(plan: Plan, job: Job) -> str:
-    """Say what a job whose seeds end by a rule stopped for, and what it did not have to train."""
-    rule = seed_rule(plan.grid)
+def decided_line(job: Job) -> str:
+    """Say why a job whose seeds end by a rule stopped, and how many trials it did not train; "" for any other job."""
+    rule = job.record.until
     if job.decision is None or rule is None:
         return ""
     sentence = describe_decision(job.decision, rule)
     line = sentence[0].upper() + sentence[1:]
-    of = plan.configurations
-    spared = sum(not job.decision.needs(of[each], trial.seed) for each, trial in plan.trials.items())
+    spared = job.trial_count - job.needed_count
     verb = "was" if spared == 1 else "were"
-    return (
-        f"{line}; {format_count(spared, 'trial')} of at most {len(plan.trials)} {verb} not needed" if spared else line
-    )
+    return f"{line}; {format_count(spared, 'trial')} of at most {job.trial_count} {verb} not needed" if spared else line

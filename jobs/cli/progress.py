@@ -7,7 +7,7 @@ from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 from rich.text import Text
 
@@ -33,18 +33,19 @@ class LiveView:
         self._printed_s = time.monotonic()
         self._done, self._total = 0, len(plan.missing)
         missing = {trial_id: plan.trials[trial_id] for trial_id in plan.missing}
+        self._may_end_earlier = bool(plan.decision and plan.decision.open)
         self._left = TimeLeft(missing, plan.timings.expected_seconds)
         self._running: dict[Pack, int] = {}  # epochs done
         self._varying = varying_trial_settings(plan.trials.values())
         self._bar = ProgressBar(
             TextColumn("trials"),
             BarColumn(bar_width=20),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
             console=console,
         )
-        self._task = self._bar.add_task("trials", total=len(plan.missing), left="")
+        self._task = self._bar.add_task("trials", total=len(plan.missing), count="", left="")
         # A log gets plain lines, also where FORCE_COLOR makes rich take it for a terminal.
         is_shown = console.is_interactive and console.file.isatty() and plan.missing
         self._live = Live(self._bar, console=console, refresh_per_second=4) if is_shown else None
@@ -84,6 +85,7 @@ class LiveView:
                 self._print(self._line(pack, _retried(event)))
             case Enough(trial_ids):
                 self._total -= len(trial_ids)
+                self._may_end_earlier = event.open_count > 0
                 self._running = {pack: n for pack, n in self._running.items() if not trial_ids.issuperset(pack.trials)}
                 self._print(format_enough(event))
         self._refresh()
@@ -94,11 +96,12 @@ class LiveView:
 
     def _refresh(self) -> None:
         if self._live:
-            self._bar.update(self._task, completed=self._done, total=self._total, left=self._time_left())
+            count, left = self._count_text(), self._time_left()
+            self._bar.update(self._task, completed=self._done, total=self._total, count=count, left=left)
             self._live.update(Group(self._bar, *(Text(f"  {line}", "dim") for line in self._running_lines())))
         elif time.monotonic() - self._printed_s >= _MAX_SILENCE_S:
             running = ", ".join(self._running_lines()) or "nothing yet"
-            self._print(f"[{self._done}/{self._total}] running: {running}  {self._time_left()}".rstrip())
+            self._print(f"[{self._count_text()}] running: {running}  {self._time_left()}".rstrip())
 
     def _print(self, line: str) -> None:
         self._printed_s = time.monotonic()
@@ -106,8 +109,12 @@ class LiveView:
 
     def _line(self, pack: Pack, outcome: str) -> str:
         left = "" if self._live else self._time_left()
-        line = f"[{self._done}/{self._total}] {self._pack_name(pack)}: {outcome}"
+        line = f"[{self._count_text()}] {self._pack_name(pack)}: {outcome}"
         return f"{line}  {left}" if left else line
+
+    def _count_text(self) -> str:
+        """Say how many trials are done, and of how many."""
+        return f"{self._done} of at most {self._total}" if self._may_end_earlier else f"{self._done}/{self._total}"
 
     def _pack_name(self, pack: Pack) -> str:
         """Name a pack by its first trial."""
@@ -133,7 +140,7 @@ class LiveView:
         seconds = self._left.seconds(now_s)
         if seconds is not None and self._until_s is not None:
             seconds = max(min(seconds, self._until_s - now_s), 0.0)
-        how = "at most" if self._plan.decide else "about"
+        how = "at most" if self._may_end_earlier else "about"
         return "" if seconds is None else f"{how} {format_duration(seconds)} left"
 
 

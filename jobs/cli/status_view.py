@@ -49,8 +49,10 @@ def _state(status: JobStatus) -> str:
 
 def _counted(status: JobStatus) -> str:
     counts = [f"{count} {name}" for name, count in status.counts.items() if count or name == "finished"]
-    left = f"; about {format_duration(status.seconds_left)} left" if status.seconds_left is not None else ""
-    return f"{status.trial_count} trials: {', '.join(counts)}{left}"
+    most = "at most " if status.may_end_earlier else ""
+    seconds = status.seconds_left
+    left = "" if seconds is None else f"; {most or 'about '}{format_duration(seconds)} left"
+    return f"{most}{status.trial_count} trials: {', '.join(counts)}{left}"
 
 
 def _some(lines: list[str], noun: str) -> list[str]:

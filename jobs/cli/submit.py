@@ -99,9 +99,9 @@ def submit(  # noqa: PLR0913 - the options of a command
 
 
 def check_address(address: str | None, detach: bool, in_process: bool) -> None:
-    """Raise InputError where a job is to run on a cluster by itself, and the other options do not fit that.
+    """Raise InputError where a job is to run on a cluster by itself, and another option contradicts that.
 
-    Such a job goes on without this terminal. To show it here would promise what Ctrl-C does not do: to end it.
+    Such a job goes on without this terminal. Shown here, it would seem to end with Ctrl-C, which it does not.
     """
     from cluster import is_url
 
@@ -130,27 +130,40 @@ def _train(plan: "Plan", options: Mapping[str, object], quiet: bool) -> "Job":
 
 
 def _finish(plan: "Plan", job: "Job", quiet: bool, json_: bool) -> None:
+    if plan.missing and not quiet:
+        # Where drawing takes all memory, the system kills the process: this is its last line then.
+        echo("What has finished is stored; writing tables and figures", err=True)
+    _report_end("submit", plan.store.locate(), job, json_)
+    if job.state in ("cancelled", "stopped") and not job.stop:
+        echo(f"{job.job_id} was {job.state}; submit the same grid again to train the rest", err=True)
+
+
+def _report_end(command: str, store: str, job: "Job", json_: bool) -> None:
+    """Write the report of a job that has ended; tell the user, and the page of a CI step, what came out."""
     from jobs.api import report_job
     from jobs.cli.life import print_status_json
     from jobs.cli.plan import decided_line
     from jobs.report import summary_markdown
 
-    if plan.missing and not quiet:
-        # Where drawing takes all memory, the system kills the process: this is its last line then.
-        echo("What has finished is stored; writing tables and figures", err=True)
-    report = report_job(plan.store.locate(), job.job_id)
+    report = report_job(store, job.job_id)
     if json_:
-        print_status_json(plan.store.locate(), job.job_id)
+        print_status_json(store, job.job_id)
     else:
         print_report(report)
-    if job.decision:
-        echo(decided_line(plan, job), err=json_)
-    failures = failures_of(plan.store.locate(), job.job_id)
+    if decided := decided_line(job):
+        echo(decided, err=json_)
+    failures = failures_of(store, job.job_id)
     for line in failures:
         echo(line, err=True)
-    append_step_summary(f"mnistjobs submit: {job.job_id} {job.state_text}", failures, summary_markdown(report.summary))
-    if job.state in ("cancelled", "stopped") and not job.stop:
-        echo(f"{job.job_id} was {job.state}; submit the same grid again to train the rest", err=True)
+    lines = [*([decided] if decided else []), *failures]
+    append_step_summary(f"mnistjobs {command}: {job.job_id} {job.state_text}", lines, summary_markdown(report.summary))
+
+
+def remarks_on(store: str, job: str | None) -> list[str]:
+    """Say after how many seeds the question of a job was answered, where it has one, and which trials failed."""
+    from jobs.api import read_decision
+
+    return [*filter(None, [read_decision(store, job)]), *failures_of(store, job)]
 
 
 def failures_of(store: str, job: str | None) -> list[str]:
@@ -195,8 +208,7 @@ def resume(
 
     Example: mnistjobs resume --detach
     """
-    from jobs.api import report_job, resume_job
-    from jobs.cli.life import print_status_json
+    from jobs.api import resume_job
     from jobs.cli.log import LogView
 
     try:
@@ -216,10 +228,7 @@ def resume(
             if not done.job.end:
                 _tell_submitted(done.job, store, False, json_)
                 return
-            if json_:
-                print_status_json(store, done.job.job_id)
-            else:
-                print_report(report_job(store, done.job.job_id))
+            _report_end("resume", store, done.job, json_)
     except KeyboardInterrupt:
         end_now()
     sys.exit(exit_code(done.job.state))

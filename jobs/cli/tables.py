@@ -149,14 +149,21 @@ def _shorten(name: str, cell: str) -> str:
 
 
 def job_table(jobs: Sequence[Job | DamagedJob]) -> Table:
-    """Tabulate jobs: id, state, number of requested trials, and time of submission."""
+    """Tabulate jobs: id, state, number of trials, and time of submission."""
     rows = [
         [job.job_id, job.state, "", ""]
         if isinstance(job, DamagedJob)
-        else [job.job_id, job.state_text, str(job.trial_count), f"{job.submitted_at:%Y-%m-%d %H:%M:%S}"]
+        else [job.job_id, job.state_text, _trial_count(job), f"{job.submitted_at:%Y-%m-%d %H:%M:%S}"]
         for job in jobs
     ]
     return lay_out(["job", "state", "trials", "submitted (UTC)"], rows)
+
+
+def _trial_count(job: Job) -> str:
+    """Count the trials of a job; where an answer ends its seeds, also those that the grid allows."""
+    if job.may_end_earlier:
+        return f"at most {job.needed_count}"
+    return str(job.trial_count) if job.record.until is None else f"{job.needed_count} of at most {job.trial_count}"
 
 
 def lay_out(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str] = _LEFT) -> Table:

@@ -103,7 +103,7 @@ def allowed_values(node: Schema) -> str:
     return " ".join([numbers, " and ".join(bounds)])
 
 
-def join_words(words: Sequence[object], last: str = "or") -> str:
+def join_words(words: Sequence[object]) -> str:
     """Join words as English does: a, b or c."""
     *most, end = map(str, words)
-    return f"{', '.join(most)} {last} {end}" if most else end
+    return f"{', '.join(most)} or {end}" if most else end

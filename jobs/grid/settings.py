@@ -1,4 +1,4 @@
-"""What a grid file may contain about trials, derived from the settings that `Trial` declares.
+"""The keys of a grid file about trials, derived from the settings that `Trial` declares.
 
 A setting that is added to `Trial` becomes an axis, a key of `train`, `include`, `when` and `set`, and part of the JSON
 Schema without a change here.

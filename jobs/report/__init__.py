@@ -1,4 +1,4 @@
-"""What people read of a job: tables, summary, figures and the page."""
+"""The results of a job for people: tables, summary, figures and the page."""
 
 from jobs.report.answer_formats import best_lines as best_lines
 from jobs.report.answer_formats import ranking_cells as ranking_cells
@@ -34,10 +34,12 @@ from jobs.report.latex import summary_latex as summary_latex
 from jobs.report.live import SoFar as SoFar
 from jobs.report.live import page_now as page_now
 from jobs.report.live import with_failures as with_failures
+from jobs.report.paired import ANYTIME as ANYTIME
 from jobs.report.pictures import differ_in_pictures_alone as differ_in_pictures_alone
 from jobs.report.precision import add_seeds_needed as add_seeds_needed
 from jobs.report.ranking import count_collapsed as count_collapsed
 from jobs.report.ranking import rank as rank
+from jobs.report.renderings import ranking_markdown as ranking_markdown
 from jobs.report.renderings import summary_json as summary_json
 from jobs.report.renderings import summary_markdown as summary_markdown
 from jobs.report.renderings import table_csv as table_csv
@@ -46,6 +48,7 @@ from jobs.report.report import Report as Report
 from jobs.report.report import find_report as find_report
 from jobs.report.report import report_files as report_files
 from jobs.report.report import write_report as write_report
+from jobs.report.sequential import MIN_FOR_ANSWER as MIN_FOR_ANSWER
 from jobs.report.sequential import MIN_SEEDS as MIN_SEEDS
 from jobs.report.sql import run_query as run_query
 from jobs.report.stopping import Study as Study

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from jobs.report.configurations import CONFIGURATION_COLUMNS, IDENTIFYING, varying_settings
 from jobs.report.formats import format_count, format_interval, format_percent, format_points, format_setting
-from jobs.report.paired import MIN_FOR_P
+from jobs.report.paired import ANYTIME, MIN_FOR_P
 from jobs.report.ranking import LEFT_OUT
 from jobs.report.summary import Row
 
@@ -50,6 +50,8 @@ def best_lines(ranking: pa.Table) -> list[str]:
     settings = [*IDENTIFYING, *varying_settings(ranking.select(CONFIGURATION_COLUMNS).to_pydict())]
     named = ", ".join(f"{name.replace('_', ' ')} {format_setting(rows[0][name])}" for name in settings)
     lines = [f"Best: {named} ({rows[0]['configuration_id']}); {_others(rows[1:])}"]
+    if any(row["method"] == ANYTIME for row in rows):
+        lines.append("The results decided how many seeds were trained: intervals hold however often one looks")
     if collapsed := [f"{row['collapsed']} of {row['n']} at rank {row['rank']}" for row in rows if row["collapsed"]]:
         more = len(collapsed) - _MAX_COLLAPSED
         listed = ", ".join(collapsed[:_MAX_COLLAPSED]) + (

@@ -1,4 +1,4 @@
-"""What a study shows, in sentences: a question for each setting that varies, answered by rule from its contrasts.
+"""The results of a study in sentences: a question for each setting that varies, answered by rule from its contrasts.
 
 The four words of a contrast decide: clear, suggested, negligible and open. What is open is never called equal.
 """
@@ -49,7 +49,7 @@ class Answer:
 
 
 def answers(summary: pa.Table, contrasts: pa.Table, effects: pa.Table) -> list[Answer]:
-    """Answer, for each setting that varies, what it does to the test accuracy.
+    """Answer the question about each setting that varies: its influence on the test accuracy.
 
     Args:
         summary: A table with the schema SUMMARY.
@@ -124,7 +124,7 @@ def headline(axis: str, rows: Sequence[Row], context: Sequence[str], average: Ro
 
 
 def _outcomes(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Group contrasts by what they show: gain and loss where it is clear, else their word."""
+    """Group contrasts by their outcome: gain or loss where it is clear, else their word."""
     kinds = ("gain", "loss", "suggested", "negligible", "open")
     found: dict[str, list[Row]] = {}
     for row in rows:
@@ -147,7 +147,7 @@ def _lead(axis: str, groups: Mapping[str, Sequence[Row]]) -> str:
 
 
 def _says(axis: str, kind: str, rows: Sequence[Row]) -> str:
-    """Say what some contrasts with one outcome show."""
+    """Write the clause about contrasts with one outcome."""
     if kind in _UNSURE:
         n = sorted({row["n"] for row in rows})
         seeds = format_count(n[0], "seed") if len(n) == 1 else f"{n[0]} to {n[-1]} seeds"
@@ -262,7 +262,7 @@ def _remark(row: Row, names: Sequence[str], troubled: Sequence[Row]) -> str:
 
 
 def _troubles(row: Row) -> str:
-    """Count the trials of a configuration that are not as they should be: 1 of 5 failed, 1 missing."""
+    """Count the trials of a configuration that did not end well: 1 of 5 failed, 1 missing."""
     kinds = [kind for kind in ("collapsed", "diverged", "failed", "missing") if row[kind]]
     counts = [f"{row[kind]} {kind}" for kind in kinds]
     return ", ".join([f"{row[kinds[0]]} of {row['seeds_requested']} {kinds[0]}", *counts[1:]]) if kinds else ""

@@ -1,4 +1,4 @@
-"""The arms of a study: its configurations, what varies between them, and which pairs differ along one axis only."""
+"""The arms of a study: its configurations, the axes along which they differ, and the pairs that differ in one."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Arms:
-    """The configurations of a study, with the accuracies of their seeds: those on the test set, unless said."""
+    """The configurations of a study, with the accuracies of their seeds, on the test set by default."""
 
     settings: Mapping[str, Mapping[str, Level | None]]  # by configuration_id
     accuracies: Mapping[str, Accuracies]  # by configuration_id
@@ -65,7 +65,7 @@ class Arms:
                     yield Pair(self._context(axis, *pair), a, b)
 
     def _by_level(self, axis: str) -> Mapping[Level | None, Mapping[str, _Shared]]:
-        """Group the configurations by their level of an axis, each with its settings that a pair has to share."""
+        """Group the configurations by their level of an axis, each with the settings that a pair has to share."""
         if axis not in self._grouped:
             own = _own_settings(axis)
             names = [name for name in CONFIGURATION_COLUMNS if name != axis and name not in own]

@@ -1,4 +1,4 @@
-"""Which configurations are drawn: all, or where there are too many the most and the least accurate."""
+"""Choose the configurations to draw: all, or the most and the least accurate where there are too many."""
 
 import math
 import re
@@ -70,14 +70,14 @@ class Omission:
 
 @dataclass(frozen=True)
 class Choice:
-    """What is drawn, in its order, and what is not because there is too much."""
+    """The configurations to draw, in their order, and those left out because there are too many."""
 
     drawn: Sequence[Group]
     omission: Omission
 
 
 def configurations_of(summary: pa.Table, trials: pa.Table) -> list[Configuration]:
-    """Put together what a figure needs to know of each configuration.
+    """Put together the facts about each configuration that figures need.
 
     Args:
         summary: A table with the schema SUMMARY.
@@ -118,7 +118,7 @@ def choose(groups: Sequence[Group], name: Callable[[Group], str]) -> Choice:
     best = MAX_DRAWN - MAX_DRAWN // 2
     chosen = {*ranked[:best], *ranked[best - MAX_DRAWN :]}
     drawn = f"the {best} with the greatest and the {MAX_DRAWN // 2} with the least mean test accuracy"
-    reason = f"of {len(groups)} only {drawn} are"
+    reason = f"there are {len(groups)}: only {drawn} are shown"
     left_out = [name(group) for index, group in enumerate(groups) if index not in chosen]
     return Choice([groups[index] for index in sorted(chosen)], Omission(reason, left_out))
 

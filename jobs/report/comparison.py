@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from jobs.report.arms import Arms, Level
+from jobs.report.arms import Accuracies, Arms, Level
 from jobs.report.configurations import CONFIGURATION_COLUMNS
 from jobs.report.contrasts import ALPHA
-from jobs.report.paired import Difference, holm, paired_difference, t_test
+from jobs.report.paired import ANYTIME, Difference, TTest, anytime_difference, holm, paired_difference, t_test
+from jobs.report.sequential import looked_at
 from jobs.report.summary import binomial_std
 from jobs.store import EPOCH
 
@@ -56,6 +57,7 @@ class JobComparison:
     low: float | None  # of its 95 % interval
     high: float | None
     p: float | None
+    method: str  # how interval and p were found; anytime: they hold however often one has looked
     changes: tuple[ConfigurationChange, ...]
 
 
@@ -87,16 +89,20 @@ def _same(a: pa.ChunkedArray, b: pa.ChunkedArray) -> NDArray[np.bool_]:
     return same
 
 
-def compare_arms(first: Arms, second: Arms, test_images: int) -> tuple[list[ConfigurationChange], list[list[float]]]:
+def compare_arms(
+    first: Arms, second: Arms, test_images: int, first_look: int | None = None
+) -> tuple[list[ConfigurationChange], dict[int, list[float]]]:
     """Compare each configuration that both jobs have, seed by seed.
 
     Args:
         first: The configurations of the first job.
         second: Those of the second job.
         test_images: The number of images that every accuracy is a share of.
+        first_look: Where the seeds of a job end by a rule, the number of seeds after which it looked first: tests and
+            intervals then hold for all looks together.
 
     Returns:
-        The changes, with p values corrected for their number (Holm); and for each seed that all of these
+        The changes, with p values corrected for their number (Holm); and by seed, for those that all of these
         configurations have in both jobs, the difference of each.
     """
     known = {_key(settings): arm for arm, settings in first.settings.items()}
@@ -105,8 +111,7 @@ def compare_arms(first: Arms, second: Arms, test_images: int) -> tuple[list[Conf
     for one, other in pairs:
         before, after = first.accuracies[one], second.accuracies[other]
         seeds = sorted(before.keys() & after.keys())
-        difference = paired_difference([after[seed] for seed in seeds], [before[seed] for seed in seeds], test_images)
-        found.append((second.settings[other], difference))
+        found.append((second.settings[other], _difference(after, before, seeds, test_images, first_look)))
         by_seed.append({seed: after[seed] - before[seed] for seed in seeds})
     corrected = iter(holm([difference.p for _, difference in found if difference.p is not None]))
     changes = [
@@ -114,7 +119,15 @@ def compare_arms(first: Arms, second: Arms, test_images: int) -> tuple[list[Conf
         for settings, difference in found
     ]
     common = sorted(set.intersection(*map(set, by_seed))) if by_seed else []
-    return changes, [[each[seed] for each in by_seed] for seed in common]
+    return changes, {seed: [each[seed] for each in by_seed] for seed in common}
+
+
+def _difference(
+    a: Accuracies, b: Accuracies, seeds: Sequence[int], test_images: int, first_look: int | None
+) -> Difference:
+    if first_look is not None:
+        return anytime_difference(a, b, test_images, first_look)
+    return paired_difference([a[seed] for seed in seeds], [b[seed] for seed in seeds], test_images)
 
 
 def _key(settings: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -122,7 +135,11 @@ def _key(settings: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def judge_change(
-    changes: Sequence[ConfigurationChange], by_seed: Sequence[Sequence[float]], test_images: int, gate: float
+    changes: Sequence[ConfigurationChange],
+    by_seed: Mapping[int, Sequence[float]],
+    test_images: int,
+    gate: float,
+    first_look: int | None = None,
 ) -> tuple[Outcome, dict[str, Any]]:
     """Say whether the second job is worse than the first.
 
@@ -131,20 +148,28 @@ def judge_change(
         by_seed: The differences of all configurations, for each seed that all of them have.
         test_images: The number of images that every accuracy is a share of.
         gate: The loss of accuracy, a fraction, that is accepted.
+        first_look: As `compare_arms` takes it.
 
     Returns:
         `worse` where a loss beyond the gate is clear, on average or in one configuration; `no worse` where the
         interval of the average lies above minus the gate; else `open`. And the figures of the average.
     """
-    means = [fmean(seed) for seed in by_seed]
-    mean = fmean(means) if means else None
-    stand_in = binomial_std(0.5, test_images) * 2**0.5
-    test = t_test(means, stand_in)
-    figures = {"n": len(means), "mean": mean, "low": test.low, "high": test.high, "p": test.p}
+    means = {seed: fmean(each) for seed, each in by_seed.items()}
+    mean = fmean(means.values()) if means else None
+    test = _test(means, binomial_std(0.5, test_images) * 2**0.5, first_look)
+    figures = {"n": len(means), "mean": mean, **test._asdict()}
     is_worse = mean is not None and mean < -gate and test.p is not None and test.p < ALPHA
     if is_worse or any(_is_clearly_worse(change, gate) for change in changes):
         return "worse", figures
     return "no worse" if gate and test.low is not None and test.low > -gate else "open", figures
+
+
+def _test(means: Mapping[int, float], stand_in_sd: float, first_look: int | None) -> TTest:
+    if first_look is None:
+        return t_test(list(means.values()), stand_in_sd)
+    running = looked_at(means, lambda n: stand_in_sd, first_look)
+    low, high = running.interval or (None, None)
+    return TTest(low, high, ANYTIME, running.p)
 
 
 def _is_clearly_worse(change: ConfigurationChange, gate: float) -> bool:

@@ -73,7 +73,7 @@ def effect_table(
 
 
 def _level_pairs(arms: Arms, axis: str, baseline: Mapping[str, Level]) -> list[tuple[Level, Level]]:
-    """Pair each level with the baseline; without one, of numbers the largest with the smallest, else with the first."""
+    """Pair each level with the baseline; without one, the largest number with the smallest, names with the first."""
     if axis in baseline:
         return level_pairs(arms, axis, baseline[axis])
     first, *rest = arms.levels(axis)

@@ -1,4 +1,4 @@
-"""The failed trials of a job, grouped by what went wrong and named by configuration and seed."""
+"""The failed trials of a job, grouped by their reason and named by configuration and seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

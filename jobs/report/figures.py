@@ -3,7 +3,7 @@
 A new kind of figure is a function here that returns a FigureSection, called by `draw_figures`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol
@@ -177,7 +177,13 @@ def _line(part: Sequence[Configuration]) -> Line:
         n=tuple(one.row["n"] for one in ordered),
         requested=tuple(one.row["seeds_requested"] for one in ordered),
         collapsed=sum(one.row["collapsed"] for one in ordered),
+        collapsed_seeds=tuple(_collapsed_seeds(one) for one in ordered),
     )
+
+
+def _collapsed_seeds(one: Configuration) -> tuple[float, ...]:
+    pairs = zip(one.finished_ids, one.accuracies, strict=True)
+    return tuple(100 * accuracy for trial_id, accuracy in pairs if trial_id in one.collapsed_ids)
 
 
 def _confusion_section(configurations: Sequence[Configuration], stored: StoredTrials) -> FigureSection:
@@ -221,14 +227,31 @@ def _weight_section(configurations: Sequence[Configuration], stored: StoredTrial
     return _section("W1", tuple(figures), choice, *absent)
 
 
+@dataclass(frozen=True, eq=False)
+class FirstLayer:
+    """W1 of one trial."""
+
+    trial_id: str
+    seed: int
+    weight: NDArray[np.float32]  # (hidden, 784)
+
+
+def find_first_layer(
+    configuration: Configuration, read: Callable[[str], NDArray[np.float32] | None]
+) -> FirstLayer | None:
+    """Read W1 of the first seed whose weights can be read; None where there is none."""
+    trials = zip(configuration.finished_ids, configuration.finished_seeds, strict=True)
+    layers = ((trial_id, seed, read(trial_id)) for trial_id, seed in trials)
+    return next((FirstLayer(*found[:2], found[2]) for found in layers if found[2] is not None), None)
+
+
 def _weight_figure(configuration: Configuration, stored: StoredTrials) -> ReportFigure | None:
-    """Draw W1 of the first seed whose weights can be read."""
-    layers = ((each, stored.first_layer(each)) for each in configuration.finished_ids)
-    trial_id, weight = next(((each, layer) for each, layer in layers if layer is not None), ("", None))
-    if weight is None:
+    """Draw W1 of one seed."""
+    found = find_first_layer(configuration, stored.first_layer)
+    if found is None:
         return None
-    seed = configuration.finished_seeds[configuration.finished_ids.index(trial_id)]
-    title = f"W1: {configuration.full_title}, seed {seed}"
+    weight, trial_id = found.weight, found.trial_id
+    title = f"W1: {configuration.full_title}, seed {found.seed}"
     caption = (
         "The rows of W1 as 28x28 images, from left to right and top to bottom: one for each of "
         f"{format_count(len(weight), 'hidden unit')}, with the weights from the pixels to that unit."

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.report.configurations import CONFIGURATION_COLUMNS, IDENTIFYING, varying_settings
-from jobs.report.summary import Row
+from jobs.report.summary import ANYTIME, MIN_INTERVAL_N, Row
 
 NO_VALUE = "–"
 CUT_MARK, BINOMIAL_MARK = "*", "†"
@@ -160,17 +160,19 @@ def summary_notes(summary: pa.Table) -> list[str]:
     rows = summary.to_pylist()
     if not rows:
         return []
-    kinds = {row["interval"] for row in rows}
+    kinds, most = {row["interval"] for row in rows}, max(row["n"] for row in rows)
     ends = ("test_accuracy_low", "test_accuracy_high")
     test_set = f"this test set of {format_count(rows[0]['test_images'], 'image')}"
     notes = {
         f"Interval: 95 %, for the mean over seeds, on {test_set}; it does not cover other test images.": kinds
         != {None},
         _new_images_note(rows): any(row["new_images_low"] is not None for row in rows),
-        "The results decided how many seeds were trained: this interval and p values hold however often one looks.": (
-            "anytime" in kinds
+        "The results decided how many seeds were trained: intervals and p values hold however often one looks; std "
+        "tends to be a little too small.": ANYTIME in kinds,
+        "No interval: three finished seeds are the fewest that give one.": kinds == {None} and most < MIN_INTERVAL_N,
+        "No interval yet: one that holds however often one looks takes four finished seeds.": (
+            kinds == {None} and most >= MIN_INTERVAL_N
         ),
-        "No interval: three finished seeds are the fewest that give one.": kinds == {None},
         "(a, b): both values, where n is 2.": any(row["n"] == 2 for row in rows),
         f"{CUT_MARK} cut to what an accuracy can be.": any(
             row[f"{end}_cut"] != row[end] for row in rows for end in ends
@@ -215,10 +217,14 @@ def _target_notes(rows: Sequence[Row]) -> list[str]:
         parts.append(f"{collapsed} cannot get it by seeds while networks collapse")
     if unknown:
         parts.append(f"{unknown} cannot be judged before two seeds have finished")
+    roughly = (
+        ", roughly, as the results decided how many there are" if ANYTIME in {row["interval"] for row in rows} else ""
+    )
     return [
         f"Interval of {width}: {'; '.join(parts)}.",
-        "More seeds: those to add for that width, and in parentheses the range that the spread so far allows (95 %). "
-        "Seed noise: the share of the variance behind the interval for new images that more seeds can remove.",
+        f"More seeds: those to add for that width, and in parentheses the range that the spread so far allows (95 %"
+        f"{roughly}). Seed noise: the share of the variance behind the interval for new images that more seeds can "
+        "remove.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Make a drawing part of the page: without what a browser does not need, and with colours from the page's style."""
+"""Make a drawing part of the page: as short as a browser allows, with colours from the page's style."""
 
 import itertools
 import re
@@ -33,7 +33,7 @@ def inline(svg: str, label: str) -> Markup:
 
     Args:
         svg: As the figures' library draws it.
-        label: What it shows, for those who hear the page.
+        label: Its description, for screen readers.
 
     Returns:
         An element svg, without the drawing's background.
@@ -48,7 +48,7 @@ def inline_parts(svg: str, labels: Sequence[str]) -> list[Markup]:
 
     Args:
         svg: As the figures' library draws it: the label of a mark begins with the number of its panel and a space.
-        labels: What each panel shows.
+        labels: A description of each panel.
 
     Returns:
         An element svg for each.
@@ -87,7 +87,7 @@ def _markup(root: Element) -> Markup:
 
 
 def _shorten_children(element: Element) -> None:
-    """Shorten what is inside an element, and leave out what shows nothing."""
+    """Shorten the children of an element, and leave out those that show nothing."""
     element.tag = element.tag.rpartition("}")[2]
     kept: list[Element] = []
     for child in element:

@@ -56,7 +56,7 @@ def _printable(character: str) -> str:
 
 
 def summary_latex(summary: pa.Table) -> str:
-    """Format a summary as a LaTeX table, with accuracies in percent, and below it what its figures cover.
+    """Format a summary as a LaTeX table, with accuracies in percent, and below it the notes on its figures.
 
     Args:
         summary: A table with the schema SUMMARY, with or without the columns of jobs.report.precision.NEEDED.

@@ -34,6 +34,14 @@ class Line:
     n: tuple[int, ...]
     requested: tuple[int, ...]  # seeds
     collapsed: int  # trials, at all sizes
+    collapsed_seeds: tuple[tuple[float, ...], ...]  # those of `seeds` that collapsed
+
+    def without_collapsed(self) -> Floats:
+        """Return all means, the seeds that did not collapse, and the intervals at those sizes where none did."""
+        whole = [not collapsed for collapsed in self.collapsed_seeds]
+        pairs = zip(self.seeds, self.collapsed_seeds, strict=True)
+        seeds = [each for of_size, collapsed in pairs for each in of_size if each not in collapsed]
+        return np.concatenate([self.mean, self.low[whole], self.high[whole], seeds])
 
     @property
     def label(self) -> str:
@@ -88,12 +96,17 @@ def by_panel(lines: Sequence[Line]) -> dict[str, list[Line]]:
 def learning_footnote(lines: Sequence[Line]) -> str:
     """Say what the marks of a learning curve mean."""
     has_interval = any(np.isfinite(line.low).any() for line in lines)
-    is_cut = any((line.low < 0).any() or (line.high > 100).any() for line in lines)
+    bottom, top = _edges(_limits(lines))
+    is_low = any((line.low < bottom).any() for line in lines)
+    is_high = any((line.high > top).any() for line in lines)
+    is_inside = (is_low and bottom > 0) or (is_high and top < 100)
+    is_below = any(each < bottom for line in lines for seeds in line.seeds for each in seeds)
     parts = {
         "Large points: mean over n seeds.": True,
         "Bars: 95 % interval of the mean over seeds, on this test set.": has_interval,
-        "Arrowheads: bars cut at 0 or 100 %.": is_cut,
+        f"Arrowheads: bars cut at {'the edge of the scale' if is_inside else '0 or 100 %'}.": is_low or is_high,
         "Small dots: seeds.": any(n > 1 for line in lines for n in line.n),
+        "Seeds that collapsed are at the lower edge, because the scale leaves them out.": is_below,
         "Equal sizes are drawn side by side.": any(len(group) > 1 for group in by_panel(lines).values()),
     }
     return " ".join(part for part, applies in parts.items() if applies)
@@ -109,14 +122,14 @@ def _panel(
 ) -> tuple[Spec, dict[str, list[dict[str, Any]]]]:
     """Make the chart and the rows of one panel; `lines` are those of all panels, which share their axes."""
     sizes = sorted({each for line in lines for each in line.subset_sizes})
-    step = _dodge_step(sizes, len(group))
+    step, limits = _dodge_step(sizes, len(group)), _limits(lines)
     rows: dict[str, list[dict[str, Any]]] = {f"{name}-means": [], f"{name}-seeds": [], f"{name}-cut": []}
     for index, (line, label) in enumerate(zip(group, names, strict=True)):
-        for kind, found in _rows(line, label, step ** (index - (len(group) - 1) / 2)).items():
+        for kind, found in _rows(line, label, step ** (index - (len(group) - 1) / 2), limits).items():
             rows[f"{name}-{kind}"] += found
     margin = max((sizes[-1] / sizes[0]) ** 0.06, 1.1) * step ** ((len(group) - 1) / 2)
     x = Axis("subset size (training images, log scale)", sizes[0] / margin, sizes[-1] * margin, sizes, "log", ",d")
-    y = Axis("test accuracy (%)", *_limits(lines))
+    y = Axis("test accuracy (%)", *limits)
     series = [_series(line, label, index) for index, (line, label) in enumerate(zip(group, names, strict=True))]
     return size_panel(name, x, y, series, size=size, legend=legend), rows
 
@@ -126,7 +139,9 @@ def _series(line: Line, label: str, index: int) -> Series:
     return Series(label, colour, SOLID if line.adaptive_lr else DASHED, SHAPES[index % len(SHAPES)])
 
 
-def _rows(line: Line, label: str, dodge: float) -> Mapping[str, list[dict[str, Any]]]:
+def _rows(line: Line, label: str, dodge: float, limits: tuple[float, float]) -> Mapping[str, list[dict[str, Any]]]:
+    """Make the rows of a line; what is beyond the limits of the scale is drawn at its edge."""
+    bottom, top = _edges(limits)
     found: dict[str, list[dict[str, Any]]] = {"means": [], "seeds": [], "cut": []}
     numbers = zip(line.mean.tolist(), line.low.tolist(), line.high.tolist(), strict=True)
     for size, (mean, low, high), seeds, n in zip(line.subset_sizes, numbers, line.seeds, line.n, strict=True):
@@ -134,12 +149,12 @@ def _rows(line: Line, label: str, dodge: float) -> Mapping[str, list[dict[str, A
         text = f"{size:,} images, {line.name}: {mean:.2f} %"
         ends: dict[str, float | None] = {"low": None, "high": None}
         if np.isfinite(low):
-            ends = {"low": max(low, 0.0), "high": min(high, 100.0)}
-            text += f" [{ends['low']:.2f}, {ends['high']:.2f}]"
+            ends = {"low": max(low, bottom), "high": min(high, top)}
+            text += f" [{max(low, 0.0):.2f}, {min(high, 100.0):.2f}]"
         found["means"].append({**place, "mean": round(mean, 4), **ends, "text": f"{text}, n = {n}"})
-        found["seeds"] += [{**place, "v": round(each, 4)} for each in (seeds if n > 1 else ())]
-        found["cut"] += [{**place, "v": 0.0, "head": "▼"}] if low < 0 else []
-        found["cut"] += [{**place, "v": 100.0, "head": "▲"}] if high > 100 else []
+        found["seeds"] += [{**place, "v": round(max(each, limits[0]), 4)} for each in (seeds if n > 1 else ())]
+        found["cut"] += [{**place, "v": bottom, "head": "▼"}] if low < bottom else []
+        found["cut"] += [{**place, "v": top, "head": "▲"}] if high > top else []
     return found
 
 
@@ -149,10 +164,14 @@ def _dodge_step(sizes: Sequence[int], lines: int) -> float:
     return float(np.exp(min(0.05, 0.5 / lines) * nearest))
 
 
+def _edges(limits: tuple[float, float]) -> tuple[float, float]:
+    """Return where bars are cut: at the limits of the scale, or where an accuracy ends."""
+    return max(limits[0], 0.0), min(limits[1], 100.0)
+
+
 def _limits(lines: Sequence[Line]) -> tuple[float, float]:
-    ends = np.concatenate(
-        [each for line in lines for each in (line.low, line.high, line.mean, *map(np.array, line.seeds))]
-    )
+    """Return the ends of the axis; one seed that collapsed must not hide what the others differ by."""
+    ends = np.concatenate([line.without_collapsed() for line in lines])
     finite = ends[np.isfinite(ends)].tolist()
     low, high = min(finite, default=0.0), max(finite, default=100.0)
     pad = max(0.04 * (high - low), 0.25)

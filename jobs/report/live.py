@@ -34,7 +34,8 @@ class SoFar:
     def words(self) -> str:
         """How many trials have ended, in words."""
         of_all = "" if self.trial_count is None else f" of {self.trial_count}"
-        return f"{self.ended}{of_all} trials have ended"
+        counted = self.ended if self.trial_count is None else self.trial_count
+        return f"{self.ended}{of_all} trial{'' if counted == 1 else 's'} {'has' if self.ended == 1 else 'have'} ended"
 
 
 def page_now(store: Store, job: Job, shown: pa.Table, so_far: SoFar | None) -> str:

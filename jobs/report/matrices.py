@@ -71,6 +71,11 @@ def weight_sheet(weight: NDArray[np.float32], title: str) -> str:
     Returns:
         The figure as SVG.
     """
+    return draw(*sheet_chart(weight, title))
+
+
+def sheet_chart(weight: NDArray[np.float32], title: str) -> tuple[Spec, dict[str, Rows]]:
+    """Specify what `weight_sheet` draws, and make its rows."""
     hidden, largest = len(weight), colour_range(weight)
     omitted = f" Only the first {MAX_UNITS} of {hidden:,} hidden units are drawn." if hidden > MAX_UNITS else ""
     footnote = f"Weights beyond ±{largest:.2g} have the colour of that end of the scale.{omitted}"
@@ -78,7 +83,7 @@ def weight_sheet(weight: NDArray[np.float32], title: str) -> str:
     chart = weight_chart(_WIDTH, round(_WIDTH * height / width), largest)
     url = "data:image/png;base64," + base64.b64encode(weight_png(weight, largest)).decode("ascii")
     rows: dict[str, Rows] = {"sheet": [{"url": url}], "scale": [{"w": -largest}, {"w": largest}]}
-    return draw(titled(chart, title, footnote, _WIDTH + 60), rows)
+    return titled(chart, title, footnote, _WIDTH + 60), rows
 
 
 def colour_range(weight: NDArray[np.float32]) -> float:

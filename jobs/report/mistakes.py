@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from jobs.report.matrices import percent_of_rows
 
-MAX_HARDEST = 15
+MAX_HARDEST = 16
 Digits = NDArray[np.uint8]
 _TOP = 5
-_MAX_NAMED = 4  # configurations
+_MAX_NAMES = 100  # characters of the names of configurations
 _STEPS = (0, 0.5, 2, 5, 10, 25, 50, 80)  # percent from which on a cell has the next shade
 
 
@@ -111,7 +111,7 @@ def hardest_images(networks: Sequence[tuple[str, tuple[Digits, Digits]]], names:
     for image in order[wrong[order] > 0].tolist():
         digits = np.bincount(predicted[missed[:, image], image], minlength=10)
         taken = ", ".join(
-            f"{digit} ({digits[digit]})" for digit in np.argsort(-digits, kind="stable")[:3] if digits[digit]
+            f"{digit}\u00a0({digits[digit]})" for digit in np.argsort(-digits, kind="stable")[:3] if digits[digit]
         )
         by = _missed_by(configuration, configuration[missed[:, image]], names)
         found.append(HardImage(image, int(actual[image]), int(wrong[image]), len(predicted), taken, by))
@@ -125,9 +125,7 @@ def _missed_by(all_of: NDArray[np.str_], missing: NDArray[np.str_], names: Mappi
     most = {each for each, count in zip(ids, counts, strict=True) if 2 * wrong.get(each, 0) > count}
     named, others = ([name for each, name in names.items() if each in part] for part in (most, {*ids} - most))
     if not others or not named:
-        return "none by most seeds" if not named else "all"
-    if len(named) <= _MAX_NAMED:
-        return "; ".join(named)
-    if len(others) <= _MAX_NAMED:
-        return f"all but {'; '.join(others)}"
-    return f"{len(named)} of {len(ids)} configurations"
+        return "no configuration" if not named else "every configuration"
+    options = ("; ".join(named), f"all but {'; '.join(others)}")
+    fitting = [each for each in options if len(each) <= _MAX_NAMES]
+    return min(fitting, key=len) if fitting else f"{len(named)} of {len(ids)} configurations"

@@ -1,20 +1,30 @@
 """The report's figures as charts of Altair, for a notebook: to look at, to hover over, to change."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from jobs.report.altair_import import alt
 from jobs.report.charts import Spec, theme
 from jobs.report.choice import configurations_of
 from jobs.report.curves import training_chart
 from jobs.report.drawing import Rows
-from jobs.report.figures import confusion_counts, curves_of, forest_panels, learning_lines, training_groups
+from jobs.report.figures import (
+    confusion_counts,
+    curves_of,
+    find_first_layer,
+    forest_panels,
+    learning_lines,
+    training_groups,
+)
 from jobs.report.forest import forest_chart
 from jobs.report.formats import format_count
 from jobs.report.learning import learning_chart
-from jobs.report.matrices import matrix_chart
+from jobs.report.matrices import matrix_chart, sheet_chart
 
 if TYPE_CHECKING:
     from altair.typing import ChartType
@@ -50,6 +60,21 @@ def confusion(summary: pa.Table, trials: pa.Table, confusion: pa.Table) -> "dict
 def differences(contrasts: pa.Table) -> "ChartType":
     """Chart the differences between configurations, with their intervals."""
     return _chart(*forest_chart("Differences in test accuracy", forest_panels(contrasts)))
+
+
+def weights(
+    summary: pa.Table, trials: pa.Table, read: Callable[[str], NDArray[np.float32] | None]
+) -> "tuple[dict[str, ChartType], list[str]]":
+    """Chart W1 of the first readable seed of each MLP, by its name; name also those of which none can be read."""
+    charts, unreadable = {}, []
+    for one in configurations_of(summary, trials):
+        if one.row["model"] != "mlp" or not one.finished_ids:
+            continue
+        if found := find_first_layer(one, read):
+            charts[one.full_title] = _chart(*sheet_chart(found.weight, f"W1: {one.full_title}, seed {found.seed}"))
+        else:
+            unreadable.append(one.full_title)
+    return charts, unreadable
 
 
 def _of(table: pa.Table, trial_ids: tuple[str, ...]) -> pa.Table:

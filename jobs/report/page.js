@@ -75,7 +75,7 @@
       button.addEventListener("click", () => toggle(button, button.getAttribute("aria-expanded") === "false"));
     });
     const filter = document.getElementById("filter"), count = document.getElementById("filter-count");
-    filter.addEventListener("input", () => {
+    if (filter) filter.addEventListener("input", () => {
       const words = filter.value.toLowerCase().split(/\s+/);
       let shown = 0;
       pairs.forEach(([row, detail]) => {
@@ -129,7 +129,12 @@
     });
   });
 
-  // Confusion matrices: one, or the difference of two.
+  // Confusion matrices: in percent or in counts; one, or the difference of two.
+  const counts = document.getElementById("matrix-counts");
+  if (counts) counts.addEventListener("change", () => all(".matrix tbody td").forEach((cell) => {
+    cell.dataset.percent ??= cell.textContent;
+    cell.textContent = counts.checked ? Number(cell.dataset.n || 0).toLocaleString("en") : cell.dataset.percent;
+  }));
   const chosen = document.getElementById("matrix-a"), other = document.getElementById("matrix-b");
   if (chosen) {
     const matrices = all(".matrix"), output = document.getElementById("matrix-difference");
@@ -152,11 +157,6 @@
         cell.dataset.tip = `actual ${Math.floor(k / 10)}, predicted ${k % 10}: ${cell.textContent} points`;
       });
     };
-    const counts = document.getElementById("matrix-counts");
-    counts.addEventListener("change", () => all(".matrix tbody td").forEach((cell) => {
-      cell.dataset.percent ??= cell.textContent;
-      cell.textContent = counts.checked ? Number(cell.dataset.n || 0).toLocaleString("en") : cell.dataset.percent;
-    }));
     chosen.addEventListener("change", draw);
     other.addEventListener("change", draw);
     draw();

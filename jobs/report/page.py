@@ -29,7 +29,6 @@ from jobs.report.page_figures import (
     find_hardest,
 )
 from jobs.report.page_tables import choose_strip, configuration_rows, forests
-from jobs.report.paired import ANYTIME
 from jobs.report.wording import configuration_name, level_words
 from jobs.store import Job, describe_decision
 
@@ -97,7 +96,7 @@ def render_page(content: PageContent) -> str:
         max_unfolded=_OPEN_FINDINGS,
         rows=configuration_rows(configurations, trials, varying, links, strip),
         strip=strip,
-        is_anytime=ANYTIME in content.contrasts["method"].to_pylist(),
+        is_anytime=content.job.record.until is not None,
         schedules=set(summary["adaptive_lr"].to_pylist()),
         notes=[note for note in summary_notes(summary) if not note.startswith(("Interval", "Collapsed"))],
         test_images=job.dataset.test_size,
@@ -163,7 +162,7 @@ def _facts(content: PageContent, progress: dict[str, int]) -> list[str]:
     return [
         f"{_DATASETS.get(dataset.name, dataset.name)}, {format_count(dataset.test_size, 'test image')}",
         *fixed,
-        format_count(len(rows), "configuration"),
+        *([format_count(len(rows), "configuration")] if rows or not content.so_far else []),
         *(
             []
             if content.so_far

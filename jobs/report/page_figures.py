@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from jobs.report.choice import Configuration, Group, Omission, choose
 from jobs.report.curves import MEASURES, Curves, TrainingSheet, axis_title, late_axes, shared_axes, training_sheet
-from jobs.report.figures import StoredTrials, curves_of, learning_lines, training_groups
+from jobs.report.figures import StoredTrials, curves_of, find_first_layer, learning_lines, training_groups
 from jobs.report.formats import format_count, format_n
 from jobs.report.inline_svg import inline, inline_parts
 from jobs.report.learning import by_panel, learning_footnote, learning_panel
@@ -191,7 +191,7 @@ def embed_matrices(configurations: Sequence[Configuration], names: Mapping[str, 
         found.append(matrix(anchor, names[_id(one)], caption, counts))
         links.append((_id(one), anchor, "confusion matrix"))
     rest = Omission(
-        f"only the {_MAX_MATRICES} most accurate are", [names[_id(one)] for one in finished[_MAX_MATRICES:]]
+        f"only the {_MAX_MATRICES} most accurate are shown", [names[_id(one)] for one in finished[_MAX_MATRICES:]]
     )
     absent = Omission("no trial finished", [names[_id(one)] for one in configurations if not one.finished_ids])
     return Matrices(found, _named(rest, absent), links)
@@ -237,12 +237,11 @@ def embed_weights(configurations: Sequence[Configuration], names: Mapping[str, s
 
 
 def _sheet(one: Configuration, name: str, stored: PageTrials) -> Sheet | None:
-    layers = ((each, stored.first_layer(each)) for each in one.finished_ids)
-    trial_id, trained = next(((each, layer) for each, layer in layers if layer is not None), ("", None))
-    if trained is None:
+    found = find_first_layer(one, stored.first_layer)
+    if found is None:
         return None
-    seed = one.finished_seeds[one.finished_ids.index(trial_id)]
-    change = (trained - stored.initial_layer(trial_id)).astype(np.float32)
+    trained = found.weight
+    change = (trained - stored.initial_layer(found.trial_id)).astype(np.float32)
     units = format_count(min(len(trained), MAX_UNITS), "hidden unit")
     height, width = sheet_shape(len(trained))
     images = []
@@ -250,8 +249,8 @@ def _sheet(one: Configuration, name: str, stored: PageTrials) -> Sheet | None:
         largest = colour_range(weight)
         url = "data:image/png;base64," + base64.b64encode(weight_png(weight, largest)).decode("ascii")
         images.append((f"{what}, {units}: purple −{largest:.2g}, brown +{largest:.2g}", url, width, height))
-    collapsed = ", collapsed" if trial_id in one.collapsed_ids else ""
-    return Sheet(f"weights-{_id(one)}", f"W1: {name}, seed {seed}{collapsed}", images)
+    collapsed = ", collapsed" if found.trial_id in one.collapsed_ids else ""
+    return Sheet(f"weights-{_id(one)}", f"W1: {name}, seed {found.seed}{collapsed}", images)
 
 
 def _id(one: Configuration) -> str:

@@ -12,16 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from jobs.report.sequential import NO_SPREAD, looked_at
+from jobs.report.summary import ANYTIME as ANYTIME
 from jobs.report.summary import CONFIDENCE, MIN_INTERVAL_N, binomial_std
 
 MIN_FOR_P = 4  # seeds; with fewer, a t-test has next to no power
 MIN_FOR_SIGN_FLIP = 6  # seeds; with five, no sign-flip p lies below 0.0625
 PAIRED_T, STAND_IN, MEAN_ONLY = "paired t", "paired t, binomial sd", "mean only"
-ANYTIME = "anytime"  # by jobs.report.sequential: valid however often one has looked
 
 
 class Difference(NamedTuple):
-    """What is known about the mean difference between two arms, a minus b."""
+    """The mean difference between two arms, a minus b, with its test."""
 
     n: int  # seeds that both arms have
     mean: float | None

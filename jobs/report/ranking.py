@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from jobs.report.arms import Arms
 from jobs.report.contrasts import ALPHA
-from jobs.report.paired import Difference, holm, paired_difference
-from jobs.store import SETTINGS, column
+from jobs.report.paired import Difference, anytime_difference, holm, paired_difference
+from jobs.store import SETTINGS, SeedRule, column
 
 LEFT_OUT = b"left_out"  # metadata of a ranking
 _FLOAT = pa.float64()
@@ -25,9 +25,20 @@ RANKING = pa.schema(
         column("collapsed", pa.int64(), "Those of the n trials that collapsed: see trials.collapsed.", unit="trials"),
         column("validation_accuracy_mean", _FLOAT, "Mean accuracy on the validation set after the last epoch."),
         column("behind", _FLOAT, "Mean over common seeds of the best one's validation accuracy minus this one's."),
-        column("low", _FLOAT, "Lower end of the 95 % interval of `behind`; null below three seeds.", nullable=True),
-        column("high", _FLOAT, "Upper end of the 95 % interval of `behind`; null below three seeds.", nullable=True),
-        column("p_holm", _FLOAT, "p of a difference of zero, corrected for all rows (Holm).", nullable=True),
+        column(
+            "low",
+            _FLOAT,
+            "Lower end of the 95 % interval of `behind`; null below three seeds, and while it has no bound.",
+            nullable=True,
+        ),
+        column("high", _FLOAT, "Upper end of that interval.", nullable=True),
+        column(
+            "method",
+            pa.string(),
+            "How interval and p were found; anytime: they hold however often one has looked; null for the best one.",
+            nullable=True,
+        ),
+        column("p_holm", _FLOAT, "p of a difference of zero, corrected for the number of rows (Holm).", nullable=True),
         column("is_tied", pa.bool_(), "Whether the configuration cannot be told from the best one."),
         column("test_accuracy_mean", _FLOAT, "Mean test accuracy, which had no part in the ranking.", nullable=True),
     ]
@@ -35,7 +46,11 @@ RANKING = pa.schema(
 
 
 def rank(
-    validation: Arms, test: Arms, validation_images: int, collapsed: Mapping[str, int] = MappingProxyType({})
+    validation: Arms,
+    test: Arms,
+    validation_images: int,
+    collapsed: Mapping[str, int] = MappingProxyType({}),
+    until: SeedRule | None = None,
 ) -> pa.Table:
     """Rank configurations by validation accuracy, so that the test accuracy of the first one stays unbiased.
 
@@ -44,6 +59,8 @@ def rank(
         test: The same study, with test accuracies.
         validation_images: The number of images in the validation set.
         collapsed: How many trials of a configuration collapsed, as `count_collapsed` returns it.
+        until: The rule by which the seeds end, where their number was not given: tests and intervals then hold for
+            all looks together.
 
     Returns:
         A table with the schema RANKING, the best first; configurations without a finished trial are left out, and
@@ -51,7 +68,7 @@ def rank(
     """
     means = {arm: fmean(values.values()) for arm, values in validation.accuracies.items() if values}
     order = sorted(means, key=lambda arm: -means[arm])
-    behind = {arm: _behind(validation, order[0], arm, validation_images) for arm in order[1:]}
+    behind = {arm: _behind(validation, order[0], arm, validation_images, until) for arm in order[1:]}
     corrected = _corrected(behind)
     rows = [
         {
@@ -83,7 +100,9 @@ def count_collapsed(trials: pa.Table, requested: pa.Table) -> dict[str, int]:
     return dict(Counter(configuration for trial_id, configuration in asked if trial_id in collapsed))
 
 
-def _behind(arms: Arms, best: str, arm: str, images: int) -> Difference:
+def _behind(arms: Arms, best: str, arm: str, images: int, until: SeedRule | None) -> Difference:
+    if until:
+        return anytime_difference(arms.accuracies[best], arms.accuracies[arm], images, first_look=until.at_least)
     first, other = arms.aligned(best, arm)
     return paired_difference(first, other, images)
 
@@ -97,10 +116,13 @@ def _distance(found: Difference | None, p_holm: float | None, gap: float) -> dic
     """Describe how far a configuration is behind the best one; `gap` is that of the means, without common seeds."""
     if found is None:
         return {"behind": 0.0, "is_tied": True}
+    behind = gap if found.mean is None else found.mean
     return {
-        "behind": gap if found.mean is None else found.mean,
+        "behind": behind,
         "low": found.low,
         "high": found.high,
+        "method": found.method,
         "p_holm": p_holm,
-        "is_tied": p_holm is None or p_holm >= ALPHA,
+        # Over the seeds in common one may be ahead whose mean over all of its seeds is behind.
+        "is_tied": p_holm is None or p_holm >= ALPHA or behind <= 0,
     }

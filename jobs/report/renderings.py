@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.report.answer_formats import ranking_cells
 from jobs.report.formats import TEXT_HEADERS, contrast_cells, summary_cells, summary_notes
 
 
@@ -20,6 +21,11 @@ def summary_markdown(summary: pa.Table) -> str:
     """Format a summary as a Markdown table, with accuracies in percent, and below it what its figures cover."""
     notes = [note.replace("*", "\\*") for note in summary_notes(summary)]
     return _markdown(*summary_cells(summary)) + "".join(f"\n{note}\n" for note in notes)
+
+
+def ranking_markdown(ranking: pa.Table) -> str:
+    """Format a ranking as a Markdown table, with accuracies in percent."""
+    return _markdown(*ranking_cells(ranking))
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -19,6 +19,7 @@ from statistics import fmean, stdev
 ALPHA = 0.05
 EFFECT_VARIANCE = 4.0  # g; simulated in tests/test_sequential.py
 MIN_SEEDS = 3  # two values say next to nothing about their spread
+MIN_FOR_ANSWER = 4  # seeds; with three, E stays below 1 / ALPHA whatever they are, and the interval has no bound
 NO_SPREAD = 1e-12  # differences of equal counts of images may differ in their last bits
 
 
@@ -133,15 +134,18 @@ class RunningMean:
         return (self.low, self.high) if math.isfinite(self.low) and math.isfinite(self.high) else None
 
 
-def looked_at(values: Mapping[int, float], stand_in_sd: Callable[[int], float], first_look: int) -> RunningMean:
+def looked_at(
+    values: Mapping[int, float], stand_in_sd: Callable[[int], float], first_look: int, alpha: float = ALPHA
+) -> RunningMean:
     """Look at values after each seed.
 
     Args:
         values: By seed.
         stand_in_sd: Returns the standard deviation to assume where the first n values have no spread.
         first_look: The number of seeds after which the first look was taken.
+        alpha: The probability that any of the intervals misses the mean.
     """
-    running, seeds = RunningMean(), sorted(values)
+    running, seeds = RunningMean(alpha), sorted(values)
     last_look = max(seeds[-1] + 1, first_look) if seeds else 0
     for look in range(first_look, last_look + 1):
         n = bisect_left(seeds, look)

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from jobs.report.configurations import CONFIGURATION_COLUMNS
-from jobs.report.sequential import looked_at
+from jobs.report.sequential import ALPHA, RunningMean, looked_at
 from jobs.store import SUMMARY, SeedRule
 
 SUMMARY_COLUMNS = (  # read from trials
@@ -22,6 +23,7 @@ SUMMARY_COLUMNS = (  # read from trials
 )
 PREDICTION_COLUMNS = ("actual", "predicted")  # read as well, for the interval that covers new images
 CONFIDENCE = 0.95
+ANYTIME = "anytime"  # by jobs.report.sequential: valid however often one has looked
 MIN_INTERVAL_N = 3  # with fewer seeds an interval says less than the values themselves
 
 Row = dict[str, Any]
@@ -59,8 +61,8 @@ def summarize(
         requested: One row per requested trial, in the schema REQUESTED.
         failed_ids: The trials that failed for good.
         test_images: Number of images in the test set.
-        until: The rule by which the seeds end, where their number was not given: the intervals for the seeds then hold
-            for all looks together.
+        until: The rule by which the seeds end, where their number was not given: the intervals then hold for all looks
+            together.
 
     Returns:
         A table with the schema SUMMARY: one row per requested configuration, in the order in which `requested` first
@@ -87,7 +89,7 @@ def summarize(
         seed_of = dict(zip(requested["trial_id"].to_pylist(), requested["seed"].to_pylist(), strict=True))
         for row, each in zip(rows, seeds.values(), strict=True):
             finished = {seed_of[trial_id]: results[trial_id] for trial_id in each if trial_id in results}
-            row.update(_anytime_interval(finished, test_images, until))
+            row.update(_anytime_intervals(finished, test_images, until, hits))
     return pa.Table.from_pylist(rows, schema=SUMMARY)
 
 
@@ -102,23 +104,38 @@ class _Hits:
         """Return the interval for seeds and new images; nothing for fewer than MIN_INTERVAL_N seeds."""
         from jobs.report.crossed import crossed_interval
 
-        if len(trial_ids) < MIN_INTERVAL_N or len(self._columns) < len(PREDICTION_COLUMNS):
-            return {}
-        pairs = [[column[self._row[trial_id]].as_py() for column in self._columns] for trial_id in trial_ids]
-        if any(actual is None or predicted is None for actual, predicted in pairs):
-            return {}
-        if len({len(each) for pair in pairs for each in pair}) != 1:
-            return {}
-        actual, predicted = (np.frombuffer(b"".join(each), np.uint8) for each in zip(*pairs, strict=True))
-        crossed = crossed_interval((actual == predicted).reshape(len(pairs), -1))
-        if crossed is None:
+        hits = self._table(trial_ids)
+        found = None if hits is None else crossed_interval(hits)
+        if found is None:
             return {}
         return {
-            "new_images_low": crossed.low,
-            "new_images_high": crossed.high,
-            "seeds_std_error": math.sqrt(crossed.seed_variance),
-            "images_std_error": math.sqrt(crossed.image_variance),
+            "new_images_low": found.low,
+            "new_images_high": found.high,
+            "seeds_std_error": math.sqrt(found.seed_variance),
+            "images_std_error": math.sqrt(found.image_variance),
         }
+
+    def anytime_interval(self, trial_ids: Sequence[str], of_seeds: tuple[float, float] | None) -> Row:
+        """Return the interval that holds after every look, made from the one for the seeds; nulls without that."""
+        from jobs.report.crossed import widen_to_new_images
+
+        hits = self._table(trial_ids)
+        found = None if hits is None or of_seeds is None else widen_to_new_images(of_seeds, hits)
+        low, high = found or (None, None)
+        return {"new_images_low": low, "new_images_high": high}
+
+    def _table(self, trial_ids: Sequence[str]) -> NDArray[np.bool_] | None:
+        """Return which images each trial classifies correctly, (trials, images), where that is known of all."""
+        if len(trial_ids) < MIN_INTERVAL_N or len(self._columns) < len(PREDICTION_COLUMNS):
+            return None
+        pairs = [[column[self._row[trial_id]].as_py() for column in self._columns] for trial_id in trial_ids]
+        if any(actual is None or predicted is None for actual, predicted in pairs):
+            return None
+        if len({len(each) for pair in pairs for each in pair}) != 1:
+            return None
+        actual, predicted = (np.frombuffer(b"".join(each), np.uint8) for each in zip(*pairs, strict=True))
+        hits: NDArray[np.bool_] = (actual == predicted).reshape(len(pairs), -1)
+        return hits
 
 
 def _aggregate(
@@ -187,19 +204,29 @@ def _interval(test: Sequence[float], test_images: int) -> Row:
     return _ends(mean - half, mean + half, kind)
 
 
-def _anytime_interval(trials: Mapping[int, _Result], test_images: int, until: SeedRule) -> Row:
-    """Return the interval that holds after every look, in place of `_interval`; nothing while there is no bound.
+def _anytime_intervals(trials: Mapping[int, _Result], test_images: int, until: SeedRule, hits: _Hits) -> Row:
+    """Return the intervals that hold after every look, in place of those of `_aggregate`; nulls while without a bound.
 
     Args:
         trials: The stored trials of a configuration, by seed.
         test_images: Number of images in the test set.
         until: When the first look was taken.
+        hits: Which images they classify correctly.
     """
-    test = {seed: each.test_accuracy for seed, each in sorted(trials.items()) if each.is_measured()}
-    known = {seed: accuracy for seed, accuracy in test.items() if accuracy is not None}
+    from jobs.report.crossed import SEEDS_ALPHA
+
+    measured = {seed: each for seed, each in sorted(trials.items()) if each.is_measured()}
+    known = {seed: each.test_accuracy for seed, each in measured.items() if each.test_accuracy is not None}
     values = list(known.values())
-    running = looked_at(known, lambda n: binomial_std(fmean(values[:n]), test_images), until.at_least)
-    return _ends(*running.interval, "anytime") if running.interval else dict.fromkeys(_ends(0, 0, ""), None)
+
+    def running(alpha: float) -> RunningMean:
+        return looked_at(known, lambda n: binomial_std(fmean(values[:n]), test_images), until.at_least, alpha)
+
+    of_seeds = running(ALPHA).interval
+    return {
+        **(_ends(*of_seeds, ANYTIME) if of_seeds else dict.fromkeys(_ends(0, 0, ""))),
+        **hits.anytime_interval([each.trial_id for each in measured.values()], running(SEEDS_ALPHA).interval),
+    }
 
 
 def _ends(low: float, high: float, kind: str) -> Row:

@@ -1,4 +1,4 @@
-"""What the nodes of a cluster are asked before their first trial, and which answers admit them."""
+"""The questions to the nodes of a cluster before their first trial, and the answers that admit them."""
 
 import secrets
 from collections.abc import Iterator

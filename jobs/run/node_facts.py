@@ -1,4 +1,4 @@
-"""What a node of a cluster reports about itself. It is sent there by value: at the top, the standard library only.
+"""The facts that a node of a cluster reports about itself. Sent there by value: at the top, the standard library only.
 
 A node on which our packages are missing, broken or of another version has to be able to answer, too.
 """

@@ -56,9 +56,8 @@ class Plan:
     trials: Mapping[str, Trial]  # by trial_id, in the grid's order
     stored: frozenset[str]
     timings: Timings
-    stale: Mapping[str, str] = field(
-        default_factory=dict
-    )  # missing trials of which the store has a result that does not count, and why
+    # Missing trials of which the store has a result that does not count, and why.
+    stale: Mapping[str, str] = field(default_factory=dict)
     checkpointed: frozenset[str] = frozenset()  # trials that can resume where they were interrupted
     unusable: tuple[str, ...] = ()  # names of parts that are damaged or of another version
     decide: Decide | None = None  # where the seeds end by a rule: takes the decision

@@ -44,10 +44,7 @@ def open_session(
         if in_process:
             yield InProcessSession(_device_here(resources.device))
             return
-        from cluster.ray_session import (
-            is_connected,
-            ray_session,
-        )  # half a second to import: only where tasks run on Ray
+        from cluster.ray_session import is_connected, ray_session  # half a second: only where tasks run on Ray
 
         is_elsewhere = is_connected() or (address or os.environ.get("RAY_ADDRESS") or "local") != "local"
         with ray_session(

@@ -42,7 +42,7 @@ COLLAPSED_PERCENT = 95  # of the predictions for the test images, when they are 
 
 @dataclass(frozen=True, eq=False)
 class TaskContext:
-    """What all tasks of a job share."""
+    """The facts that all tasks of a job share."""
 
     dataset: Dataset
     store: Path | StoreUrl
@@ -53,7 +53,7 @@ class TaskContext:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What a task committed."""
+    """The part that a task committed."""
 
     part: str
     host: str

@@ -1,4 +1,4 @@
-"""How long a running job still takes, learned from what its packs have taken so far."""
+"""How long a running job still takes, learned from the times of its packs so far."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

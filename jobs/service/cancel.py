@@ -9,21 +9,20 @@ from jobs.service.options import read_options
 from jobs.service.ray_launch import stop_on_ray
 from jobs.store import Job, JobState, Store, ask_to_cancel, end_job, read_job, take_lease
 
-TIMEOUT_S = 30.0
+_TIMEOUT_S = 30.0  # for a driver, which looks for a request every few seconds
 _POLL_S = 0.25
 
 
-def cancel_job(store: Store, job: Job, timeout_s: float = TIMEOUT_S) -> Job:
+def cancel_job(store: Store, job: Job) -> Job:
     """End a job: its running trials stop, what has finished stays.
 
     Args:
         store: The store.
         job: The job.
-        timeout_s: How long to wait for its driver, which looks for such a request every few seconds.
 
     Returns:
         The job as it is then: cancelled, or ended in another way just before, or still running where its driver did
-        not answer in time.
+        not answer within half a minute.
 
     Raises:
         StoreError: The store cannot be written.
@@ -31,11 +30,11 @@ def cancel_job(store: Store, job: Job, timeout_s: float = TIMEOUT_S) -> Job:
     if job.end:
         return job
     ask_to_cancel(store, job.job_id)
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + _TIMEOUT_S
     has_stopped = not read_options(store, job).is_job_server
     while True:
         job = read_job(store, job.job_id)
-        if not job.end and not has_stopped and time.monotonic() >= deadline - timeout_s / 2:
+        if not job.end and not has_stopped and time.monotonic() >= deadline - _TIMEOUT_S / 2:
             has_stopped = True
             _stop_on_cluster(store, job)
         if job.end or _end_without_driver(store, job) or time.monotonic() >= deadline:

@@ -90,7 +90,7 @@ def _drive(store: Store, job: Job, lease: Lease, heart: Heartbeat, observe: Obse
         return end_job(store, job, JobState.cancelled)
     options = read_options(store, job)
     plan = plan_again(store, job)
-    tracker = Tracker(job.job_id, plan)
+    tracker = Tracker(job, plan)
     heart.progress = tracker.snapshot
     observe_both = both(tracker.observe, observe)
     ticket = ticket or queue_up(plan, options, job.job_id)

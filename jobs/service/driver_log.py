@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from jobs.store import Store, job_key
 
 LOG_NAME = "log/driver.log"  # in the job's folder
 _BLOCK = 1 << 20  # bytes
+_REST = 10  # times as long as an upload takes, before the next one
 
 
 def log_path(store: Store, job_id: str) -> Path | None:
@@ -35,6 +37,7 @@ class DriverLog:
         self._key = job_key(job_id, LOG_NAME)
         self._before = b""
         self._published = 0  # bytes
+        self._due_s = 0.0  # of the next upload
         path = log_path(store, job_id)
         if path:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -54,13 +57,21 @@ class DriverLog:
         os.dup2(self._descriptor, 2)
 
     def publish(self) -> None:
+        """Put the printed lines into a store that is no folder, unless uploads, which delay the lease, take long."""
+        if time.monotonic() >= self._due_s:
+            self.publish_now()
+
+    def publish_now(self) -> None:
         """Put the printed lines into a store that is no folder; where that fails, they follow later."""
         size = os.fstat(self._descriptor).st_size
         if not self._store.is_remote or size == self._published:
             return
+        started_s = time.monotonic()
         with suppress(StoreError):
             self._store.backend.put(self._key, self._before + os.pread(self._descriptor, size, 0))
             self._published = size
+        ended_s = time.monotonic()
+        self._due_s = ended_s + _REST * (ended_s - started_s)
 
 
 def read_log_from(store: Store, job_id: str, offset: int) -> bytes:

@@ -36,6 +36,7 @@ class Heartbeat:
         self._is_due = threading.Event()
         self._lost: LeaseLostError | None = None
         self._unanswered: StoreError | None = None
+        self._mistake: Exception | None = None  # of ours, which has ended the thread
         self._is_cancelled = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -59,11 +60,14 @@ class Heartbeat:
         Raises:
             LeaseLostError: Another driver has taken the job over: this one must start nothing and write no end.
             StoreError: The bucket of the store has not answered for minutes.
+            Exception: The thread has ended with it, so that nobody renews the lease.
         """
         if self._lost:
             raise self._lost
         if self._unanswered:
             raise self._unanswered
+        if self._mistake:
+            raise self._mistake
         return CancelAsked() if self._is_cancelled else None
 
     def enter(self, phase: Phase) -> None:
@@ -72,6 +76,12 @@ class Heartbeat:
         self._is_due.set()
 
     def _run(self) -> None:
+        try:
+            self._keep()
+        except Exception as error:
+            self._mistake = error
+
+    def _keep(self) -> None:
         self._lease = self._lease.model_copy(update={"thread": threading.get_native_id()})
         renewed_s = told_s = -float("inf")
         told: JobProgress | None = None

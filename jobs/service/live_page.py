@@ -98,8 +98,9 @@ class LivePage:
             self._shown = counted_rows(self._requested, decision) if whole else self._requested.slice(0, 0)
         trial_count = len(seeds) if decision is None else None
         shown = self._shown["trial_id"].to_pylist()
-        self._so_far = SoFar(whole, len(set(seeds.values())), len(ended), trial_count, failures, shown)
+        untold = max(self._progress.failed - len(self._progress.failures), 0)
+        self._so_far = SoFar(whole, len(set(seeds.values())), len(ended) + untold, trial_count, failures, shown)
 
     def _words(self, so_far: SoFar) -> str:
-        left = self._progress.seconds_left
-        return f"{so_far.words}{'' if left is None else f'; about {format_seconds(left)} left'}."
+        left, how = self._progress.seconds_left, "at most" if self._job.may_end_earlier else "about"
+        return f"{so_far.words}{'' if left is None else f'; {how} {format_seconds(left)} left'}."

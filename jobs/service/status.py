@@ -16,6 +16,7 @@ from jobs.store import (
     is_cancel_asked,
     is_driven,
     lease_age_s,
+    needed_trials,
     read_parts,
     read_progress,
     read_requested,
@@ -46,7 +47,7 @@ class RunningTrial:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """What a job is doing, or how it ended."""
+    """The state and progress of a job, or its end."""
 
     job_id: str
     state: str
@@ -56,7 +57,8 @@ class JobStatus:
     seconds_left: float | None
     failures: tuple[Failure, ...]
     failure_groups: tuple[FailureGroup, ...]  # the same by message, named by configuration and seed
-    trial_count: int  # of those that the answer needs, where the seeds end by a rule
+    trial_count: int  # of those that the answer needs, or may need, where the seeds end by a rule
+    may_end_earlier: bool  # whether an answer may end the job before all of these are trained
     waits_for: str  # the job behind which this one is queued
     host: str  # of the driver
     note: str  # what keeps the job waiting, or why it ended before all was trained
@@ -91,7 +93,7 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
         finished, diverged = job.stored_count + progress.finished - progress.diverged, progress.diverged
     else:
         finished, diverged = _count_stored(store, job)
-    total = len(_needed_trials(store, job)) if job.decision else job.trial_count - progress.unneeded
+    total = job.needed_count if job.decision else job.trial_count - progress.unneeded
     report = find_report(store, job.job_id) if job.end else None
     return JobStatus(
         job_id=job.job_id,
@@ -109,6 +111,7 @@ def job_status(store: Store, job: Job, *, is_exact: bool = True) -> JobStatus:
         failures=_failures(failures),
         failure_groups=group_failures(failures, read_requested(store, job)) if failures else (),
         trial_count=total,
+        may_end_earlier=job.may_end_earlier,
         waits_for=progress.waits_for if job.state is JobState.queued else "",
         host=job.driver.host if job.driver else "",
         note=job.reason or (progress.note if is_running else _why_no_driver(store, job) if is_exact else ""),
@@ -130,17 +133,13 @@ def _why_no_driver(store: Store, job: Job) -> str:
 
 def _count_stored(store: Store, job: Job) -> tuple[int, int]:
     """Count the trials of a job that the store has: finished ones, and those that diverged."""
-    statuses = read_parts(store, _needed_trials(store, job), ["trial_id", "status"]).table["status"].to_pylist()
+    statuses = (
+        read_parts(store, needed_trials(job, read_requested(store, job)), ["trial_id", "status"])
+        .table["status"]
+        .to_pylist()
+    )
     diverged = statuses.count("diverged")
     return len(statuses) - diverged, diverged
-
-
-def _needed_trials(store: Store, job: Job) -> list[str]:
-    """Return the ids of a job's trials; where its seeds end by a rule, those that the answer needs or may need."""
-    requested, decision = read_requested(store, job), job.decision
-    names = ("trial_id", "configuration_id", "seed")
-    rows = zip(*(requested[name].to_pylist() for name in names), strict=True)
-    return [each for each, of, seed in rows if decision is None or decision.needs(of, seed)]
 
 
 def _counts(total: int, finished: int, diverged: int, failed: int, running: int) -> dict[str, int]:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from cluster import Done, NodeLost, Progress, Started, Waiting
 from jobs.run import Enough, GiveUp, JobEvent, Pack, Plan, RefuseNode, Retry, TimeLeft
-from jobs.store import JobProgress, RunningTrial, TrialFailure
+from jobs.store import Job, JobProgress, RunningTrial, TrialFailure
 
 _MAX_TOLD = 100  # running trials and failures in the file that `status` and `watch` read again and again
 
@@ -15,17 +15,17 @@ class Tracker:
     """Take notice of every event of a job; another thread may ask what it is doing.
 
     Args:
-        job_id: The job.
-        plan: What it trains.
+        job: The job.
+        plan: What this driver trains of it.
     """
 
-    def __init__(self, job_id: str, plan: Plan) -> None:
+    def __init__(self, job: Job, plan: Plan) -> None:
         missing = {trial_id: plan.trials[trial_id] for trial_id in plan.missing}
-        self._job_id = job_id
+        self._job_id = job.job_id
         self._left = TimeLeft(missing, plan.timings.expected_seconds)
         self._lock = threading.Lock()
         self._running: dict[Pack, tuple[int, str]] = {}  # epochs of all its trials, node
-        self._finished = 0
+        self._finished = max(len(plan.stored) - job.stored_count, 0)  # by an earlier driver, or in another job
         self._diverged = 0
         self._unneeded = len(plan.unneeded)
         self._failures: list[TrialFailure] = []

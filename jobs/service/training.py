@@ -139,7 +139,7 @@ def _train(
     observe: Observer,
     within_s: float | None,
 ) -> Job:
-    tracker = Tracker(job.job_id, plan)
+    tracker = Tracker(job, plan)
     with Heartbeat(plan.store, lease, tracker.snapshot) as heart:
         observe_both = both(tracker.observe, observe)
         return run_job(job, plan, dataset, session, observe_both, options.workers, within_s=within_s, asked=heart.asked)

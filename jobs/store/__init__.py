@@ -1,4 +1,4 @@
-"""What lasts: parts, weights, checkpoints, job records, and their upkeep."""
+"""The files that last: parts, weights, checkpoints, job records, and their upkeep."""
 
 from jobs.store.atomic_files import write_file as write_file
 from jobs.store.backends import StoreUrl as StoreUrl
@@ -73,6 +73,7 @@ from jobs.store.requested import configuration_ids as configuration_ids
 from jobs.store.requested import counted_failures as counted_failures
 from jobs.store.requested import counted_rows as counted_rows
 from jobs.store.requested import counted_trials as counted_trials
+from jobs.store.requested import needed_trials as needed_trials
 from jobs.store.requested import read_requested as read_requested
 from jobs.store.requested import requested_table as requested_table
 from jobs.store.schemas import CONFUSION as CONFUSION

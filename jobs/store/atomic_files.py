@@ -228,15 +228,6 @@ def delete_files(folder: Path, names: Iterable[str]) -> None:
         raise StoreError(f"{error.filename or folder}: cannot be deleted: {error.strerror}") from error
 
 
-def seconds_since_changed(path: Path, folder: Path) -> float:
-    """Return how long ago a file was last modified, by the clock of the file system; raises OSError.
-
-    The clocks of two machines are never compared.
-    """
-    changed = path.stat().st_mtime
-    return seconds_now(folder) - changed
-
-
 def seconds_now(folder: Path) -> float:
     """Return the time by the clock of a folder's file system, which is that of a new file; raises OSError."""
     temporary = folder / _temporary_name("now")

@@ -199,6 +199,22 @@ class Job:
         return self.record.trial_count
 
     @property
+    def needed_count(self) -> int:
+        """Of its trials those that the answer needs, as far as it is known; all where the grid gives the seeds."""
+        rule, decision = self.record.until, self.decision
+        if rule is None or decision is None:
+            return self.trial_count
+        return sum(rule.at_most if each in decision.open else count for each, count in decision.seeds.items())
+
+    @property
+    def may_end_earlier(self) -> bool:
+        """Whether an answer may still make some of the needed trials needless."""
+        if self.record.until is None:
+            return False
+        has_all = self.state in (JobState.finished, JobState.failed)
+        return self.decision is None or (bool(self.decision.open) and not has_all)
+
+    @property
     def stored_count(self) -> int:
         return self.record.stored_count
 

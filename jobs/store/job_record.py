@@ -7,8 +7,10 @@ import hashlib
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow as pa
 
@@ -178,7 +180,7 @@ def read_jobs(store: Store) -> list[Job | DamagedJob]:
     Raises:
         StoreError: The store cannot be read.
     """
-    read = [_read_job_or_damage(store, job_id) for job_id in _job_ids(store)]
+    read = _read_all(store, list(_job_ids(store)))
     jobs = _judge_all(store, [job for job in read if isinstance(job, Job)])
     return [*(job for job in read if isinstance(job, DamagedJob)), *sorted(jobs, key=_age)]
 
@@ -219,6 +221,15 @@ def _job_ids(store: Store) -> dict[str, re.Match[str]]:
     found = {match[0]: match for match in matches if match}
     has_record = store.backend.are_taken([job_key(job_id, _RECORD_FILE) for job_id in found])
     return {job_id: match for (job_id, match), is_job in zip(found.items(), has_record, strict=True) if is_job}
+
+
+def _read_all(store: Store, job_ids: Sequence[str]) -> list[Job | DamagedJob]:
+    """Read jobs in this order, several at once where each read is a request."""
+    at_once = store.backend.reads_at_once
+    if at_once == 1:
+        return [_read_job_or_damage(store, job_id) for job_id in job_ids]
+    with ThreadPoolExecutor(at_once) as threads:
+        return list(threads.map(partial(_read_job_or_damage, store), job_ids))
 
 
 def _read_job_or_damage(store: Store, job_id: str) -> Job | DamagedJob:

@@ -17,12 +17,8 @@ _PART = re.compile(r"[0-9a-f]{64}\.parquet")
 _WEIGHTS = re.compile(r"[0-9a-f]{64}\.safetensors")
 JOB_ID = re.compile(r"(?P<second>(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)-\d{8}-\d{6})-[0-9a-f]{4}")
 _JOB_IN_URL = re.compile(rf"(?P<store>.+)/jobs/(?P<job>{JOB_ID.pattern})(/[^/]*)?/?")
-_SETTINGS = (
-    "AWS_",
-    "AZURE_",
-    "GOOGLE_",
-    "MNISTJOBS_",
-)  # what the names of variables begin with that a client depends on
+# The beginnings of the names of the variables that a client depends on.
+_SETTINGS = ("AWS_", "AZURE_", "GOOGLE_", "MNISTJOBS_")
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class Store:
 
     @property
     def backend(self) -> Backend:
-        """What holds the store's objects. It is found anew in each process, with the credentials of its machine."""
+        """The folder or bucket of the store, found anew in each process, with the credentials of its machine."""
         return FolderBackend(self.location) if isinstance(self.location, Path) else _bucket(self.location, _settings())
 
     @property

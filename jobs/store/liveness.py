@@ -31,7 +31,7 @@ _POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at a lease showed."""
+    """One look at a lease."""
 
     lease: Lease
     age_s: float | None  # since the last renewal, by the store's clock; None where that cannot be read

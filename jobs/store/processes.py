@@ -3,12 +3,10 @@
 import os
 import re
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -82,16 +80,6 @@ def is_running(process: Process, thread: int = 0) -> bool:
         return False
     tasks = Path(f"/proc/{process.pid}/task")
     return not thread or not tasks.is_dir() or (tasks / str(thread)).exists()
-
-
-def read_process(fields: object) -> Process | None:
-    """Make a process of the fields that `vars` returned, or return None where they are others."""
-    if not isinstance(fields, Mapping) or fields.keys() != Process.__dataclass_fields__.keys():
-        return None
-    kinds: dict[str, Any] = dict.fromkeys(fields, int) | {"host": str, "boot": str}
-    if any(type(fields[name]) is not kind for name, kind in kinds.items()):
-        return None
-    return Process(**fields)
 
 
 def _started(pid: int) -> int | None:

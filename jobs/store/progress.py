@@ -31,7 +31,7 @@ class JobProgress(SealedModel):
 
     LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"unneeded", "failed", "under_way"})
 
-    finished: NonNegativeInt = 0  # trials that were trained in this job so far, diverged ones included
+    finished: NonNegativeInt = 0  # trials that were stored since the job was submitted, diverged ones included
     diverged: NonNegativeInt = 0
     unneeded: NonNegativeInt = 0  # trials that the answer does not need
     under_way: NonNegativeInt = 0  # trials that are being trained

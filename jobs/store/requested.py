@@ -93,6 +93,19 @@ def _seeds(requested: pa.Table) -> list[tuple[str, int]]:
     return list(zip(requested["configuration_id"].to_pylist(), requested["seed"].to_pylist(), strict=True))
 
 
+def needed_trials(job: Job, requested: pa.Table) -> list[str]:
+    """Return the ids of a job's trials; where its seeds end by a rule, those that the answer needs or may need.
+
+    Args:
+        job: The job.
+        requested: What it asked for, in the schema REQUESTED.
+    """
+    ids: list[str] = requested["trial_id"].to_pylist()
+    if (decision := job.decision) is None:
+        return ids
+    return [each for each, (of, seed) in zip(ids, _seeds(requested), strict=True) if decision.needs(of, seed)]
+
+
 def counted_trials(job: Job, requested: pa.Table) -> list[str]:
     """Return the ids of the trials that the tables of a job contain once they are stored: all, unless it was stopped.
 

@@ -221,7 +221,8 @@ SUMMARY = pa.schema(
         ),
         _accuracy(
             "new_images_low",
-            "Lower end of the 95 % interval of the mean over seeds and new test images; null for n below 3.",
+            "Lower end of the 95 % interval of the mean over seeds and new test images; it holds after every look "
+            "where `interval` is anytime; null for n below 3.",
         ),
         _accuracy("new_images_high", "Upper end of that interval."),
         _accuracy("seeds_std_error", "Standard error of that mean, as far as more seeds would reduce it."),

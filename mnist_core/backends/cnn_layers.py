@@ -70,9 +70,8 @@ class PooledConvolution:
     def __init__(self, shape: Shape, images: int, *, grad_inputs: bool, dtype: torch.dtype = torch.float32) -> None:
         J, O, S = shape.pooled, shape.outputs, images  # noqa: E741
         self.shape = shape
-        self._columns = torch.empty(
-            J, 2 * J + 4, 6, shape.inputs, S, dtype=dtype
-        )  # the six columns that pooled column j depends on
+        # The six columns that pooled column j depends on.
+        self._columns = torch.empty(J, 2 * J + 4, 6, shape.inputs, S, dtype=dtype)
         self._patches = self._as_patches(self._columns).numpy()
         # A column is pooled while it is in cache, so one buffer suffices; the inputs' gradient needs all columns.
         outputs = torch.empty(J if grad_inputs else 1, 2 * J, 2, O, S, dtype=dtype)

@@ -212,7 +212,7 @@ def _read_pair(folder: Path, files: Files, prefix: str, digests: Mapping[str, st
 
 
 def read_file(folder: Path, files: Files, name: str, digests: Mapping[str, str] | None) -> UInt8Array:
-    """Read the first of the files of one name that is right; raise what is wrong with the likeliest where none is."""
+    """Read the first of the files of one name that is right; where none is, raise the error of the likeliest."""
     paths = files.get(name, ())
     if not paths:
         expected = ", ".join(MNIST_SHA256)

@@ -1,4 +1,4 @@
-"""Find the four files of a dataset in a folder, as the tools leave them that download, unpack, copy or link them."""
+"""Find the four files of a dataset in a folder, in the forms in which tools download, unpack, copy or link them."""
 
 import os
 import re

@@ -1,1 +1,1 @@
-"""What several test files share: tiny studies, real processes that die, hostile files."""
+"""Helpers that several test files share: tiny studies, real processes that die, hostile files."""

@@ -1,4 +1,4 @@
-"""What must hold of a store after every kill, and of two stores that hold the same study."""
+"""Checks of a store after a kill, and of two stores with the same study."""
 
 import hashlib
 import io
@@ -16,8 +16,8 @@ from jobs.errors import MnistjobsError
 from jobs.store.job_record import find_job, job_folder, read_jobs
 from jobs.store.layout import Store
 from jobs.store.parts import stored_ids
+from support.wall_clock import WALL_CLOCK, without_wall_clock
 
-WALL_CLOCK = {"seconds", "epoch_seconds", "host", "attempt", "finished_at"}
 TABLES = (
     "trials.parquet",
     "metrics.parquet",
@@ -31,7 +31,7 @@ TABLES = (
 
 @dataclass(frozen=True)
 class Seen:
-    """What stood in the parts of a store at one moment."""
+    """The content of the parts of a store at one moment."""
 
     rows: Mapping[str, int]  # by trial_id: in how many rows it stands
     first: Mapping[str, datetime]  # by trial_id: when it first finished
@@ -111,23 +111,18 @@ def _bytes_of(path: Path) -> bytes:
     """Read a file as it is; of a table with columns of the wall clock, encode the others."""
     if path.suffix != ".parquet" or not WALL_CLOCK & set(pq.read_schema(path).names):
         return path.read_bytes()
-    table = _without_wall_clock(path)
+    table = without_wall_clock(pq.read_table(path))
     sink = io.BytesIO()
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
     return sink.getvalue()
 
 
-def _without_wall_clock(path: Path) -> pa.Table:
-    table = pq.read_table(path)
-    return table.drop_columns(sorted(WALL_CLOCK & set(table.column_names)))
-
-
 def _where(ours: Path, theirs: Path) -> str:
     """Show the first rows of two tables that differ."""
     if ours.suffix != ".parquet":
         return ""
-    ours_rows, theirs_rows = (_without_wall_clock(path).to_pylist() for path in (ours, theirs))
+    ours_rows, theirs_rows = (without_wall_clock(pq.read_table(path)).to_pylist() for path in (ours, theirs))
     if len(ours_rows) != len(theirs_rows):
         return f": {len(ours_rows)} rows and {len(theirs_rows)}"
     pairs = zip(ours_rows, theirs_rows, strict=True)

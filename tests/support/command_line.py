@@ -24,7 +24,7 @@ train: {epochs: 2, batch_size: 16, learning_rate: 0.01, hidden_units: 4}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of the command line left: its exit code and what it said."""
+    """The exit code and the output of a run of the command line."""
 
     code: int
     out: str

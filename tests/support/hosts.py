@@ -90,6 +90,13 @@ class Host:
         if done.returncode:
             raise HostError(f"mount {target}: {done.stderr.strip()}")
 
+    def lose_way_to(self, other: "Host") -> None:
+        """Let nothing that this host sends reach another one, as with a firewall between them; no error tells it so."""
+        nobody = ("lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "permanent")
+        done = self.run("ip", "neigh", "replace", other.address, *nobody)
+        if done.returncode:
+            raise HostError(f"ip neigh: {done.stderr.strip()}")
+
     def die(self) -> None:
         """Kill everything that runs on the host at once, as if it had lost its power."""
         self.process.send_signal(signal.SIGKILL)  # its first process is killed with it

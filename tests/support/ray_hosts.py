@@ -102,18 +102,17 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float) -> No
         time.sleep(0.2)
 
 
-def start_head(network: Network, name: str, *options: str, env: Mapping[str, str] | None = None) -> RayHosts:
+def start_head(network: Network, name: str, *options: str) -> RayHosts:
     """Start the head of a cluster on a new host: a node without CPUs.
 
     Args:
         network: Where.
         name: Of the host.
         options: Further ones of `ray start`.
-        env: The environment of all nodes of the cluster; default: `environment()`.
     """
     store = network.folder / "store"
     store.mkdir(exist_ok=True)
-    cluster = RayHosts(network, network.add_host(name), store, dict(env or environment()))
+    cluster = RayHosts(network, network.add_host(name), store, environment())
     _start_ray(cluster.head, cluster.env, "--head", f"--port={PORT}", "--num-cpus=0", *options)
     return cluster
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 import mnistjobs
 from jobs.store import Job
+from support.wall_clock import without_wall_clock
 
 TIMEOUT_S = 600.0
-WALL_CLOCK = {"seconds", "epoch_seconds", "host", "attempt", "finished_at"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def reference_study(grid: Path, store: Path) -> Iterator[ReferenceStudy]:
 
 
 def tables(store: Path | str, job_id: str) -> list[pa.Table]:
-    """Read a job's tables, without what differs from run to run."""
+    """Read a job's tables, without the columns of the wall clock."""
     readers = (mnistjobs.read_trials, mnistjobs.read_metrics, mnistjobs.read_confusion, mnistjobs.read_summary)
     read = [reader(store, job_id) for reader in readers]
-    return [table.drop_columns(WALL_CLOCK & set(table.column_names)) for table in read]
+    return [without_wall_clock(table) for table in read]

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from support.ray_clusters import free_port
+
 KEY, SECRET = "a-test-key", "a-test-secret"
 BUCKET = "studies"
 _START_S = 60.0
@@ -46,7 +48,7 @@ class S3Server:
 @contextmanager
 def moto() -> Iterator[S3Server]:
     """Run moto."""
-    port = _free_port()
+    port = free_port()
     with _running(_moto_words(port), port) as server:
         make_bucket(server, BUCKET)
         yield server
@@ -57,7 +59,7 @@ def moto_with_a_reader() -> Iterator[S3Server]:
     """Run moto with a user who may list and read the bucket, and nothing else."""
     import boto3
 
-    port, open_calls = _free_port(), 4  # before permissions count
+    port, open_calls = free_port(), 4  # before permissions count
     with _running(_moto_words(port), port, INITIAL_NO_AUTH_ACTION_COUNT=str(open_calls)) as server:
         common = {"endpoint_url": server.endpoint, "region_name": "us-east-1"}
         admin = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET}
@@ -75,7 +77,7 @@ def moto_with_a_reader() -> Iterator[S3Server]:
 def rclone(folder: Path) -> Iterator[S3Server]:
     """Run rclone's server over a folder."""
     (folder / BUCKET).mkdir(parents=True)
-    port = _free_port()
+    port = free_port()
     with _running(_rclone_words(folder, port), port) as server:
         yield server
 
@@ -95,7 +97,7 @@ class MortalServer:
     def __init__(self, folder: Path) -> None:
         (folder / BUCKET).mkdir(parents=True)
         self.bucket = folder / BUCKET
-        self._port = _free_port()
+        self._port = free_port()
         self._words = _rclone_words(folder, self._port)
         self.start()
 
@@ -118,13 +120,6 @@ def make_bucket(server: S3Server, name: str) -> None:
 
 def _moto_words(port: int) -> list[str]:
     return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @contextmanager

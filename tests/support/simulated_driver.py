@@ -25,7 +25,7 @@ NODE = "node"
 
 
 class World(Protocol):
-    """What a driver sees of the simulated world."""
+    """The simulated world, as a driver sees it."""
 
     now_s: float
     store: SimulatedStore

@@ -1,4 +1,4 @@
-"""What happened in a simulated study, and which retries a scheduler may grant."""
+"""The history of a simulated study, and the retries that a scheduler may grant."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ WAITING_KINDS = ("crashed", "hung", "storage")
 
 @dataclass
 class History:
-    """What happened in a simulated study."""
+    """The history of a simulated study."""
 
     study: Study
     outcome: str | None = None

@@ -79,13 +79,13 @@ def simulate_coverage(accuracy: float, images: int, seeds: int, studies: int) ->
 
 def _batch(rng: np.random.Generator, centre: float, truth: float, images: int, seeds: int) -> Floats:
     """Return, for each study, whether each interval covers its target, and its width in points."""
-    own, other = (centre + IMAGE_SPREAD * each for each in _shared(rng, (_BATCH, 1, images)))
-    quality, other_quality = (SEED_SPREAD * each for each in _shared(rng, (_BATCH, seeds, 1)))
+    own, other = (centre + IMAGE_SPREAD * each for each in draw_shared(rng, (_BATCH, 1, images)))
+    quality, other_quality = (SEED_SPREAD * each for each in draw_shared(rng, (_BATCH, seeds, 1)))
     other -= ARM_SHIFT
     hits, other_hits = (
         rng.random((_BATCH, seeds, images)) < expit(logits) for logits in (own + quality, other + other_quality)
     )
-    here, other_here = _truth_on(own), _truth_on(other)
+    here, other_here = truth_on(own), truth_on(other)
     rows = []
     for study, row in enumerate(_summarize(hits).to_pylist()):
         low, high, new_low, new_high = (
@@ -108,13 +108,13 @@ def _batch(rng: np.random.Generator, centre: float, truth: float, images: int, s
     return np.array(rows, float)
 
 
-def _shared(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
+def draw_shared(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
     """Draw two standard normal arrays with the correlation SHARED."""
     first = rng.normal(size=shape)
     return first, np.asarray(SHARED * first + math.sqrt(1 - SHARED**2) * rng.normal(size=shape))
 
 
-def _truth_on(logits: Floats) -> Floats:
+def truth_on(logits: Floats) -> Floats:
     """Return the mean accuracy over all seeds, on the images of each study."""
     nodes, weights = hermegauss(7)
     means = sum(weight * expit(logits + SEED_SPREAD * node) for node, weight in zip(nodes, weights, strict=True))

@@ -1,4 +1,4 @@
-"""What a simulated study consists of, drawn from one integer seed."""
+"""A simulated study, drawn from one integer seed."""
 
 import itertools
 import random
@@ -15,7 +15,7 @@ NOISE = (0.8, 1.25)  # by which packs of one kind differ
 
 @dataclass(frozen=True)
 class Study:
-    """What one seed stands for."""
+    """The study of one seed."""
 
     packs: tuple[Pack, ...]
     nodes: tuple[NodeJoined, ...]

@@ -60,7 +60,7 @@ class MortalExecutor(VirtualExecutor):
 
 @dataclass
 class UntilHistory:
-    """What became of a study."""
+    """The end of a study."""
 
     plan: Plan
     slots: int

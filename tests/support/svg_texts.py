@@ -1,4 +1,4 @@
-"""What an SVG says, as a reader of its text elements finds it."""
+"""The texts of an SVG."""
 
 from xml.etree import ElementTree
 

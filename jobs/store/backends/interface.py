@@ -23,7 +23,7 @@ class Refused(Enum):
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of an object without reading it."""
+    """The facts about an object without its content."""
 
     key: str
     size: int  # bytes

@@ -1,4 +1,4 @@
-"""What a failed request to an object store means, in words for a person and without secrets."""
+"""The meaning of a failed request to an object store, in words for a person and without secrets."""
 
 import re
 
@@ -41,7 +41,7 @@ def describe_failure(error: BaseException, url: StoreUrl, verb: str, waited_s: f
 
 
 def _cause(error: BaseException) -> str:
-    """Say in brackets what the system said, where it is known."""
+    """Give the reason of the system in brackets, where it is known."""
     text = " ".join(str(error).split())
     if "dns error" in text:
         return " (the endpoint's name is not known)"

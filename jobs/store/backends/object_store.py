@@ -41,7 +41,7 @@ class ObjectBackend:
 
     @cached_property
     def requests(self) -> Requests:
-        """What sends the requests."""
+        """The sender of the requests."""
         return Requests(self.url)
 
     def put(
