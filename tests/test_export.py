@@ -14,8 +14,15 @@ from support.stored_studies import Result, store_study
 from support.tiny_study import DIVERGING, submit_tiny
 
 import mnistjobs
+from jobs.errors import InputError
 from jobs.store import Job, Store
 
+GRID = """\
+name: two
+dataset: mnist
+grid: {model: [mlp], subset_size: [500], adaptive_lr: [false], seeds: 2}
+train: {epochs: 5}
+"""
 pytestmark = [
     pytest.mark.medium,
     pytest.mark.usefixtures("figures_drawn_once"),
@@ -155,6 +162,41 @@ def test_a_diverged_trial_is_exported_as_failed(tmp_path: Path, monkeypatch: pyt
     assert "test/accuracy" not in found.data.metrics
 
 
+def test_failed_trials_are_runs_of_mlflow_only(tmp_path: Path) -> None:
+    store, job = store_study(tmp_path, GRID, lambda trial: Result(ending="failed"))
+    assert mnistjobs.export_job(store.root, job.job_id, "mlflow", tmp_path / "ml") == 2
+    with pytest.raises(InputError, match="all trials failed before their first epoch; allowed: a job with results"):
+        mnistjobs.export_job(store.root, job.job_id, "tensorboard", tmp_path / "tb")
+    mnistjobs.export_job(store.root, job.job_id, "ro-crate", tmp_path / "crate")
+    assert "http://schema.org/FailedActionStatus" in (tmp_path / "crate" / "ro-crate-metadata.json").read_text()
+
+
+def test_diverged_trials_have_no_part_in_the_means(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+
+    store, job = store_study(tmp_path, GRID, lambda trial: Result(ending="diverged" if trial.seed else "finished"))
+    assert mnistjobs.export_job(store.root, job.job_id, "tensorboard", tmp_path / "tb") == 3
+    reader = EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "tb"))
+    reader.Reload()
+    (name,) = (run for run in reader.Runs() if run.endswith("/mean"))
+    (mean,) = reader.Scalars(name, "test/accuracy")
+    assert mean.value == pytest.approx(mnistjobs.read_summary(store.root)["test_accuracy_mean"][0].as_py())
+    assert len(reader.Scalars(name, "train/loss")) == 5
+
+
+@pytest.mark.parametrize("words", [("--weights", ""), ("--to", "mlflow", "--into", "")])
+def test_an_empty_name_is_no_folder(words: tuple[str, ...], study: tuple[Store, Job]) -> None:
+    outcome = run("export", "tiny", *words, "--store", study[0].root)
+    assert outcome.code == 2
+    assert "a folder's name is empty" in " ".join(outcome.err.replace("│", "").split())
+
+
+def test_a_command_that_is_shown_can_be_typed(study: tuple[Store, Job], tmp_path: Path) -> None:
+    folder = tmp_path / "my runs"
+    printed = said("export", "tiny", "--to", "tensorboard", "--into", folder, "--store", study[0].root)
+    assert printed.endswith(f"look at them with `tensorboard --logdir '{folder}'`\n")
+
+
 def test_a_trial_without_an_epoch_is_exported_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
@@ -183,12 +225,15 @@ def test_either_weights_or_a_tool_is_asked_for(words: tuple[str, ...], study: tu
 
 
 def test_a_tracking_store_that_cannot_be_used_ends_in_one_message(study: tuple[Store, Job], tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    for place in (tmp_path / "file", "nothing://x"):
+    (tmp_path / "file").write_text("no database")
+    (tmp_path / "link").symlink_to("nowhere")
+    places = ("nothing://x", f"sqlite:///{tmp_path}/file", "http://127.0.0.1:9")
+    for place in (tmp_path / "file", tmp_path / "link", tmp_path / "what?", *places):
         outcome = run("export", "tiny", "--to", "mlflow", "--into", place, "--store", study[0].root)
         assert (outcome.code, outcome.out) == (2, "")
         assert outcome.err.startswith(f"{place}: ")
-        assert "allowed: a folder, or the URI of a tracking store of MLflow" in outcome.err
+        assert outcome.err.endswith("or the URI of a tracking store of MLflow\n")
+        assert outcome.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

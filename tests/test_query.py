@@ -88,6 +88,7 @@ def mnistjobs_url(url: str) -> StoreUrl:
         ("select * from glob('/*')", "disabled by configuration"),
         ("select * from TABLE_OF_THIS_TEST", "does not exist"),
         ("select error('no')", "no"),
+        ("select '\udcff'", "is not text in UTF-8; allowed: one select statement"),
     ],
 )
 def test_a_text_that_is_no_query_ends_in_one_message(sql: str, message: str, store: Store) -> None:

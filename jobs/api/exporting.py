@@ -10,6 +10,7 @@ from jobs.errors import InputError
 from jobs.export import JobFiles, runs_of, write_mlflow, write_ro_crate, write_tensorboard
 from jobs.report import format_count, report_files
 from jobs.store import Job, JobState, counted_trials, find_job, open_store_of, read_parts
+from mnist_core.paths import describe_missing
 
 _COMPLETE = (JobState.finished, JobState.stopped)  # stopped: by a rule or a budget that was asked for
 ExportFormat = Literal["tensorboard", "mlflow", "ro-crate"]
@@ -43,14 +44,17 @@ def export_job(store: StorePath, job: str, to: ExportFormat, place: str | Path) 
     if to == "ro-crate":
         return write_ro_crate(Path(place), _files_of(origin, found.job_id))
     runs = runs_of(read_trials(origin, found.job_id), read_metrics(origin, found.job_id))
-    if not runs:
-        raise InputError(f"job {found.job_id}: no trial has ended yet; allowed: a job with results")
+    if not runs or (to == "tensorboard" and not any(run.epochs for run in runs)):
+        what = "no trial has ended yet" if not runs else "all trials failed before their first epoch"
+        raise InputError(f"job {found.job_id}: {what}; allowed: a job with results")
     if to == "mlflow":
         return write_mlflow(str(place), found.name, found.job_id, runs)
     return write_tensorboard(Path(place), runs)
 
 
 def _check_empty(folder: Path) -> None:
+    if link := describe_missing(folder):
+        raise InputError(f"{folder}: {link}; allowed: a new folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is not an empty folder; allowed: a new one, so that nothing is mixed or replaced")
 

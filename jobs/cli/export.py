@@ -1,7 +1,7 @@
 """The command that hands a job to other tools."""
 
 from enum import StrEnum
-from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -29,7 +29,7 @@ _READ_BY = {
 def export(
     job: JobArgument,
     weights: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--weights", metavar="FOLDER", help="Where to write <trial_id>.safetensors per trial."),
     ] = None,
     to: Annotated[Tool | None, typer.Option("--to", help="Write what this tool reads.")] = None,
@@ -49,6 +49,8 @@ def export(
     from jobs.api import export_job, export_weights
     from jobs.report import format_count
 
+    if "" in (weights, into):  # most likely from an unset variable; as a path it would mean the working directory
+        raise typer.BadParameter("a folder's name is empty; allowed: the name of a new folder")
     if (weights is None) == (to is None):
         raise typer.BadParameter("allowed: either --weights FOLDER or --to with a tool")
     if weights is not None:
@@ -58,5 +60,6 @@ def export(
         place = into or to.value
         noun, command = _READ_BY[to]
         done = f"Wrote {format_count(export_job(store, job, to.value, place), noun)} to {place}"
-        uri = place if "://" in place else f"sqlite:///{place}/mlflow.db"
-        echo(f"{done}; look at them with `{command.format(place=place, uri=uri)}`" if command else done)
+        address = place if "://" in place else f"sqlite:///{place}/mlflow.db"
+        shown = command.format(place=quote(place), uri=quote(address))
+        echo(f"{done}; look at them with `{shown}`" if command else done)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import ExtraMissingError, StoreError
 from jobs.export.runs import BY_EPOCH, Run
+from mnist_core.paths import describe_missing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -17,6 +18,12 @@ TRIAL, CONFIGURATION, JOB, COLLAPSED = (
     f"mnistjobs.{name}" for name in ("trial_id", "configuration_id", "job_id", "collapsed")
 )
 _AT_ONCE = 1000  # metrics in one request
+# An export is nobody else's business; a server that does not answer ends it within half a minute.
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
 _STATUS = {"finished": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
 
 
@@ -37,7 +44,7 @@ def write_mlflow(place: str, experiment: str, job_id: str, runs: Sequence[Run]) 
         ExtraMissingError: MLflow is not installed.
         StoreError: The tracking store cannot be used.
     """
-    mlflow = _import_mlflow()
+    mlflow, sql_error = _import_mlflow()
     try:
         client = mlflow.MlflowClient(tracking_uri=_uri(place))
         found = client.get_experiment_by_name(experiment)
@@ -48,28 +55,36 @@ def write_mlflow(place: str, experiment: str, job_id: str, runs: Sequence[Run]) 
         new = [run for run in runs if run.trial["trial_id"] not in known]
         for run in new:
             _write_run(client, experiment_id, job_id, run)
-    except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise StoreError(f"{place}: {error}; allowed: a folder, or the URI of a tracking store of MLflow") from error
+    except (mlflow.exceptions.MlflowException, sql_error, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise StoreError(f"{place}: {reason}; allowed: a folder, or the URI of a tracking store of MLflow") from error
     return len(new)
 
 
-def _import_mlflow() -> ModuleType:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # an export is nobody else's business
+def _import_mlflow() -> tuple[ModuleType, type[Exception]]:
+    """Return MLflow, and the class of errors that its database raises."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         import mlflow
         import mlflow.exceptions
-        import sqlalchemy
+        from sqlalchemy.exc import SQLAlchemyError
     except ImportError as error:
         raise ExtraMissingError("mlflow", "mlflow") from error
-    del sqlalchemy  # only looked for: MLflow's own store needs it
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    return mlflow
+    return mlflow, SQLAlchemyError
 
 
 def _uri(place: str) -> str:
     if "://" in place:
         return place
     folder = Path(place).absolute()
+    if "?" in str(folder) or "%" in str(folder):  # no address of a database can have them
+        raise StoreError(
+            f"{place}: has a ? or a % in its path; allowed: a folder without, or the URI of a tracking store of MLflow"
+        )
+    if link := describe_missing(folder):
+        raise StoreError(f"{place}: {link}; allowed: a folder, or the URI of a tracking store of MLflow")
     folder.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{folder / 'mlflow.db'}"
 

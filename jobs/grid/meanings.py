@@ -39,7 +39,7 @@ SYNONYMS = {
 _GROUPED = re.compile(r"[-+]?[1-9][0-9]{0,2}([,_.' \u00a0\u202f])[0-9]{3}(\1[0-9]{3})*")
 _UNDERSCORED = re.compile(r"[-+]?[0-9]+(_[0-9]+)+(\.[0-9]+)?")
 _DECIMAL_COMMA = re.compile(r"[-+]?[0-9]*,[0-9]+([eE][-+]?[0-9]+)?")
-_LEADING_NUMBER = re.compile(r"[0-9]*\.?[0-9]+")
+_POINTS = re.compile(r"([0-9]*\.?[0-9]+)(?!e)[^0-9]*", re.IGNORECASE)  # 1e-9 is no 1
 _SUFFIXED = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKM])")
 _RANGE = re.compile(r"(?:list\()?\s*(?:np\.|numpy\.)?a?range\(\s*(-?\d{1,9}(?:\s*,\s*-?\d{1,9}){0,2})\s*,?\s*\)\s*\)?")
 _SPAN = re.compile(r"(\d{1,9})\s*(?:-|–|\.\.\.?|…|to)\s*(\d{1,9})")
@@ -96,7 +96,7 @@ def _readings(value: object, node: Schema, source: str) -> Iterator[object]:
             yield _BOOLEANS.get(str(value).strip().lower())
         case "string", str():
             name = _as_name(value)
-            yield name if fits(name, node) else _as_points(value)
+            yield next((each for each in (name, name.lower()) if fits(each, node)), _as_points(value))
         case "string", int() | float():
             text = source or repr(value)
             yield text if fits(text, node) else _as_points(text)
@@ -127,8 +127,8 @@ def _as_name(text: str) -> str:
 
 def _as_points(text: str) -> str:
     """Give a number its unit, percentage points, whatever stands behind it."""
-    match = _LEADING_NUMBER.match(text.strip().replace(",", "."))
-    return f"{match[0]}pp" if match else ""
+    match = _POINTS.fullmatch(text.strip().replace(",", "."))
+    return f"{match[1]}pp" if match else ""
 
 
 def _numbers(text: str) -> Iterator[object]:

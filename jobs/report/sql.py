@@ -44,6 +44,8 @@ def run_query(sql: str, tables: Mapping[str, tuple[pa.Schema, MakeTable]]) -> pa
         ExtraMissingError: DuckDB is not installed.
     """
     duckdb = _import_duckdb()
+    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in sql):
+        raise InputError("query: is not text in UTF-8; allowed: one select statement")
     with duckdb.connect(":memory:", config=_SANDBOX) as connection:
         try:
             _check_statement(connection, sql)

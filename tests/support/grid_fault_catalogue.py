@@ -240,7 +240,6 @@ INTENDED = [
     ("1]\n", "1]\ntrain:\n  epochs: # 5\n", ["1]\ntrain:\n"]),
     ("1]\n", "1]\ntrain:\n  - epochs: 5\n  - batch_size: 9\n", ["1]\ntrain:\n  {epochs: 5, batch_size: 9}\n"]),
     ("1]\n", "1]\nresources: {device: GPU}\n", ["1]\nresources: {device: cuda}\n"]),
-    ("1]\n", "1]\nresources: {device: CPU}\n", ["1]\nresources: {device: cpu}\n"]),
     ("1]\n", "1]\nretries: 2.0\n", ["1]\nretries: 2\n"]),
     ("1]\n", "1]\nretries:\n", ["1]\n"]),
     ("[mlp, cnn]", "\n  - [mlp]", ["\n  - mlp"]),
@@ -254,6 +253,7 @@ INTENDED = [
     ("1]\n", "1]\nexclude:\n  - seed: 9\n  - model: cnn\n", ["1]\nexclude:\n  - model: cnn\n"]),
     ("1]\n", "1]\ncompare: {margin: 0.3}\n", ["1]\ncompare: {margin: '0.3pp'}\n"]),
     ("1]\n", "1]\ncompare:\n  margin: 0,3 points\n", ["1]\ncompare:\n  margin: '0.3pp'\n"]),
+    ("seed: [0, 1]", "seeds: {until: Decided}", ["seeds: {until: decided}"]),
     ("1]\n", "1]\ncompare: {baseline: {Model: mlp}}\n", ["1]\ncompare: {baseline: {model: mlp}}\n"]),
 ]
 
