@@ -10,7 +10,7 @@ import pytest
 from support.part_tables import part_table, write_parts
 
 from jobs.errors import StoreError
-from jobs.store.atomic_files import delete_files, make_folder, seconds_now, write_file
+from jobs.store.atomic_files import delete_files, make_folder, seconds_now, write_file, write_output
 from jobs.store.layout import Store
 from jobs.store.parts import stored_ids, write_part
 
@@ -77,6 +77,23 @@ def test_a_place_that_cannot_be_written_is_one_error_and_leaves_nothing(tmp_path
     with pytest.raises(StoreError, match="cannot be written: Is a directory"):
         write_file(tmp_path / "folder", b"")
     assert files_below(tmp_path) == ["file"]
+
+
+def test_output_goes_through_links_and_pipes_and_replaces_neither(tmp_path: Path) -> None:
+    plain, link, pipe = tmp_path / "plain", tmp_path / "link", tmp_path / "pipe"
+    write_output(plain, b"first")
+    link.symlink_to(plain)
+    write_output(link, b"second")
+    assert link.is_symlink()
+    assert plain.read_bytes() == b"second"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_output(pipe, b"third")
+    assert os.read(reader, 10) == b"third"
+    os.close(reader)
+    assert pipe.is_fifo()
+    with pytest.raises(StoreError, match="cannot be written: Is a directory"):
+        write_output(tmp_path, b"fourth")
 
 
 def test_files_are_deleted_as_far_as_they_are_there(tmp_path: Path) -> None:

@@ -96,6 +96,8 @@ def test_one_of_several_levels_has_to_be_chosen() -> None:
     several = arms_of({"precision": levels}, 3, lambda trial, seed: 0.9 + 0.001 * levels.index(trial["precision"]))
     with pytest.raises(InputError, match="precision: has more than two levels; allowed: one of tf32, bfloat16"):
         judge(several, "precision", IMAGES)
+    with pytest.raises(InputError, match="precision: 'yes' is not one of the levels to judge; allowed: one of tf32, b"):
+        judge(several, "precision", IMAGES, level="yes")
     found = judge(several, "precision", IMAGES, level="bfloat16")
     assert (found.level_a, found.level_b) == ("bfloat16", "float32")
     assert found.mean == pytest.approx(0.002, abs=1e-9)

@@ -42,7 +42,7 @@ from jobs.store import (
     read_parts,
     read_requested,
     read_weights_of,
-    write_file,
+    write_output,
 )
 
 StorePath = str | Path
@@ -248,7 +248,7 @@ def export_weights(store: StorePath, job: str, folder: str | Path) -> list[Path]
         if weights is None:
             lost.append(trial_id)
         else:
-            write_file(files[trial_id], save(weights))
+            write_output(files[trial_id], save(weights))
     if lost:
         trials = f"trial {lost[0]}" if len(lost) == 1 else f"{len(lost)} trials, such as {lost[0]},"
         raise LostWeightsError(

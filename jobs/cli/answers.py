@@ -55,9 +55,9 @@ def verdict(
     append_step_summary(f"mnistjobs verdict {job}", [line])
     if junit:
         from jobs.cli.junit import junit_xml
-        from jobs.store import write_file
+        from jobs.store import write_output
 
-        write_file(junit, junit_xml(found, job, line))
+        write_output(junit, junit_xml(found, job, line))
     sys.exit(EXIT_CODES[found.verdict])
 
 

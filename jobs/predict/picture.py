@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import InputError
-from jobs.store import write_file
+from jobs.store import write_output
 from mnist_core.data import SIDE
 from mnist_core.paths import describe_missing, existing_path
 
@@ -239,4 +239,4 @@ def write_image(image: Image28, path: Path) -> None:
 
     file = io.BytesIO()
     Image.fromarray(image).resize((_ENLARGED * SIDE, _ENLARGED * SIDE), Image.Resampling.NEAREST).save(file, "PNG")
-    write_file(path, file.getvalue())
+    write_output(path, file.getvalue())

@@ -103,7 +103,8 @@ def _find_effect(arms: Arms, axis: str | None, level: str | None, baseline: Mapp
     chosen = [effect for effect in found if level in (None, effect.level_a)]
     if len(chosen) != 1:
         allowed = ", ".join(effect.level_a for effect in found)
-        raise InputError(f"{axis}: {level or 'has more than two levels'}; allowed: one of {allowed}")
+        wrong = f"{level!r} is not one of the levels to judge" if level else "has more than two levels"
+        raise InputError(f"{axis}: {wrong}; allowed: one of {allowed}")
     return chosen[0]
 
 

@@ -1,6 +1,7 @@
 """The files that last: parts, weights, checkpoints, job records, and their upkeep."""
 
 from jobs.store.atomic_files import write_file as write_file
+from jobs.store.atomic_files import write_output as write_output
 from jobs.store.backends import StoreUrl as StoreUrl
 from jobs.store.checkpoints import checkpointed as checkpointed
 from jobs.store.checkpoints import read_checkpoint as read_checkpoint

@@ -22,6 +22,25 @@ _TEMPORARY = re.compile(
 )
 
 
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file that a person named: whole or not at all, unless it is a link or a device, such as /dev/stdout.
+
+    Args:
+        path: the file, which is replaced if it exists; a link stays one.
+        content: all of its bytes.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    if not path.is_symlink() and (path.is_file() or not path.exists()):
+        write_file(path, content)
+        return
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
 def write_file(path: Path, content: bytes) -> os.stat_result:
     """Write a file, and make its folder where needed; when this returns, both are durable.
 
