@@ -1,5 +1,6 @@
 """`query`: SQL over a job's tables, on a folder and in a bucket, and nothing else in reach."""
 
+import faulthandler
 import json
 import os
 import signal
@@ -171,6 +172,8 @@ def test_an_interrupt_ends_a_long_query() -> None:
     endless = "select count(*) from range(100000000) a, range(100000) b where a.range * b.range % 7 = 3"
     before = set(threading.enumerate())
     deadline = time.monotonic() + 60.0
+    # Once polars is imported, SIGINT has a handler of its own, which keeps some interrupts to itself.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupt() -> None:
         # Not before the query runs: libraries may drop an interrupt that comes while they are imported.
@@ -182,6 +185,10 @@ def test_an_interrupt_ends_a_long_query() -> None:
 
     user = threading.Thread(target=interrupt)
     user.start()
-    with pytest.raises(KeyboardInterrupt):
-        run_query(endless, TABLES)
+    faulthandler.dump_traceback_later(120.0, exit=True)  # nothing else would end the query
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_query(endless, TABLES)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     user.join()
