@@ -163,7 +163,7 @@ def test_what_is_folded_unfolds_where_a_link_leads_to_it(browser: "Browser", lar
     page.close()
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_large_page_can_be_read_unfolded_and_printed(browser: "Browser", large: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="dark", bypass_csp=True)

@@ -44,7 +44,7 @@ def page_of(store: Store, job: Job) -> str:
     ("grid", "configurations", "megabytes"),
     [
         pytest.param(SMALL, 8, 2, id="40 trials", marks=pytest.mark.medium),
-        pytest.param(MANY, 72, 3, id="72 configurations", marks=pytest.mark.medium),
+        pytest.param(MANY, 72, 3, id="72 configurations", marks=pytest.mark.slow),
         pytest.param(THOUSAND, 100, 5, id="1,000 trials", marks=pytest.mark.slow),
     ],
 )

@@ -184,6 +184,7 @@ def test_few_test_images_are_unlike_the_training_images(digits: Dataset) -> None
     assert not any(each.is_unlike for each in compare_with(digits, digits.train.images[:50]))
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_most_printed_letters_are_unlike_mnist_and_few_digits() -> None:
     pictures = [printed(text) for text in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + "0123456789"]

@@ -140,6 +140,7 @@ def await_line(text: str) -> str:
     return log
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_lost_at_once_and_one_of_two_resumes_goes_on(store: Path, tmp_path: Path) -> None:
     grid = write_grid(tmp_path, SECONDS_LONG)
     job = detach(grid)
@@ -163,6 +164,7 @@ def test_a_killed_driver_is_lost_at_once_and_one_of_two_resumes_goes_on(store: P
     assert len(mnistjobs.list_jobs(store)) == 2
 
 
+@pytest.mark.slow
 def test_a_job_waits_for_its_turn_which_a_killed_driver_does_not_hold_up(store: Path, tmp_path: Path) -> None:
     grid = write_grid(tmp_path, WHOLE_MACHINE)
     other = grid.with_name("other.yaml")
@@ -182,6 +184,7 @@ def test_a_job_waits_for_its_turn_which_a_killed_driver_does_not_hold_up(store: 
     assert status(first)["state"] == "lost"
 
 
+@pytest.mark.slow
 def test_of_many_who_cancel_a_job_all_find_it_cancelled(store: Path, tmp_path: Path) -> None:
     grid = write_grid(tmp_path, ENDLESS)
     job = detach(grid)
