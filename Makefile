@@ -34,7 +34,7 @@ report: .venv/installed ## Run the full study on MNIST: 40 trials of 100 epochs
 TOGETHER := --numprocesses $(TEST_PROCESSES) --dist worksteal
 FAST := not ray and not medium and not slow and not chaos and not several_nodes
 
-test: .venv/installed-dev ## Run the test suite, in two processes: within five minutes on two cores
+test: .venv/installed-dev ## Run the test suite, in two processes: about five minutes on two cores
 	$(PYTEST) $(TOGETHER)
 
 test-fast: .venv/installed-dev ## Run what needs neither Ray nor half a second: within a minute on two cores
