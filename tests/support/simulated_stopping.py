@@ -8,7 +8,6 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from scipy.stats import t
 
 from jobs.report.comparison import compare_arms, judge_change
 from jobs.report.crossed import SEEDS_ALPHA, crossed_interval, widen_to_new_images
@@ -26,6 +25,7 @@ from support.simulated_studies import (
     draw_shared,
     mean_accuracy,
     running_log_e,
+    t_test_p,
     truth_on,
 )
 from support.study_arms import arms_of
@@ -171,13 +171,9 @@ def _anytime_p(differences: Floats) -> Floats:
 
 
 def _t_p(differences: Floats) -> Floats:
-    """Return the p of a paired t-test after every seed."""
+    """Return the p of a paired t-test after every seed from which there is one."""
     n = np.arange(1, differences.shape[1] + 1)
-    mean = differences.cumsum(axis=1) / n
-    with np.errstate(invalid="ignore", divide="ignore"):
-        variance = ((differences**2).cumsum(axis=1) - n * mean**2) / (n - 1)
-        p = 2 * t.sf(np.sqrt(n) * np.abs(mean) / np.sqrt(variance), n - 1)
-    return np.asarray(np.where(n < MIN_FOR_P, 1.0, p))
+    return np.asarray(np.where(n < MIN_FOR_P, 1.0, t_test_p(differences)))
 
 
 def _holm(p: Floats, tests: int) -> Floats:

@@ -167,11 +167,16 @@ def decided_after(values: Floats, stand_in_sd: float = 1.0) -> NDArray[np.int64]
 def repeated_t_alarms(values: Floats) -> float:
     """Return the share of studies in which an ordinary t-test after every seed finds a difference."""
     n = np.arange(1, values.shape[1] + 1)
+    return float(((t_test_p(values) < ALPHA) & (n >= MIN_SEEDS)).any(axis=1).mean())
+
+
+def t_test_p(values: Floats) -> Floats:
+    """Return the p of a t-test after every seed; nan after the first."""
+    n = np.arange(1, values.shape[1] + 1)
     mean = values.cumsum(axis=1) / n
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = ((values**2).cumsum(axis=1) - n * mean**2) / (n - 1)
-        p = 2 * t.sf(np.sqrt(n) * np.abs(mean) / np.sqrt(variance), n - 1)
-    return float(((p < ALPHA) & (n >= MIN_SEEDS)).any(axis=1).mean())
+        return np.asarray(2 * t.sf(np.sqrt(n) * np.abs(mean) / np.sqrt(variance), n - 1))
 
 
 def family_alarms(studies: int, looks: int, effects: tuple[float, ...], seed: int) -> float:
